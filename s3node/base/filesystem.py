@@ -1,0 +1,161 @@
+"""The file system seam: the system calls that truth on disk is made of, and nothing else.
+
+Paths are strings. Errors are OSError with the errno the kernel gave. Calls are synchronous; who
+must not block calls them from a thread. Two implementations pass one conformance suite:
+`RealFileSystem` and the simulated one of the tests, which keeps unsynced state apart and can
+lose, tear and fail.
+
+Rules of use that the callers keep:
+- a name is durable only after `fsync_dir` of its directory;
+- after a failed write or fsync the descriptor is dead: it is closed and never retried (I3).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Usage(NamedTuple):
+    """Bytes of the file system that a path lies on."""
+
+    total: int
+    free: int
+
+
+class FileSystem(Protocol):
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        """A descriptor, as os.open; O_CLOEXEC is implied."""
+
+    def close(self, fd: int) -> None: ...
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        """Bytes written; may be short."""
+
+    def pread(self, fd: int, length: int, offset: int) -> bytes:
+        """At most `length` bytes; fewer only at the end of the file."""
+
+    def fdatasync(self, fd: int) -> None: ...
+
+    def fsync_dir(self, path: str) -> None: ...
+
+    def ftruncate(self, fd: int, length: int) -> None: ...
+
+    def fallocate(self, fd: int, offset: int, length: int) -> None:
+        """Reserve room and extend the size; OSError(EOPNOTSUPP) where it is not to be had."""
+
+    def size(self, fd: int) -> int: ...
+
+    def rename(self, source: str, target: str) -> None: ...
+
+    def unlink(self, path: str) -> None: ...
+
+    def mkdir(self, path: str, mode: int = 0o700) -> None: ...
+
+    def listdir(self, path: str) -> list[str]:
+        """Names, sorted."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def usage(self, path: str) -> Usage: ...
+
+    def is_mount(self, path: str) -> bool: ...
+
+
+class RealFileSystem:
+    """The kernel's."""
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        return os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        return os.pwritev(fd, buffers, offset)
+
+    def pread(self, fd: int, length: int, offset: int) -> bytes:
+        return os.pread(fd, length, offset)
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def fsync_dir(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def ftruncate(self, fd: int, length: int) -> None:
+        os.ftruncate(fd, length)
+
+    def fallocate(self, fd: int, offset: int, length: int) -> None:
+        os.posix_fallocate(fd, offset, length)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def rename(self, source: str, target: str) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def mkdir(self, path: str, mode: int = 0o700) -> None:
+        os.mkdir(path, mode)
+
+    def listdir(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def usage(self, path: str) -> Usage:
+        stat = os.statvfs(path)
+        return Usage(stat.f_frsize * stat.f_blocks, stat.f_frsize * stat.f_bavail)
+
+    def is_mount(self, path: str) -> bool:
+        return os.path.ismount(path)
+
+
+def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> None:
+    """Write every byte of `data` at `offset`, however short the single writes are."""
+    view = memoryview(data)
+    while view:
+        written = fs.pwritev(fd, [view], offset)
+        view = view[written:]
+        offset += written
+
+
+def read_file(fs: FileSystem, path: str, piece: int = 1 << 20) -> bytes:
+    """The whole content of a file."""
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        pieces = []
+        offset = 0
+        while data := fs.pread(fd, piece, offset):
+            pieces.append(data)
+            offset += len(data)
+        return b"".join(pieces)
+    finally:
+        fs.close(fd)
+
+
+def write_file(fs: FileSystem, directory: str, name: str, data: Buffer) -> None:
+    """Put `name` into `directory` so that after a crash it is there whole or not at all.
+
+    Written to a temporary name, synced, renamed, and the directory synced.
+    """
+    temporary = f"{directory}/{name}.tmp"
+    fd = fs.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        write_all(fs, fd, data, 0)
+        fs.fdatasync(fd)
+    finally:
+        fs.close(fd)
+    fs.rename(temporary, f"{directory}/{name}")
+    fs.fsync_dir(directory)

@@ -1,0 +1,116 @@
+"""What the layers above see of the disks: shards in records, and logs.
+
+`DiskSet` is one of the project's seams: one conformance suite runs against every engine below it
+(C, plain Python, Python on a simulated file system). It knows records, segments, disks and
+slots; it does not know S3, rows, or what a journal frame means.
+
+Slots are small integers, 0 to 15, one disk each. Awaitables complete on the event loop that
+created the disk set. A fault of one disk is that disk's: it never raises for another.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from s3node.base.filesystem import Buffer
+
+
+class Shard(NamedTuple):
+    """What a record says about its payload; the record header is made from it."""
+
+    data_id: bytes
+    stripe_index: int
+    shard_index: int
+    k: int
+    m: int
+    code: int
+    stripe_bytes: int  # object bytes in this stripe
+    stripe_offset: int  # where the stripe begins within the data
+    digests: Sequence[int]  # XXH3-64 of each block of the payload (s3node.store.record)
+
+
+class Append(NamedTuple):
+    """One record to append: to which disk, what about, and the payload.
+
+    The payload must stay unchanged and alive until the append is answered.
+    """
+
+    slot: int
+    shard: Shard
+    payload: Buffer
+
+
+class Place(NamedTuple):
+    """Where a record was put."""
+
+    slot: int
+    segment: int
+    offset: int
+
+
+class DiskState(Enum):
+    ONLINE = "online"  # reads and writes
+    READONLY = "readonly"  # reads; full, read-only, or its last write failed
+    FENCED = "fenced"  # identity or epoch says: not to be believed yet
+    OFFLINE = "offline"  # not there, or failed
+
+
+class DiskStatus(NamedTuple):
+    slot: int
+    path: str
+    disk_id: bytes | None
+    state: DiskState
+    reason: str  # for people: what happened and what to do; "" when online
+    total_bytes: int
+    free_bytes: int
+
+
+class DiskSet(Protocol):
+    """The D disks of a node."""
+
+    def status(self) -> Sequence[DiskStatus]: ...
+
+    def writable(self) -> Sequence[DiskStatus]:
+        """Disks that take appends now."""
+
+    def append(self, batch: Sequence[Append]) -> Sequence[Future[Place]]:
+        """Append records, each to its disk's open segment; crosses into the engine once.
+
+        A future's result is set when the record is on the platter (group commit: all appends
+        waiting on a disk share one write and one fdatasync); a StorageFault when it is not.
+        """
+
+    def read(
+        self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int
+    ) -> Future[memoryview]:
+        """Bytes start..stop of the payload of the record at `place`, verified (I7).
+
+        Only the blocks that overlap are read, and each is checked against its digest; the header
+        must say what `shard` says (its digests are ignored). ShardMissing, ShardCorrupt,
+        DiskOffline otherwise.
+        """
+
+    def read_many(
+        self, wanted: Sequence[tuple[Place, Shard, int, int, int]]
+    ) -> Sequence[Future[memoryview]]:
+        """`read` for several records at one crossing."""
+
+    def writable_logs(self) -> Sequence[int]:
+        """Slots whose log takes appends now."""
+
+    def log_append(self, slot: int, data: Buffer) -> Future[None]:
+        """Append to the slot's open log file; done when it is on the platter."""
+
+    def log_rotate(self, slot: int, name: str) -> Future[None]:
+        """Create the log file `name` (durably) and make it the slot's open log."""
+
+    def segments(self, slot: int) -> Iterator[int]:
+        """Ids of the segments that lie on the disk."""
+
+    async def seal(self) -> None:
+        """Seal every open segment (clean shutdown): preallocated room is cut off."""
+
+    async def close(self) -> None: ...
