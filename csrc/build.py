@@ -31,7 +31,11 @@ class BuildExt(build_ext):
         ffi.emit_c_code(str(glue))
         ext.sources = [*ext.sources, str(glue)]
         ext.include_dirs = [*ext.include_dirs, str(HERE)]
-        ext.extra_compile_args = [*FLAGS, "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+        ext.extra_compile_args = [
+            *FLAGS,
+            "-Wno-unused-parameter",
+            "-Wno-missing-field-initializers",
+        ]
         ext.extra_link_args = ["-pthread"]
         try:
             super().build_extension(ext)
