@@ -1,0 +1,79 @@
+"""Which disks a stripe goes to, and with which geometry. Pure.
+
+A stripe is coded over the disks that are writable now. With at least n = k + m of them, n are
+chosen by rendezvous hash weighted by free bytes (Schindelhauer and Schomaker, 2005: score
+-w / ln(h), highest first), so that disks fill in proportion and adding one moves nothing. With
+fewer, k shrinks and m stays: the stripe survives as many losses as any other. Never two shards
+of a stripe on one disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import xxhash
+
+from ec import Geometry
+from s3node.base.errors import DiskFull, QuorumLost
+from s3node.base.limits import DISK_RESERVE_BYTES, DISK_RESERVE_SHARE
+from s3node.store.seams import DiskStatus
+
+
+class Plan(NamedTuple):
+    """Shard i of the stripe goes to `slots[i]`; `spares` are the other writable disks."""
+
+    geometry: Geometry
+    slots: tuple[int, ...]
+    spares: tuple[int, ...]
+
+
+def write_quorum(geometry: Geometry) -> int:
+    """Synced shards at which a stripe is answered: more than it takes to read it."""
+    return geometry.k + max(1, geometry.m // 2)
+
+
+def room(disk: DiskStatus) -> int:
+    """Bytes that shards may still take on a disk: journal and checkpoints keep a reserve."""
+    reserve = min(DISK_RESERVE_BYTES, disk.total_bytes // DISK_RESERVE_SHARE)
+    return disk.free_bytes - reserve
+
+
+def ranked(disks: Sequence[DiskStatus], data_id: bytes, stripe_index: int) -> list[int]:
+    """Slots in order of preference for one stripe."""
+    seed = data_id + stripe_index.to_bytes(4, "big")
+    scored = []
+    for disk in disks:
+        hashed = xxhash.xxh3_64_intdigest(seed + (disk.disk_id or b""))
+        unit = (hashed + 1) / ((1 << 64) + 1)  # in (0, 1): the logarithm is finite and not 0
+        scored.append((-room(disk) / math.log(unit), disk.slot))
+    scored.sort(reverse=True)
+    return [slot for _, slot in scored]
+
+
+def plan_stripe(
+    disks: Sequence[DiskStatus],
+    wanted: Geometry,
+    data_id: bytes,
+    stripe_index: int,
+    stripe_bytes: int,
+) -> Plan:
+    """Place one stripe on the writable `disks`; each must have room for `stripe_bytes`.
+
+    DiskFull when there are disks but no room, QuorumLost when there are too few disks.
+    """
+    roomy = [disk for disk in disks if room(disk) >= stripe_bytes]
+    k = min(wanted.k, len(roomy) - wanted.m)
+    if k < 1:
+        if len(disks) - wanted.m >= 1:
+            raise DiskFull(
+                f"only {len(roomy)} of {len(disks)} writable disks have room; "
+                f"a stripe needs {wanted.m + 1}: add disks or delete objects"
+            )
+        raise QuorumLost(
+            f"{len(disks)} disks are writable, a stripe needs at least {wanted.m + 1}"
+        )
+    slots = ranked(roomy, data_id, stripe_index)
+    n = k + wanted.m
+    return Plan(Geometry(k, wanted.m), tuple(slots[:n]), tuple(slots[n:]))

@@ -1,0 +1,237 @@
+"""A range of a version becomes verified bytes, around failed disks.
+
+Per stripe: the data shards that hold the range are read and verified (I7). What cannot be read
+is rebuilt from other shards of the stripe, over just the bytes that are needed, rounded to the
+blocks that digests cover. When that fails the location row is read once more, for compaction or
+healing may have moved the records (I11), and then it is a QuorumLost.
+
+The first stripe is read before anything is answered, the next one while the last is being sent.
+Where the whole object is read and one digest covers it, the last piece is held back until that
+digest has matched: an error of the code itself would be caught there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+
+import xxhash
+
+from ec import Codec, Geometry
+from s3node.base.errors import QuorumLost, ShardCorrupt, ShardMissing, StorageFault
+from s3node.base.limits import OFFLOAD_BYTES_MIN
+from s3node.model.rows import STRIPES_PER_RUN, Data, LocationRow, Stripe
+from s3node.objects import layout
+from s3node.objects.budget import Budget
+from s3node.objects.layout import ShardRange, StripeRange
+from s3node.store.record import BLOCK_BYTES
+from s3node.store.seams import DiskSet, Place, Shard
+
+Locate = Callable[[bytes, int], LocationRow | None]
+"""(data id, run) -> its location row, from the latest snapshot."""
+
+Pieces = Sequence[memoryview]
+
+FaultReport = Callable[[bytes, int, int, StorageFault], None]
+"""(data id, stripe index, shard index, what was wrong): for counters and later repair."""
+
+
+def shard_identity(item: Data, index: int, stripe: Stripe, shard: int) -> Shard:
+    """What the record of one shard must say about itself."""
+    return Shard(
+        item.data_id,
+        index,
+        shard,
+        stripe.k,
+        stripe.m,
+        stripe.code,
+        stripe.stripe_bytes,
+        index * item.stripe_bytes,
+        (),
+    )
+
+
+class StripeReader:
+    """Reads ranges of single stripes; knows nothing of whole objects."""
+
+    def __init__(
+        self,
+        disks: DiskSet,
+        codec: Codec,
+        threads: Executor,
+        locate: Locate,
+        report: FaultReport,
+    ) -> None:
+        self._disks = disks
+        self._codec = codec
+        self._threads = threads
+        self._locate = locate
+        self._report = report
+
+    async def read(self, wanted: StripeRange) -> Pieces:
+        """The bytes of one stripe range, verified; ShardMissing or QuorumLost when it cannot."""
+        row = self._stripe(wanted)
+        try:
+            return await self._read(wanted, row)
+        except QuorumLost:
+            again = self._stripe(wanted)
+            if again == row:
+                raise
+            return await self._read(wanted, again)
+
+    async def read_shard(self, item: Data, index: int, stripe: Stripe, shard: int) -> memoryview:
+        """One whole shard, read or rebuilt."""
+        size = layout.shard_bytes(stripe.stripe_bytes, stripe.k)
+        rebuilt = await self._rebuild(item, index, stripe, (shard,), 0, size, {})
+        return rebuilt[shard]
+
+    def _stripe(self, wanted: StripeRange) -> Stripe:
+        row = self._locate(wanted.data.data_id, wanted.run)
+        position = wanted.index % STRIPES_PER_RUN
+        if row is None or position >= len(row.stripes):
+            raise ShardMissing(
+                f"no location row for stripe {wanted.index} of data {wanted.data.data_id.hex()}"
+            )
+        return row.stripes[position]
+
+    async def _read(self, wanted: StripeRange, stripe: Stripe) -> Pieces:
+        ranges = list(
+            layout.shard_ranges(stripe.stripe_bytes, stripe.k, wanted.start, wanted.stop)
+        )
+        item, index = wanted.data, wanted.index
+        got = await self._fetch(item, index, stripe, ranges)
+        missing = [part for part in ranges if part.index not in got]
+        if missing:
+            start = min(part.start for part in missing) // BLOCK_BYTES * BLOCK_BYTES
+            stop = max(part.stop for part in missing)
+            whole = {part.index for part in ranges if part.start <= start and part.stop >= stop}
+            known = {
+                part.index: got[part.index][start - part.start : stop - part.start]
+                for part in ranges
+                if part.index in got and part.index in whole
+            }
+            lost = tuple(part.index for part in missing)
+            rebuilt = await self._rebuild(item, index, stripe, lost, start, stop, known)
+            for part in missing:
+                got[part.index] = rebuilt[part.index][part.start - start : part.stop - start]
+        return [got[part.index] for part in ranges]
+
+    async def _fetch(
+        self, item: Data, index: int, stripe: Stripe, ranges: Sequence[ShardRange]
+    ) -> dict[int, memoryview]:
+        """What of `ranges` can be read, by shard index."""
+        size = layout.shard_bytes(stripe.stripe_bytes, stripe.k)
+        asked = []
+        wanted = []
+        for part in ranges:
+            location = stripe.shards[part.index]
+            if location is None:
+                continue
+            identity = shard_identity(item, index, stripe, part.index)
+            place = Place(location.slot, location.segment, location.offset)
+            asked.append(part.index)
+            wanted.append((place, identity, size, part.start, part.stop))
+        futures = self._disks.read_many(wanted)
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        got: dict[int, memoryview] = {}
+        for shard, result in zip(asked, results, strict=True):
+            if isinstance(result, StorageFault):
+                self._report(item.data_id, index, shard, result)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                got[shard] = result
+        return got
+
+    async def _rebuild(
+        self,
+        item: Data,
+        index: int,
+        stripe: Stripe,
+        lost: Sequence[int],
+        start: int,
+        stop: int,
+        known: dict[int, memoryview],
+    ) -> dict[int, memoryview]:
+        """Bytes start..stop of the `lost` shards, from any k others; `known` is already read."""
+        sources = dict(known)
+        untried = [
+            shard
+            for shard in range(stripe.k + stripe.m)
+            if shard not in sources and shard not in lost and stripe.shards[shard] is not None
+        ]
+        while len(sources) < stripe.k and untried:
+            batch = untried[: stripe.k - len(sources)]
+            del untried[: len(batch)]
+            ranges = [ShardRange(shard, start, stop) for shard in batch]
+            sources |= await self._fetch(item, index, stripe, ranges)
+        if len(sources) < stripe.k:
+            raise QuorumLost(
+                f"{len(sources)} of the {stripe.k} shards needed for stripe {index} of data "
+                f"{item.data_id.hex()} can be read now"
+            )
+        geometry = Geometry(stripe.k, stripe.m)
+        out = {shard: memoryview(bytearray(stop - start)) for shard in lost}
+        work = (geometry, sources, tuple(lost), tuple(out.values()))
+        if stop - start < OFFLOAD_BYTES_MIN:
+            self._codec.rebuild(*work)
+        else:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._threads, self._codec.rebuild, *work)
+        return out
+
+
+async def read_range(
+    stripes: StripeReader,
+    budget: Budget,
+    data: Sequence[Data],
+    start: int,
+    stop: int,
+    digest: bytes | None,
+) -> AsyncIterator[Pieces]:
+    """Bytes start..stop of an object made of `data`, one stripe's pieces at a time.
+
+    Must be started by the caller (`anext`) before it answers, so that what cannot be read is an
+    error and not a broken answer. `digest` is the XXH3-128 of exactly this range, if known.
+    """
+    hasher = xxhash.xxh3_128() if digest is not None else None
+    ahead: asyncio.Task[Pieces] | None = None
+    taken = 0
+    ahead_taken = 0
+    loop = asyncio.get_running_loop()
+    ranges = list(layout.stripe_ranges(data, start, stop))
+    try:
+        for position, wanted in enumerate(ranges):
+            if ahead is not None:
+                reading, taken, ahead_taken = ahead, ahead_taken, 0
+                pieces = await reading
+                ahead = None
+            else:
+                size = wanted.stop - wanted.start
+                await budget.take(size)
+                taken = size
+                pieces = await stripes.read(wanted)
+            if position + 1 < len(ranges):
+                following = ranges[position + 1]
+                size = following.stop - following.start
+                if budget.try_take(size):
+                    ahead_taken = size
+                    ahead = loop.create_task(stripes.read(following))
+            if hasher is not None:
+                for piece in pieces:
+                    hasher.update(piece)
+                if position + 1 == len(ranges) and hasher.digest() != digest:
+                    raise ShardCorrupt(
+                        f"data {data[0].data_id.hex()}: every shard is as it was written, but "
+                        "together they are not the object that was stored"
+                    )
+            yield pieces
+            del pieces
+            budget.give(taken)
+            taken = 0
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+        budget.give(taken + ahead_taken)

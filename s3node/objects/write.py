@@ -1,0 +1,352 @@
+"""A stream of bytes becomes stripes on a write quorum of disks.
+
+    filling      pieces are copied into the stripe's buffer, on the loop
+    coding       hashed, encoded, its blocks digested: in a thread, one stripe of an object at
+                 a time, while the next one fills
+    appended     one crossing into the disk set; the buffer stays until every disk answered
+    quorum       enough shards are on the platter: the stripe may be named by a row (I1)
+    complete     every disk answered; what failed everywhere is owed
+
+A shard whose disk fails goes to a spare disk that holds none of the stripe. An object that is
+given up half-way leaves records that no row names: garbage of this epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import xxhash
+
+from ec import Codec, Geometry
+from s3node.base.errors import QuorumLost, StorageFault
+from s3node.base.limits import DISKS_MAX, INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
+from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, OwedRow, Stripe
+from s3node.objects import layout
+from s3node.objects.budget import Budget
+from s3node.objects.placement import Plan, plan_stripe, write_quorum
+from s3node.store.record import block_digests
+from s3node.store.seams import Append, DiskSet, Place, Shard
+
+CODE_CAUCHY = 1
+"""The number of the erasure code in records and rows: Cauchy over GF(2^8), polynomial 0x11d."""
+
+STRIPES_IN_FLIGHT_MAX = 2
+"""Stripes of one object that may be waiting for their quorum while the next one fills."""
+
+Update = Callable[[memoryview], None]
+
+
+@dataclass(slots=True)
+class StripeBuffer:
+    """A stripe that is being filled: `filled` of `size` bytes are there.
+
+    `taken` is what it and its parity take from the budget.
+    """
+
+    size: int
+    data: bytearray
+    taken: int
+    filled: int = 0
+
+    def take(self, piece: memoryview) -> int:
+        """Copy what fits of `piece`; returns how much that was."""
+        count = min(len(piece), self.size - self.filled)
+        self.data[self.filled : self.filled + count] = piece[:count]
+        self.filled += count
+        return count
+
+    @property
+    def view(self) -> memoryview:
+        return memoryview(self.data)[: self.filled]
+
+
+class StripeWrite:
+    """One stripe on its way to the disks: who has answered, who is still owed."""
+
+    def __init__(
+        self,
+        disks: DiskSet,
+        plan: Plan,
+        shards: Sequence[Shard],
+        payloads: Sequence[memoryview],
+        finished: Callable[[], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.geometry = plan.geometry
+        self.index = shards[0].stripe_index
+        self.stripe_bytes = shards[0].stripe_bytes
+        self.places: list[Place | None] = [None] * plan.geometry.n
+        self.quorum: asyncio.Future[None] = loop.create_future()
+        self.complete: asyncio.Future[None] = loop.create_future()
+        self._disks = disks
+        self._shards = shards
+        self._payloads = payloads
+        self._spares = list(plan.spares)
+        self._pending = 0
+        self._synced = 0
+        self._faults: list[str] = []
+        self._finished = finished
+        self._append(range(plan.geometry.n), plan.slots)
+
+    def _append(self, indexes: Sequence[int], slots: Sequence[int]) -> None:
+        batch = [
+            Append(slot, self._shards[index], self._payloads[index])
+            for index, slot in zip(indexes, slots, strict=True)
+        ]
+        self._pending += len(batch)
+        futures = self._disks.append(batch)
+        for index, future in zip(indexes, futures, strict=True):
+            future.add_done_callback(lambda done, index=index: self._answered(index, done))
+
+    def _answered(self, index: int, done: asyncio.Future[Place]) -> None:
+        self._pending -= 1
+        fault = None if done.cancelled() else done.exception()
+        if done.cancelled() or isinstance(fault, StorageFault):
+            self._faults.append(str(fault or "cancelled"))
+            if self._spares:
+                self._append([index], [self._spares.pop(0)])
+        elif fault is not None:
+            raise fault
+        else:
+            self.places[index] = done.result()
+            self._synced += 1
+        self._judge()
+
+    def _judge(self) -> None:
+        needed = write_quorum(self.geometry)
+        if not self.quorum.done():
+            if self._synced >= needed:
+                self.quorum.set_result(None)
+            elif self._synced + self._pending < needed:
+                self.quorum.set_exception(
+                    QuorumLost(
+                        f"{self._synced} of {needed} shards could be written: "
+                        + "; ".join(sorted(set(self._faults)))
+                    )
+                )
+        if self._pending == 0 and not self.complete.done():
+            self._payloads = ()
+            self.complete.set_result(None)
+            self._finished()
+
+    def row(self) -> Stripe:
+        """The stripe as far as it is on the platter now."""
+        assert self._synced >= write_quorum(self.geometry), "I1: a row needs a write quorum"
+        shards = tuple(place and Location(*place) for place in self.places)
+        return Stripe(self.geometry.k, self.geometry.m, self.stripe_bytes, shards, CODE_CAUCHY)
+
+
+@dataclass(slots=True)
+class Written:
+    """What one stream of bytes became; not visible until a transaction stages it."""
+
+    size: int
+    digest: bytes  # XXH3-128 of the bytes
+    inline: bytes | None = None
+    data: Data | None = None
+    stripes: list[StripeWrite] = field(default_factory=list)
+    staged: dict[int, LocationRow] = field(default_factory=dict)
+
+    def location_rows(self) -> dict[int, LocationRow]:
+        """Location rows by run, from what is on the platter now."""
+        runs: dict[int, list[Stripe]] = {}
+        for stripe in self.stripes:
+            runs.setdefault(stripe.index // STRIPES_PER_RUN, []).append(stripe.row())
+        return {run: LocationRow(tuple(stripes)) for run, stripes in runs.items()}
+
+
+def owed_stripes(run: int, row: LocationRow) -> tuple[int, ...]:
+    """Indexes of the stripes of `row` that still owe shards."""
+    first = run * STRIPES_PER_RUN
+    return tuple(
+        first + position for position, stripe in enumerate(row.stripes) if None in stripe.shards
+    )
+
+
+def owed_row(run: int, row: LocationRow, now_ms: int) -> OwedRow | None:
+    """The row that counts what `row` owes; None when it owes nothing."""
+    owed = owed_stripes(run, row)
+    return OwedRow(now_ms, owed) if owed else None
+
+
+class ObjectWriter:
+    """Writes one stream of bytes; made for it, and used once."""
+
+    def __init__(
+        self,
+        disks: DiskSet,
+        codec: Codec,
+        geometry: Geometry,
+        budget: Budget,
+        threads: Executor,
+        data_id: bytes,
+    ) -> None:
+        self._disks = disks
+        self._codec = codec
+        self._geometry = geometry
+        self._budget = budget
+        self._threads = threads
+        self._data_id = data_id
+        self._stripe_bytes = layout.stripe_bytes(geometry.k)
+        self._digest = xxhash.xxh3_128()
+        self._stripes: list[StripeWrite] = []
+        self._coding: asyncio.Task[None] | None = None
+
+    async def run(
+        self, pieces: AsyncIterator[memoryview], update: Update, length: int
+    ) -> Written:
+        """Take `length` bytes from `pieces`; returns when all of it is on a write quorum.
+
+        `update` sees every byte in order, possibly in a worker thread. Raises what `pieces` and
+        `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
+        """
+        try:
+            if length <= INLINE_BYTES_MAX:
+                return await self._inline(pieces, update, length)
+            await self._fill(pieces, update, length)
+            await self._settle()
+        except BaseException:
+            await self._abandon()
+            raise
+        data = Data(self._data_id, length, self._stripe_bytes)
+        return Written(length, self._digest.digest(), data=data, stripes=self._stripes)
+
+    async def _inline(
+        self, pieces: AsyncIterator[memoryview], update: Update, length: int
+    ) -> Written:
+        content = bytearray()
+        async for piece in pieces:
+            content += piece
+        assert len(content) == length, "the payload promised another length"
+        update(memoryview(content))
+        self._digest.update(content)
+        return Written(length, self._digest.digest(), inline=bytes(content))
+
+    async def _fill(
+        self, pieces: AsyncIterator[memoryview], update: Update, length: int
+    ) -> None:
+        received = 0
+        buffer: StripeBuffer | None = None
+        try:
+            async for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    if buffer is None:
+                        buffer = await self._buffer(min(self._stripe_bytes, length - received))
+                    count = buffer.take(view)
+                    received += count
+                    view = view[count:]
+                    if buffer.filled == buffer.size:
+                        full, buffer = buffer, None
+                        await self._pass_on(full, update, last=received == length)
+        finally:
+            if buffer is not None:
+                self._budget.give(buffer.taken)
+        assert received == length, "the payload promised another length"
+
+    async def _buffer(self, size: int) -> StripeBuffer:
+        assert size > 0, "the payload is longer than it promised"
+        room = size + DISKS_MAX  # the zeros that pad the last shard
+        taken = room + self._geometry.m * layout.shard_bytes(size, self._geometry.k)
+        await self._budget.take(taken)
+        return StripeBuffer(size, bytearray(room), taken)
+
+    async def _pass_on(self, buffer: StripeBuffer, update: Update, *, last: bool) -> None:
+        """Code and append a full stripe; in the background unless it is the last."""
+        work = self._code(buffer, update)
+        try:
+            await self._coded()
+            if len(self._stripes) >= STRIPES_IN_FLIGHT_MAX:
+                await asyncio.shield(self._stripes[-STRIPES_IN_FLIGHT_MAX].quorum)
+        except BaseException:
+            work.close()
+            self._budget.give(buffer.taken)
+            raise
+        if last:
+            await work
+        else:
+            self._coding = asyncio.get_running_loop().create_task(work)
+
+    async def _coded(self) -> None:
+        coding, self._coding = self._coding, None
+        if coding is not None:
+            await coding
+
+    async def _code(self, buffer: StripeBuffer, update: Update) -> None:
+        taken = buffer.taken
+        try:
+            stripe = len(self._stripes)
+            plan = plan_stripe(
+                self._disks.writable(), self._geometry, self._data_id, stripe, buffer.size
+            )
+            parity_bytes = plan.geometry.m * layout.shard_bytes(buffer.size, plan.geometry.k)
+            if buffer.size < OFFLOAD_BYTES_MIN:
+                coded = self._encode(plan.geometry, buffer, update, parity_bytes)
+            else:
+                loop = asyncio.get_running_loop()
+                coded = await loop.run_in_executor(
+                    self._threads, self._encode, plan.geometry, buffer, update, parity_bytes
+                )
+        except BaseException:
+            self._budget.give(taken)
+            raise
+        payloads, digests = coded
+        shards = [
+            Shard(
+                self._data_id,
+                stripe,
+                index,
+                plan.geometry.k,
+                plan.geometry.m,
+                CODE_CAUCHY,
+                buffer.size,
+                stripe * self._stripe_bytes,
+                digests[index],
+            )
+            for index in range(plan.geometry.n)
+        ]
+        self._stripes.append(
+            StripeWrite(self._disks, plan, shards, payloads, lambda: self._budget.give(taken))
+        )
+
+    def _encode(
+        self, geometry: Geometry, buffer: StripeBuffer, update: Update, parity_bytes: int
+    ) -> tuple[list[memoryview], list[tuple[int, ...]]]:
+        """Hash, code and digest one stripe; CPU work without side effects on others."""
+        update(buffer.view)
+        self._digest.update(buffer.view)
+        size = layout.shard_bytes(buffer.size, geometry.k)
+        data = memoryview(buffer.data)
+        parity = memoryview(bytearray(parity_bytes))
+        shards = [data[i * size : (i + 1) * size] for i in range(geometry.k)]
+        shards += [parity[i * size : (i + 1) * size] for i in range(geometry.m)]
+        self._codec.encode_into(geometry, shards[: geometry.k], shards[geometry.k :])
+        return shards, [block_digests(shard) for shard in shards]
+
+    async def _settle(self) -> None:
+        """Wait for every stripe's quorum, then a little for the stragglers."""
+        await self._coded()
+        for stripe in self._stripes:
+            await asyncio.shield(stripe.quorum)
+        waiting = [stripe.complete for stripe in self._stripes if not stripe.complete.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=STRAGGLER_GRACE_S)
+
+    async def _abandon(self) -> None:
+        """Given up: let the coding thread end; the appends answer by themselves."""
+        coding, self._coding = self._coding, None
+        if coding is not None:
+            with contextlib.suppress(Exception):
+                await coding
+        for stripe in self._stripes:
+            stripe.quorum.add_done_callback(_consume)
+
+
+def _consume(future: asyncio.Future[None]) -> None:
+    """Nobody waits for this outcome any more: that it failed is not news."""
+    if not future.cancelled():
+        future.exception()
