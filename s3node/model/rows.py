@@ -45,6 +45,7 @@ class Data(Row):
     size: int
     stripe_bytes: int  # of every stripe but the last; offset // stripe_bytes is the stripe index
     part: int = 0  # part number; 0 outside multipart
+    digest: bytes = b""  # XXH3-128 of these bytes
 
 
 class VersionRow(Row):

@@ -6,8 +6,8 @@ blocks that digests cover. When that fails the location row is read once more, f
 healing may have moved the records (I11), and then it is a QuorumLost.
 
 The first stripe is read before anything is answered, the next one while the last is being sent.
-Where the whole object is read and one digest covers it, the last piece is held back until that
-digest has matched: an error of the code itself would be caught there.
+Where all bytes of a data id are read, its last piece is held back until their digest has
+matched: an error of the code itself would be caught there.
 """
 
 from __future__ import annotations
@@ -182,50 +182,60 @@ class StripeReader:
         return out
 
 
+class ItemCheck:
+    """The digest of one data id's bytes, when a read covers all of them in order."""
+
+    def __init__(self) -> None:
+        self._hasher = xxhash.xxh3_128()
+        self._next = 0
+
+    def take(self, wanted: StripeRange, pieces: Pieces) -> None:
+        """Account for the bytes of one stripe range; ShardCorrupt when the item is not itself."""
+        item = wanted.data
+        begin = wanted.index * item.stripe_bytes + wanted.start
+        if begin == 0:
+            self._hasher.reset()
+            self._next = 0
+        if begin != self._next:
+            return
+        for piece in pieces:
+            self._hasher.update(piece)
+        self._next += wanted.stop - wanted.start
+        if self._next == item.size and item.digest and self._hasher.digest() != item.digest:
+            raise ShardCorrupt(
+                f"data {item.data_id.hex()}: every shard is as it was written, but together "
+                "they are not the bytes that were stored"
+            )
+
+
 async def read_range(
-    stripes: StripeReader,
-    budget: Budget,
-    data: Sequence[Data],
-    start: int,
-    stop: int,
-    digest: bytes | None,
+    stripes: StripeReader, budget: Budget, data: Sequence[Data], start: int, stop: int
 ) -> AsyncIterator[Pieces]:
     """Bytes start..stop of an object made of `data`, one stripe's pieces at a time.
 
     Must be started by the caller (`anext`) before it answers, so that what cannot be read is an
-    error and not a broken answer. `digest` is the XXH3-128 of exactly this range, if known.
+    error and not a broken answer.
     """
-    hasher = xxhash.xxh3_128() if digest is not None else None
+    check = ItemCheck()
     ahead: asyncio.Task[Pieces] | None = None
-    taken = 0
-    ahead_taken = 0
-    loop = asyncio.get_running_loop()
-    ranges = list(layout.stripe_ranges(data, start, stop))
+    taken = ahead_taken = 0
+    ranges = layout.stripe_ranges(data, start, stop)
+    following = next(ranges, None)
     try:
-        for position, wanted in enumerate(ranges):
+        while (wanted := following) is not None:
+            following = next(ranges, None)
             if ahead is not None:
-                reading, taken, ahead_taken = ahead, ahead_taken, 0
-                pieces = await reading
+                taken, ahead_taken = ahead_taken, 0
+                pieces = await ahead
                 ahead = None
             else:
-                size = wanted.stop - wanted.start
-                await budget.take(size)
-                taken = size
+                await budget.take(wanted.stop - wanted.start)
+                taken = wanted.stop - wanted.start
                 pieces = await stripes.read(wanted)
-            if position + 1 < len(ranges):
-                following = ranges[position + 1]
-                size = following.stop - following.start
-                if budget.try_take(size):
-                    ahead_taken = size
-                    ahead = loop.create_task(stripes.read(following))
-            if hasher is not None:
-                for piece in pieces:
-                    hasher.update(piece)
-                if position + 1 == len(ranges) and hasher.digest() != digest:
-                    raise ShardCorrupt(
-                        f"data {data[0].data_id.hex()}: every shard is as it was written, but "
-                        "together they are not the object that was stored"
-                    )
+            if following is not None and budget.try_take(following.stop - following.start):
+                ahead_taken = following.stop - following.start
+                ahead = asyncio.get_running_loop().create_task(stripes.read(following))
+            check.take(wanted, pieces)
             yield pieces
             del pieces
             budget.give(taken)

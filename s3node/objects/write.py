@@ -149,7 +149,6 @@ class Written:
     inline: bytes | None = None
     data: Data | None = None
     stripes: list[StripeWrite] = field(default_factory=list)
-    staged: dict[int, LocationRow] = field(default_factory=dict)
 
     def location_rows(self) -> dict[int, LocationRow]:
         """Location rows by run, from what is on the platter now."""
@@ -212,8 +211,9 @@ class ObjectWriter:
         except BaseException:
             await self._abandon()
             raise
-        data = Data(self._data_id, length, self._stripe_bytes)
-        return Written(length, self._digest.digest(), data=data, stripes=self._stripes)
+        digest = self._digest.digest()
+        data = Data(self._data_id, length, self._stripe_bytes, digest=digest)
+        return Written(length, digest, data=data, stripes=self._stripes)
 
     async def _inline(
         self, pieces: AsyncIterator[memoryview], update: Update, length: int

@@ -1,0 +1,176 @@
+"""Owed shards are placed.
+
+A stripe is answered before all of its shards are on the platter; what is missing is owed, and an
+owed row says so from the same transaction on. Two things clear it:
+
+- `fill`: the shard arrived late on the disk it was meant for;
+- `Repairer`: it is rebuilt from the others and appended to any disk that holds none of the stripe.
+
+Both change the location row by compare-and-set (I11): only a place that is still empty is filled;
+the loser's record is garbage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from s3node.base.clock import Clock
+from s3node.base.errors import QuorumLost, StorageFault
+from s3node.meta import tables
+from s3node.meta.kv import Kv, ReadTx, WriteTx
+from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
+from s3node.objects.placement import ranked, room
+from s3node.objects.read import StripeReader, shard_identity
+from s3node.objects.write import owed_row
+from s3node.store.record import block_digests
+from s3node.store.seams import Append, DiskSet
+
+Found = Mapping[tuple[int, int], Location]
+"""(stripe index, shard index) -> where that shard is now."""
+
+OWED_PER_READ = 256
+"""Owed rows taken in one short read transaction."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one round of repair did."""
+
+    placed: int = 0  # shards
+    waiting: int = 0  # owed rows that could not be cleared now
+    reason: str = ""  # why the last of them could not
+
+
+async def fill(kv: Kv, data_id: bytes, run: int, found: Found, now_ms: int) -> int:
+    """Enter `found` where the row still owes those shards; returns how many were entered."""
+
+    def work(tx: WriteTx) -> int:
+        row = tables.get_locations(tx, data_id, run)
+        if row is None:
+            return 0
+        stripes, entered = _filled(row, run, found)
+        if not entered:
+            return 0
+        changed = LocationRow(stripes)
+        tables.put_locations(tx, data_id, run, changed)
+        owed = owed_row(run, changed, now_ms)
+        if owed is None:
+            tables.delete_owed(tx, data_id, run)
+        else:
+            since = tables.get_owed(tx, data_id, run)
+            kept = owed if since is None else msgspec.structs.replace(owed, since_ms=since.since_ms)
+            tables.put_owed(tx, data_id, run, kept)
+        return entered
+
+    return await kv.write(work)
+
+
+def _filled(row: LocationRow, run: int, found: Found) -> tuple[tuple[Stripe, ...], int]:
+    """The stripes of `row` with `found` entered where nothing stood, and how many that were."""
+    stripes = list(row.stripes)
+    entered = 0
+    for (index, shard), location in found.items():
+        position = index - run * STRIPES_PER_RUN
+        stripe = stripes[position]
+        taken = {place.slot for place in stripe.shards if place is not None}
+        if stripe.shards[shard] is None and location.slot not in taken:
+            shards = list(stripe.shards)
+            shards[shard] = location
+            stripes[position] = msgspec.structs.replace(stripe, shards=tuple(shards))
+            entered += 1
+    return tuple(stripes), entered
+
+
+class Repairer:
+    """Walks the owed rows and places what it can."""
+
+    def __init__(self, kv: Kv, disks: DiskSet, reader: StripeReader, clock: Clock) -> None:
+        self._kv = kv
+        self._disks = disks
+        self._reader = reader
+        self._clock = clock
+
+    async def round(self) -> Progress:
+        """Try every owed row once."""
+        progress = Progress()
+        after = b""
+        while batch := self._kv.read(lambda tx, after=after: _owed_after(tx, after)):
+            for cursor, data_id, run in batch:
+                after = cursor
+                try:
+                    placed, complete = await self._repair_run(data_id, run)
+                except StorageFault as fault:
+                    placed, complete = 0, False
+                    progress.reason = str(fault)
+                progress.placed += placed
+                progress.waiting += not complete
+        return progress
+
+    async def _repair_run(self, data_id: bytes, run: int) -> tuple[int, bool]:
+        """Place what one run owes; returns how many shards, and whether nothing is left."""
+        row, first = self._kv.read(
+            lambda tx: (tables.get_locations(tx, data_id, run), tables.get_locations(tx, data_id, 0))
+        )
+        if row is None or first is None:
+            return 0, True
+        item = Data(data_id, 0, first.stripes[0].stripe_bytes)
+        found: dict[tuple[int, int], Location] = {}
+        owed = 0
+        for position, stripe in enumerate(row.stripes):
+            index = run * STRIPES_PER_RUN + position
+            lost = [shard for shard, place in enumerate(stripe.shards) if place is None]
+            owed += len(lost)
+            for shard, location in (await self._place(item, index, stripe, lost)).items():
+                found[index, shard] = location
+        entered = await fill(self._kv, data_id, run, found, self._clock.wall_ms()) if found else 0
+        return entered, entered == owed
+
+    async def _place(
+        self, item: Data, index: int, stripe: Stripe, lost: Sequence[int]
+    ) -> dict[int, Location]:
+        """Rebuild the `lost` shards of one stripe and append them to disks without any of it."""
+        if not lost:
+            return {}
+        slots = self._targets(item.data_id, index, stripe)
+        appends = []
+        shards = []
+        for shard, slot in zip(lost, slots, strict=False):
+            payload = await self._reader.read_shard(item, index, stripe, shard)
+            identity = shard_identity(item, index, stripe, shard)
+            identity = identity._replace(digests=block_digests(payload))
+            appends.append(Append(slot, identity, payload))
+            shards.append(shard)
+        if not appends:
+            raise QuorumLost("no writable disk that holds none of the stripe")
+        results = await asyncio.gather(*self._disks.append(appends), return_exceptions=True)
+        placed: dict[int, Location] = {}
+        for shard, result in zip(shards, results, strict=True):
+            if isinstance(result, StorageFault):
+                continue
+            if isinstance(result, BaseException):
+                raise result
+            placed[shard] = Location(*result)
+        return placed
+
+    def _targets(self, data_id: bytes, index: int, stripe: Stripe) -> list[int]:
+        taken = {place.slot for place in stripe.shards if place is not None}
+        free = [
+            disk
+            for disk in self._disks.writable()
+            if disk.slot not in taken and room(disk) >= stripe.stripe_bytes
+        ]
+        return ranked(free, data_id, index)
+
+
+def _owed_after(tx: ReadTx, after: bytes) -> list[tuple[bytes, bytes, int]]:
+    """The next owed rows: (cursor, data id, run)."""
+    rows = []
+    for cursor, data_id, run, _ in tables.scan_owed(tx, after):
+        rows.append((cursor, data_id, run))
+        if len(rows) == OWED_PER_READ:
+            break
+    return rows

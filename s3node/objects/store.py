@@ -1,0 +1,193 @@
+"""ObjectStore: bytes in, bytes out. The face of this layer, and where faults become answers.
+
+    written = await store.write(pieces, update, length)     # on a write quorum, not visible
+    await kv.write(lambda tx: store.stage(tx, written) ...)  # visible, by one transaction (I2)
+    store.release(written)                                   # whatever the outcome was
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from ec import Codec, Geometry
+from s3node.base.clock import Clock
+from s3node.base.errors import StorageFault
+from s3node.base.ids import EpochIds
+from s3node.base.limits import BUFFER_BUDGET_BYTES
+from s3node.meta import tables
+from s3node.meta.kv import Kv, WriteTx
+from s3node.model.rows import STRIPES_PER_RUN, Location, LocationRow, PartRow, VersionRow
+from s3node.objects.budget import Budget
+from s3node.objects.faults import as_s3_error
+from s3node.objects.read import Pieces, StripeReader, read_range
+from s3node.objects.repair import Repairer, fill
+from s3node.objects.write import ObjectWriter, Update, Written, owed_row
+from s3node.store.seams import DiskSet
+
+
+@dataclass(slots=True)
+class ObjectCounters:
+    """Counted since the start; for metrics."""
+
+    objects_written: int = 0
+    bytes_written: int = 0
+    bytes_read: int = 0
+    stripes_degraded: int = 0
+    shard_faults: int = 0
+    shards_owed: int = 0
+    fault_reasons: dict[str, int] = field(default_factory=dict)
+
+
+class ObjectStore:
+    """Everything that ops may do with the bytes of objects."""
+
+    def __init__(
+        self,
+        kv: Kv,
+        disks: DiskSet,
+        codec: Codec,
+        geometry: Geometry,
+        ids: EpochIds,
+        clock: Clock,
+        threads: Executor,
+        budget_bytes: int = BUFFER_BUDGET_BYTES,
+    ) -> None:
+        self.geometry = geometry
+        self.counters = ObjectCounters()
+        self.budget = Budget(budget_bytes)
+        self._kv = kv
+        self._disks = disks
+        self._codec = codec
+        self._ids = ids
+        self._clock = clock
+        self._threads = threads
+        self._late: set[asyncio.Task[None]] = set()
+        self._reader = StripeReader(disks, codec, threads, self._locate, self._faulted)
+        self.repairer = Repairer(kv, disks, self._reader, clock)
+
+    async def write(
+        self, pieces: AsyncIterator[memoryview], update: Update, length: int
+    ) -> Written:
+        """Put `length` bytes on a write quorum of disks. Nothing is visible yet.
+
+        `update` is called in order with every byte, possibly in a worker thread.
+        """
+        writer = ObjectWriter(
+            self._disks,
+            self._codec,
+            self.geometry,
+            self.budget,
+            self._threads,
+            self._ids.data_id(),
+        )
+        try:
+            written = await writer.run(pieces, update, length)
+        except StorageFault as fault:
+            raise as_s3_error(fault) from fault
+        self.counters.objects_written += 1
+        self.counters.bytes_written += length
+        return written
+
+    def stage(self, tx: WriteTx, written: Written) -> None:
+        """Location rows, and what they owe, into the transaction that makes it visible (I1)."""
+        if written.data is None:
+            return
+        now_ms = self._clock.wall_ms()
+        for run, row in written.location_rows().items():
+            tables.put_locations(tx, written.data.data_id, run, row)
+            owed = owed_row(run, row, now_ms)
+            if owed is not None:
+                tables.put_owed(tx, written.data.data_id, run, owed)
+
+    def release(self, written: Written) -> None:
+        """The decision is made, either way; late shards are entered when they arrive."""
+        late = [stripe for stripe in written.stripes if None in stripe.places]
+        unanswered = [stripe for stripe in written.stripes if not stripe.complete.done()]
+        if late or unanswered or written.owed_when_staged:
+            task = asyncio.get_running_loop().create_task(self._await_late(written))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    async def read(
+        self, row: VersionRow | PartRow, start: int, stop: int
+    ) -> AsyncIterator[Pieces]:
+        """Bytes start..stop of a version or part, verified, in order.
+
+        What cannot be read is an S3Error here, before anything is answered; later it is raised
+        by the iterator, and the answer must be cut off.
+        """
+        assert 0 <= start <= stop <= row.size
+        if start == stop:
+            return _empty()
+        if row.inline is not None:
+            return _inline(memoryview(row.inline)[start:stop])
+        data = row.data if isinstance(row, VersionRow) else (row.data,)
+        assert all(item is not None for item in data), "a row names its bytes"
+        source = read_range(
+            self._reader, self.budget, [item for item in data if item is not None], start, stop
+        )
+        try:
+            first = await anext(source)
+        except StorageFault as fault:
+            raise as_s3_error(fault) from fault
+        return self._rest(first, source)
+
+    async def close(self) -> None:
+        """Wait for late shards to be entered."""
+        if self._late:
+            await asyncio.gather(*self._late, return_exceptions=True)
+
+    async def _rest(
+        self, first: Pieces, source: AsyncIterator[Pieces]
+    ) -> AsyncIterator[Pieces]:
+        try:
+            self._count_read(first)
+            yield first
+            del first
+            async for pieces in source:
+                self._count_read(pieces)
+                yield pieces
+        except StorageFault as fault:
+            raise as_s3_error(fault) from fault
+        finally:
+            await source.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+    async def _await_late(self, written: Written) -> None:
+        assert written.data is not None
+        for stripe in written.stripes:
+            await stripe.complete
+        runs: dict[int, dict[tuple[int, int], Location]] = {}
+        for stripe in written.stripes:
+            found = runs.setdefault(stripe.index // STRIPES_PER_RUN, {})
+            for shard, place in enumerate(stripe.places):
+                if place is not None:
+                    found[stripe.index, shard] = Location(*place)
+        for run, found in runs.items():
+            await fill(self._kv, written.data.data_id, run, found, self._clock.wall_ms())
+
+    def _locate(self, data_id: bytes, run: int) -> LocationRow | None:
+        return self._kv.read(lambda tx: tables.get_locations(tx, data_id, run))
+
+    def _faulted(self, data_id: bytes, stripe: int, shard: int, fault: StorageFault) -> None:
+        self.counters.shard_faults += 1
+        kind = type(fault).__name__
+        reasons = self.counters.fault_reasons
+        reasons[kind] = reasons.get(kind, 0) + 1
+
+    def _count_read(self, pieces: Pieces) -> None:
+        self.counters.bytes_read += sum(len(piece) for piece in pieces)
+
+
+async def _empty() -> AsyncIterator[Pieces]:
+    return
+    yield  # makes this a generator
+
+
+async def _inline(content: memoryview) -> AsyncIterator[Pieces]:
+    yield (content,)
+
+
+__all__ = ["ObjectCounters", "ObjectStore", "Written", "Callable"]
