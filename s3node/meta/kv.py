@@ -27,9 +27,9 @@ class ReadTx(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
 
-    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[
-        tuple[bytes, bytes]
-    ]:
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
         """Rows with start <= key < stop, in order (backwards when `reverse`).
 
         Lazy: only the part that was consumed counts as read.

@@ -71,9 +71,7 @@ def plan_stripe(
                 f"only {len(roomy)} of {len(disks)} writable disks have room; "
                 f"a stripe needs {wanted.m + 1}: add disks or delete objects"
             )
-        raise QuorumLost(
-            f"{len(disks)} disks are writable, a stripe needs at least {wanted.m + 1}"
-        )
+        raise QuorumLost(f"{len(disks)} disks are writable, a stripe needs at least {wanted.m + 1}")
     slots = ranked(roomy, data_id, stripe_index)
     n = k + wanted.m
     return Plan(Geometry(k, wanted.m), tuple(slots[:n]), tuple(slots[n:]))

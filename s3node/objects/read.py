@@ -96,9 +96,7 @@ class StripeReader:
         return row.stripes[position]
 
     async def _read(self, wanted: StripeRange, stripe: Stripe) -> Pieces:
-        ranges = list(
-            layout.shard_ranges(stripe.stripe_bytes, stripe.k, wanted.start, wanted.stop)
-        )
+        ranges = list(layout.shard_ranges(stripe.stripe_bytes, stripe.k, wanted.start, wanted.stop))
         item, index = wanted.data, wanted.index
         got = await self._fetch(item, index, stripe, ranges)
         missing = [part for part in ranges if part.index not in got]

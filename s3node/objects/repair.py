@@ -113,7 +113,10 @@ class Repairer:
     async def _repair_run(self, data_id: bytes, run: int) -> tuple[int, bool]:
         """Place what one run owes; returns how many shards, and whether nothing is left."""
         row, first = self._kv.read(
-            lambda tx: (tables.get_locations(tx, data_id, run), tables.get_locations(tx, data_id, 0))
+            lambda tx: (
+                tables.get_locations(tx, data_id, run),
+                tables.get_locations(tx, data_id, 0),
+            )
         )
         if row is None or first is None:
             return 0, True

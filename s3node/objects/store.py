@@ -1,14 +1,15 @@
 """ObjectStore: bytes in, bytes out. The face of this layer, and where faults become answers.
 
-    written = await store.write(pieces, update, length)     # on a write quorum, not visible
-    await kv.write(lambda tx: store.stage(tx, written) ...)  # visible, by one transaction (I2)
-    store.release(written)                                   # whatever the outcome was
+written = await store.write(pieces, update, length)     # on a write quorum, not visible
+await kv.write(lambda tx: store.stage(tx, written) ...)  # visible, by one transaction (I2)
+store.release(written)                                   # whatever the outcome was
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ from s3node.objects.read import Pieces, StripeReader, read_range
 from s3node.objects.repair import Repairer, fill
 from s3node.objects.write import ObjectWriter, Update, Written, owed_row
 from s3node.store.seams import DiskSet
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -104,16 +107,12 @@ class ObjectStore:
 
     def release(self, written: Written) -> None:
         """The decision is made, either way; late shards are entered when they arrive."""
-        late = [stripe for stripe in written.stripes if None in stripe.places]
-        unanswered = [stripe for stripe in written.stripes if not stripe.complete.done()]
-        if late or unanswered or written.owed_when_staged:
+        if written.stragglers:
             task = asyncio.get_running_loop().create_task(self._await_late(written))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
 
-    async def read(
-        self, row: VersionRow | PartRow, start: int, stop: int
-    ) -> AsyncIterator[Pieces]:
+    async def read(self, row: VersionRow | PartRow, start: int, stop: int) -> AsyncIterator[Pieces]:
         """Bytes start..stop of a version or part, verified, in order.
 
         What cannot be read is an S3Error here, before anything is answered; later it is raised
@@ -140,9 +139,7 @@ class ObjectStore:
         if self._late:
             await asyncio.gather(*self._late, return_exceptions=True)
 
-    async def _rest(
-        self, first: Pieces, source: AsyncIterator[Pieces]
-    ) -> AsyncIterator[Pieces]:
+    async def _rest(self, first: Pieces, source: AsyncIterator[Pieces]) -> AsyncIterator[Pieces]:
         try:
             self._count_read(first)
             yield first
@@ -156,7 +153,7 @@ class ObjectStore:
             await source.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     async def _await_late(self, written: Written) -> None:
-        assert written.data is not None
+        assert written.data is not None, "only stripes have stragglers"
         for stripe in written.stripes:
             await stripe.complete
         runs: dict[int, dict[tuple[int, int], Location]] = {}
@@ -166,7 +163,10 @@ class ObjectStore:
                 if place is not None:
                     found[stripe.index, shard] = Location(*place)
         for run, found in runs.items():
-            await fill(self._kv, written.data.data_id, run, found, self._clock.wall_ms())
+            try:
+                await fill(self._kv, written.data.data_id, run, found, self._clock.wall_ms())
+            except StorageFault as fault:
+                _log.warning("late shards stay owed until the next repair: %s", fault)
 
     def _locate(self, data_id: bytes, run: int) -> LocationRow | None:
         return self._kv.read(lambda tx: tables.get_locations(tx, data_id, run))
@@ -188,6 +188,3 @@ async def _empty() -> AsyncIterator[Pieces]:
 
 async def _inline(content: memoryview) -> AsyncIterator[Pieces]:
     yield (content,)
-
-
-__all__ = ["ObjectCounters", "ObjectStore", "Written", "Callable"]

@@ -149,6 +149,7 @@ class Written:
     inline: bytes | None = None
     data: Data | None = None
     stripes: list[StripeWrite] = field(default_factory=list)
+    stragglers: bool = False  # some disks had not answered when the write was answered
 
     def location_rows(self) -> dict[int, LocationRow]:
         """Location rows by run, from what is on the platter now."""
@@ -195,9 +196,7 @@ class ObjectWriter:
         self._stripes: list[StripeWrite] = []
         self._coding: asyncio.Task[None] | None = None
 
-    async def run(
-        self, pieces: AsyncIterator[memoryview], update: Update, length: int
-    ) -> Written:
+    async def run(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> Written:
         """Take `length` bytes from `pieces`; returns when all of it is on a write quorum.
 
         `update` sees every byte in order, possibly in a worker thread. Raises what `pieces` and
@@ -213,7 +212,8 @@ class ObjectWriter:
             raise
         digest = self._digest.digest()
         data = Data(self._data_id, length, self._stripe_bytes, digest=digest)
-        return Written(length, digest, data=data, stripes=self._stripes)
+        stragglers = any(not stripe.complete.done() for stripe in self._stripes)
+        return Written(length, digest, data=data, stripes=self._stripes, stragglers=stragglers)
 
     async def _inline(
         self, pieces: AsyncIterator[memoryview], update: Update, length: int
@@ -226,9 +226,7 @@ class ObjectWriter:
         self._digest.update(content)
         return Written(length, self._digest.digest(), inline=bytes(content))
 
-    async def _fill(
-        self, pieces: AsyncIterator[memoryview], update: Update, length: int
-    ) -> None:
+    async def _fill(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> None:
         received = 0
         buffer: StripeBuffer | None = None
         try:
