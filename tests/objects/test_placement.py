@@ -1,0 +1,64 @@
+"""Placement: never two shards on one disk, k shrinks and m stays, disks fill in proportion."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ec import Geometry
+from s3node.base.errors import DiskFull, QuorumLost
+from s3node.base.limits import GIB
+from s3node.objects.placement import plan_stripe, write_quorum
+from s3node.store.seams import DiskState, DiskStatus
+
+
+def disk(slot: int, free: int = 100 * GIB) -> DiskStatus:
+    return DiskStatus(slot, f"/d{slot}", bytes([slot]) * 16, DiskState.ONLINE, "", 200 * GIB, free)
+
+
+@given(st.integers(1, 4), st.data())
+def test_geometry_follows_the_writable_disks(m: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(m + 1, 16 - m))
+    writable = data.draw(st.integers(m + 1, 16))
+    plan = plan_stripe([disk(i) for i in range(writable)], Geometry(k, m), b"x" * 16, 0, 1000)
+    assert plan.geometry == Geometry(min(k, writable - m), m)
+    assert len(plan.slots) == plan.geometry.n
+    assert sorted(plan.slots + plan.spares) == list(range(writable))
+    assert plan.geometry.k + 1 <= write_quorum(plan.geometry) <= plan.geometry.n
+
+
+def test_too_few_disks_and_too_little_room_are_told_apart() -> None:
+    with pytest.raises(QuorumLost):
+        plan_stripe([disk(0), disk(1)], Geometry(4, 2), b"x" * 16, 0, 1000)
+    full = [disk(i, free=0) for i in range(6)]
+    with pytest.raises(DiskFull):
+        plan_stripe(full, Geometry(4, 2), b"x" * 16, 0, 1000)
+
+
+def test_full_disks_are_left_out() -> None:
+    disks = [disk(i, free=0 if i < 2 else 100 * GIB) for i in range(6)]
+    plan = plan_stripe(disks, Geometry(4, 2), b"x" * 16, 0, 1000)
+    assert plan.geometry == Geometry(2, 2)
+    assert set(plan.slots) == {2, 3, 4, 5}
+
+
+def test_shards_are_spread_in_proportion_to_free_bytes() -> None:
+    disks = [disk(i, free=(40 if i < 4 else 80) * GIB) for i in range(8)]
+    counts = dict.fromkeys(range(8), 0)
+    for stripe in range(4000):
+        for slot in plan_stripe(disks, Geometry(1, 1), b"y" * 16, stripe, 1000).slots:
+            counts[slot] += 1
+    small = sum(counts[i] for i in range(4)) / 4
+    large = sum(counts[i] for i in range(4, 8)) / 4
+    assert 1.6 < large / small < 2.2
+
+
+def test_every_disk_takes_every_shard_index() -> None:
+    disks = [disk(i) for i in range(6)]
+    seen = {
+        (index, slot)
+        for stripe in range(300)
+        for index, slot in enumerate(plan_stripe(disks, Geometry(4, 2), b"z" * 16, stripe, 1).slots)
+    }
+    assert len(seen) == 36
