@@ -42,5 +42,33 @@ DISK_RESERVE_SHARE = 32
 STRAGGLER_GRACE_S = 0.05
 """How long a write that has its quorum waits for the rest before it answers and owes them."""
 
+# --- S3 --------------------------------------------------------------------------------------
+
+XML_BODY_BYTES_MAX = 8 * MIB
+"""A Complete of 10,000 parts with the longest checksums, or 1000 of the longest keys escaped."""
+
+XML_DEPTH_MAX = 8
+XML_ELEMENTS_MAX = 100_000
+
+KEY_BYTES_MAX = 1024
+"""Of an object's key, in UTF-8."""
+
+PUT_BYTES_MAX = 5 * GIB
+"""Of one PUT, one part, or one copied source."""
+
+OBJECT_BYTES_MAX = 5 << 40
+"""Of an object made of parts."""
+
+PART_BYTES_MIN = 5 * MIB
+"""Of every part but the last."""
+
+PARTS_MAX = 10_000
+LIST_ENTRIES_MAX = 1000
+LIST_BUCKETS_MAX = 10_000
+DELETE_KEYS_MAX = 1000
+
+LIST_ROWS_PER_READ = 512
+"""Rows that one read transaction of a listing looks at: long listings are many short reads."""
+
 assert STRIPE_BYTES_TARGET * 2 <= BUFFER_BUDGET_BYTES
 assert INLINE_BYTES_MAX < STRIPE_BYTES_TARGET

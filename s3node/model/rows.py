@@ -18,7 +18,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True, kw_only=False):
     """What all rows have in common."""
 
 
-class BucketRow(Row):
+class BucketRow(Row, frozen=True):
     """Key: bucket name."""
 
     bucket_id: bytes
@@ -29,7 +29,7 @@ class BucketRow(Row):
     object_lock: bytes = b""  # reserved for the lock configuration
 
 
-class Checksum(Row):
+class Checksum(Row, frozen=True):
     """One x-amz-checksum-*: algorithm as S3 spells it (CRC32C), raw digest, and what of."""
 
     algorithm: str
@@ -38,7 +38,7 @@ class Checksum(Row):
     parts: int = 0
 
 
-class Data(Row):
+class Data(Row, frozen=True):
     """The bytes of one PUT or one part, as stripes under one data id."""
 
     data_id: bytes
@@ -48,7 +48,7 @@ class Data(Row):
     digest: bytes = b""  # XXH3-128 of these bytes
 
 
-class VersionRow(Row):
+class VersionRow(Row, frozen=True):
     """Key: bucket id, key, version id. The first row of a key is its current version."""
 
     hlc: int
@@ -72,9 +72,10 @@ class VersionRow(Row):
     retention_mode: str = ""  # reserved for object lock: "", "GOVERNANCE", "COMPLIANCE"
     retain_until_ms: int = 0
     legal_hold: bool = False
+    upload_id: bytes = b""  # of the upload it was completed from: a repeated Complete finds it
 
 
-class UploadRow(Row):
+class UploadRow(Row, frozen=True):
     """Key: bucket id, key, upload id."""
 
     initiated_ms: int
@@ -87,7 +88,7 @@ class UploadRow(Row):
     tags: tuple[tuple[str, str], ...] = ()
 
 
-class PartRow(Row):
+class PartRow(Row, frozen=True):
     """Key: upload id, part number."""
 
     size: int
@@ -100,7 +101,7 @@ class PartRow(Row):
     sha256: bytes = b""
 
 
-class Location(Row):
+class Location(Row, frozen=True):
     """Where one shard's record is: disk slot, segment, offset of the record."""
 
     slot: int
@@ -108,7 +109,7 @@ class Location(Row):
     offset: int
 
 
-class Stripe(Row):
+class Stripe(Row, frozen=True):
     """One stripe: its geometry and where its n shards are; None is an owed shard."""
 
     k: int
@@ -118,20 +119,20 @@ class Stripe(Row):
     code: int = 1  # the erasure code; 1 is Cauchy over 0x11d
 
 
-class LocationRow(Row):
+class LocationRow(Row, frozen=True):
     """Key: data id, run index. A run is `STRIPES_PER_RUN` consecutive stripes (the last: fewer)."""
 
     stripes: tuple[Stripe, ...]
 
 
-class OwedRow(Row):
+class OwedRow(Row, frozen=True):
     """Key: data id, run index. That run has stripes with owed shards; `healed` clears it."""
 
     since_ms: int
     stripes: tuple[int, ...]  # stripe indexes
 
 
-class DeathRow(Row):
+class DeathRow(Row, frozen=True):
     """Key: journal-ordered death id. Says that a data id's bytes are garbage, and why (I5)."""
 
     data_ids: tuple[bytes, ...]

@@ -1,0 +1,58 @@
+"""Who may do what. One pure function over one table.
+
+This release knows one owner, who may do everything to everything of theirs, and nobody else.
+The table names the action that each operation needs, as IAM and bucket policies name it
+(https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html), so that
+policies have something to speak about later. An operation that is not in the table is refused.
+"""
+
+from __future__ import annotations
+
+from s3node.base.errors import S3Error
+
+ACTIONS: dict[str, str] = {
+    "ListBuckets": "s3:ListAllMyBuckets",
+    "CreateBucket": "s3:CreateBucket",
+    "HeadBucket": "s3:ListBucket",
+    "DeleteBucket": "s3:DeleteBucket",
+    "GetBucketLocation": "s3:GetBucketLocation",
+    "GetBucketVersioning": "s3:GetBucketVersioning",
+    "GetBucketAcl": "s3:GetBucketAcl",
+    "GetBucketPolicy": "s3:GetBucketPolicy",
+    "GetBucketPolicyStatus": "s3:GetBucketPolicyStatus",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetBucketTagging": "s3:GetBucketTagging",
+    "GetBucketCors": "s3:GetBucketCORS",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "GetBucketOwnershipControls": "s3:GetBucketOwnershipControls",
+    "GetBucketReplication": "s3:GetReplicationConfiguration",
+    "GetBucketWebsite": "s3:GetBucketWebsite",
+    "ListObjects": "s3:ListBucket",
+    "ListObjectsV2": "s3:ListBucket",
+    "PutObject": "s3:PutObject",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "GetObjectAcl": "s3:GetObjectAcl",
+    "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
+    "CopyObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "UploadPartCopy": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "ListParts": "s3:ListMultipartUploadParts",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+}
+
+
+def allow(principal: str | None, operation: str, owner: str) -> None:
+    """Return if `principal` (None: anonymous) may do `operation` on what `owner` owns.
+
+    `owner` is the bucket's, or the node's where no bucket is concerned. AccessDenied otherwise:
+    also for buckets and keys that do not exist, so that nothing can be probed.
+    """
+    if principal is None or operation not in ACTIONS or principal != owner:
+        raise S3Error("AccessDenied")

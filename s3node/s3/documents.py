@@ -1,0 +1,475 @@
+"""The XML documents of S3: request bodies into plain values, answers into bytes.
+
+Names, order and namespaces are those that S3 sends (the syntax blocks of the API reference,
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html). A document that S3 would
+not accept is MalformedXML: an element this node does not know might have changed the meaning.
+
+Times come in as milliseconds since 1970; S3 shows whole seconds with ".000Z".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import quote
+
+from s3node.base.errors import S3Error
+from s3node.base.limits import DELETE_KEYS_MAX, PARTS_MAX
+from s3node.s3 import xml
+from s3node.s3.xml import Element, Node
+
+CHECKSUM_PREFIX = "Checksum"
+_XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+
+
+class Owner(NamedTuple):
+    id: str
+    display_name: str
+
+
+class ObjectToDelete(NamedTuple):
+    """One <Object> of a DeleteObjects request."""
+
+    key: str
+    version: str | None
+    etag: str | None
+
+
+class ListedPart(NamedTuple):
+    """One <Part> of a CompleteMultipartUpload request; checksums by algorithm, in base64."""
+
+    number: int
+    etag: str
+    checksums: Mapping[str, str]
+
+
+class Contents(NamedTuple):
+    """One object of a listing."""
+
+    key: str
+    modified_ms: int
+    etag: str
+    size: int
+    storage_class: str
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class UploadItem(NamedTuple):
+    """One upload of a listing."""
+
+    key: str
+    upload_id: str
+    initiated_ms: int
+    storage_class: str
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class PartItem(NamedTuple):
+    """One part of a listing; `checksum` is (algorithm, base64)."""
+
+    number: int
+    modified_ms: int
+    etag: str
+    size: int
+    checksum: tuple[str, str] | None = None
+
+
+class DeleteFailure(NamedTuple):
+    key: str
+    version: str | None
+    code: str
+    message: str
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def _root(data: bytes, name: str) -> Element:
+    root = xml.parse(data)
+    if root.name != name:
+        raise xml.malformed()
+    return root
+
+
+def parse_create_bucket(data: bytes) -> str:
+    """The location constraint that a CreateBucket body asks for, or ""."""
+    if not data.strip():
+        return ""
+    root = _root(data, "CreateBucketConfiguration")
+    known = frozenset({"LocationConstraint", "Location", "Bucket", "Tags"})
+    found = xml.fields(root, known)
+    if found.keys() - {"LocationConstraint"}:
+        # Directory buckets, and tags at creation: known to S3, not offered here.
+        raise S3Error("NotImplemented")
+    constraint = found.get("LocationConstraint")
+    return xml.leaf(constraint).strip() if constraint else ""
+
+
+def _object_to_delete(element: Element) -> ObjectToDelete:
+    known = {
+        "Key": True, "VersionId": False, "ETag": False, "LastModifiedTime": False, "Size": False,
+    }  # fmt: skip
+    found = xml.fields(element, known)
+    if "LastModifiedTime" in found or "Size" in found:
+        # Conditions of directory buckets: to ignore one would delete what it protects.
+        raise S3Error("NotImplemented")
+    key = xml.leaf(found["Key"])
+    if not key:
+        raise S3Error("UserKeyMustBeSpecified")
+    version = xml.leaf(found["VersionId"]) if "VersionId" in found else None
+    etag = xml.leaf(found["ETag"]).strip() if "ETag" in found else None
+    return ObjectToDelete(key, version or None, etag or None)
+
+
+def parse_delete(data: bytes) -> tuple[bool, list[ObjectToDelete]]:
+    """A DeleteObjects body: quiet or not, and what to delete (1 to 1000)."""
+    root = _root(data, "Delete")
+    found = xml.fields(root, frozenset({"Quiet"}), repeated="Object")
+    quiet = xml.leaf(found["Quiet"]).strip() if "Quiet" in found else "false"
+    if quiet not in {"true", "false"}:
+        raise xml.malformed()
+    wanted = [child for child in root.children if child.name == "Object"]
+    if not 1 <= len(wanted) <= DELETE_KEYS_MAX:
+        raise xml.malformed()
+    return quiet == "true", [_object_to_delete(element) for element in wanted]
+
+
+def _listed_part(element: Element, algorithms: Sequence[str]) -> ListedPart:
+    known = {"PartNumber": True, "ETag": True}
+    known |= {CHECKSUM_PREFIX + algorithm: False for algorithm in algorithms}
+    found = xml.fields(element, known)
+    number = xml.leaf(found["PartNumber"]).strip()
+    if not (number.isascii() and number.isdigit() and len(number) <= 9):
+        raise xml.malformed()
+    checksums = {
+        algorithm: xml.leaf(found[CHECKSUM_PREFIX + algorithm]).strip()
+        for algorithm in algorithms
+        if CHECKSUM_PREFIX + algorithm in found
+    }
+    etag = xml.leaf(found["ETag"]).strip().removeprefix('"').removesuffix('"')
+    return ListedPart(int(number), etag, checksums)
+
+
+def parse_complete(data: bytes, algorithms: Sequence[str]) -> list[ListedPart]:
+    """The parts that a CompleteMultipartUpload body lists, in its order; at least one."""
+    root = _root(data, "CompleteMultipartUpload")
+    xml.fields(root, frozenset(), repeated="Part")
+    if not 1 <= len(root.children) <= PARTS_MAX:
+        raise xml.malformed()
+    return [_listed_part(element, algorithms) for element in root.children]
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def iso8601(ms: int) -> str:
+    """A time as S3's XML shows it."""
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def quoted(etag: str) -> str:
+    return f'"{etag}"'
+
+
+def url_encoded(text: str) -> str:
+    """A key as encoding-type=url shows it; every client's decoder reads it back."""
+    return quote(text, safe="/")
+
+
+def _encoder(encoding: str) -> Callable[[str], str]:
+    return url_encoded if encoding == "url" else str
+
+
+def _owner(owner: Owner | None) -> list[Node]:
+    return [("ID", owner.id), ("DisplayName", owner.display_name)] if owner else []
+
+
+def _checksum(checksum: tuple[str, str] | None) -> list[Node]:
+    return [(CHECKSUM_PREFIX + checksum[0], checksum[1])] if checksum else []
+
+
+def _common_prefixes(prefixes: Sequence[str], encode: Callable[[str], str]) -> list[Node]:
+    return [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in prefixes]
+
+
+def _contents(item: Contents, owner: Owner | None, encode: Callable[[str], str]) -> Node:
+    return (
+        "Contents",
+        [
+            ("Key", encode(item.key)),
+            ("LastModified", iso8601(item.modified_ms)),
+            ("ETag", quoted(item.etag)),
+            ("ChecksumAlgorithm", item.checksum_algorithm or None),
+            ("ChecksumType", item.checksum_type or None),
+            ("Size", item.size),
+            ("Owner", _owner(owner) if owner else None),
+            ("StorageClass", item.storage_class),
+        ],
+    )
+
+
+def list_buckets(
+    owner: Owner,
+    buckets: Sequence[tuple[str, int, str | None]],
+    *,
+    prefix: str | None,
+    token: str | None,
+) -> bytes:
+    """`buckets`: name, creation time, and the region where it is to be shown."""
+    rows: list[Node] = [
+        ("Bucket", [("Name", name), ("CreationDate", iso8601(made)), ("BucketRegion", region)])
+        for name, made, region in buckets
+    ]
+    return xml.render(
+        "ListAllMyBucketsResult",
+        [
+            ("Owner", _owner(owner)),
+            ("Buckets", rows),
+            ("ContinuationToken", token),
+            ("Prefix", prefix),
+        ],
+    )
+
+
+def bucket_location(region: str) -> bytes:
+    """S3 has no name for its first region here: it is the empty constraint."""
+    return xml.render("LocationConstraint", "" if region == "us-east-1" else region)
+
+
+class ListEcho(NamedTuple):
+    """What a listing repeats of its request."""
+
+    bucket: str
+    prefix: str
+    delimiter: str
+    max_entries: int
+    encoding: str  # "" or "url"
+
+
+def list_objects(
+    echo: ListEcho,
+    contents: Sequence[Contents],
+    prefixes: Sequence[str],
+    owner: Owner,
+    *,
+    marker: str,
+    next_marker: str | None,
+    truncated: bool,
+) -> bytes:
+    """The answer of ListObjects (version 1)."""
+    encode = _encoder(echo.encoding)
+    head: list[Node] = [
+        ("Name", echo.bucket),
+        ("Prefix", encode(echo.prefix)),
+        ("Marker", encode(marker)),
+        ("NextMarker", None if next_marker is None else encode(next_marker)),
+        ("MaxKeys", echo.max_entries),
+        ("Delimiter", encode(echo.delimiter) if echo.delimiter else None),
+        ("EncodingType", echo.encoding or None),
+        ("IsTruncated", truncated),
+    ]
+    body = [_contents(item, owner, encode) for item in contents]
+    return xml.render("ListBucketResult", head + body + _common_prefixes(prefixes, encode))
+
+
+def list_objects_v2(
+    echo: ListEcho,
+    contents: Sequence[Contents],
+    prefixes: Sequence[str],
+    owner: Owner | None,
+    *,
+    start_after: str | None,
+    token: str | None,
+    next_token: str | None,
+) -> bytes:
+    """The answer of ListObjectsV2; `owner` is None unless it was asked for."""
+    encode = _encoder(echo.encoding)
+    head: list[Node] = [
+        ("Name", echo.bucket),
+        ("Prefix", encode(echo.prefix)),
+        ("ContinuationToken", token),
+        ("NextContinuationToken", next_token),
+        ("StartAfter", None if start_after is None else encode(start_after)),
+        ("KeyCount", len(contents) + len(prefixes)),
+        ("MaxKeys", echo.max_entries),
+        ("Delimiter", encode(echo.delimiter) if echo.delimiter else None),
+        ("EncodingType", echo.encoding or None),
+        ("IsTruncated", next_token is not None),
+    ]
+    body = [_contents(item, owner, encode) for item in contents]
+    return xml.render("ListBucketResult", head + body + _common_prefixes(prefixes, encode))
+
+
+def delete_result(
+    deleted: Sequence[tuple[str, str | None]], failures: Sequence[DeleteFailure]
+) -> bytes:
+    """The answer of DeleteObjects: `deleted` holds key and version id as asked for."""
+    done: list[Node] = [
+        ("Deleted", [("Key", key), ("VersionId", version)]) for key, version in deleted
+    ]
+    failed: list[Node] = [
+        (
+            "Error",
+            [
+                ("Key", failure.key),
+                ("VersionId", failure.version),
+                ("Code", failure.code),
+                ("Message", failure.message),
+            ],
+        )
+        for failure in failures
+    ]
+    return xml.render("DeleteResult", done + failed)
+
+
+def copy_result(
+    etag: str,
+    modified_ms: int,
+    checksum: tuple[str, str] | None,
+    checksum_type: str,
+    *,
+    part: bool = False,
+) -> bytes:
+    """The answer of CopyObject, or of UploadPartCopy when `part`."""
+    head: list[Node] = [("LastModified", iso8601(modified_ms)), ("ETag", quoted(etag))]
+    kind: list[Node] = [] if part or not checksum else [("ChecksumType", checksum_type)]
+    root = "CopyPartResult" if part else "CopyObjectResult"
+    return xml.render(root, head + kind + _checksum(checksum))
+
+
+def initiate_result(bucket: str, key: str, upload_id: str) -> bytes:
+    return xml.render(
+        "InitiateMultipartUploadResult",
+        [("Bucket", bucket), ("Key", key), ("UploadId", upload_id)],
+    )
+
+
+def complete_result(
+    location: str,
+    bucket: str,
+    key: str,
+    etag: str,
+    *,
+    checksum: tuple[str, str] | None,
+    checksum_type: str,
+) -> bytes:
+    head: list[Node] = [
+        ("Location", location),
+        ("Bucket", bucket),
+        ("Key", key),
+        ("ETag", quoted(etag)),
+    ]
+    tail: list[Node] = [*_checksum(checksum), ("ChecksumType", checksum_type)] if checksum else []
+    return xml.render("CompleteMultipartUploadResult", head + tail)
+
+
+class PartsPage(NamedTuple):
+    """What a ListParts answer says beside the parts."""
+
+    marker: int
+    next_marker: int
+    max_parts: int
+    truncated: bool
+
+
+def list_parts(
+    bucket: str,
+    upload: UploadItem,
+    owner: Owner,
+    page: PartsPage,
+    parts: Sequence[PartItem],
+    *,
+    encoding: str = "",
+) -> bytes:
+    head: list[Node] = [
+        ("Bucket", bucket),
+        ("Key", _encoder(encoding)(upload.key)),
+        ("UploadId", upload.upload_id),
+        ("Initiator", _owner(owner)),
+        ("Owner", _owner(owner)),
+        ("StorageClass", upload.storage_class),
+        ("PartNumberMarker", page.marker),
+        ("NextPartNumberMarker", page.next_marker),
+        ("MaxParts", page.max_parts),
+        ("IsTruncated", page.truncated),
+        ("ChecksumAlgorithm", upload.checksum_algorithm or None),
+        ("ChecksumType", upload.checksum_type or None),
+    ]
+    rows: list[Node] = [
+        (
+            "Part",
+            [
+                ("PartNumber", part.number),
+                ("LastModified", iso8601(part.modified_ms)),
+                ("ETag", quoted(part.etag)),
+                ("Size", part.size),
+                *_checksum(part.checksum),
+            ],
+        )
+        for part in parts
+    ]
+    return xml.render("ListPartsResult", head + rows)
+
+
+def _upload(item: UploadItem, owner: Owner, encode: Callable[[str], str]) -> Node:
+    return (
+        "Upload",
+        [
+            ("Key", encode(item.key)),
+            ("UploadId", item.upload_id),
+            ("Initiator", _owner(owner)),
+            ("Owner", _owner(owner)),
+            ("StorageClass", item.storage_class),
+            ("Initiated", iso8601(item.initiated_ms)),
+            ("ChecksumAlgorithm", item.checksum_algorithm or None),
+            ("ChecksumType", item.checksum_type or None),
+        ],
+    )
+
+
+def list_uploads(
+    echo: ListEcho,
+    uploads: Sequence[UploadItem],
+    prefixes: Sequence[str],
+    owner: Owner,
+    *,
+    marker: tuple[str, str],
+    next_marker: tuple[str, str],
+    truncated: bool,
+) -> bytes:
+    """Markers are (key, upload id)."""
+    encode = _encoder(echo.encoding)
+    head: list[Node] = [
+        ("Bucket", echo.bucket),
+        ("KeyMarker", encode(marker[0])),
+        ("UploadIdMarker", marker[1]),
+        ("NextKeyMarker", encode(next_marker[0]) if truncated else None),
+        ("NextUploadIdMarker", next_marker[1] if truncated else None),
+        ("Prefix", encode(echo.prefix)),
+        ("Delimiter", encode(echo.delimiter) if echo.delimiter else None),
+        ("EncodingType", echo.encoding or None),
+        ("MaxUploads", echo.max_entries),
+        ("IsTruncated", truncated),
+    ]
+    rows = [_upload(item, owner, encode) for item in uploads]
+    return xml.render(
+        "ListMultipartUploadsResult", head + rows + _common_prefixes(prefixes, encode)
+    )
+
+
+def versioning(status: str) -> bytes:
+    """`status` is "" for a bucket that never had versioning: an empty configuration."""
+    return xml.render("VersioningConfiguration", [("Status", status)] if status else "")
+
+
+def owner_full_control(owner: Owner) -> bytes:
+    """The access control list of everything here: the owner's, and nobody else's."""
+    grantee: Node = (f'Grantee {_XSI} xsi:type="CanonicalUser"', _owner(owner))
+    grant: Node = ("Grant", [grantee, ("Permission", "FULL_CONTROL")])
+    return xml.render(
+        "AccessControlPolicy",
+        [("Owner", _owner(owner)), ("AccessControlList", [grant])],
+    )
