@@ -21,6 +21,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 R = TypeVar("R")
 
+LAST_ID = b"\xff" * 16
+"""No id: version ids and upload ids of 2^64 - 1 clock ticks do not occur."""
+
 SKIPS_BEFORE_SEEK = 4
 """Older versions of one key that are read past before a seek is cheaper."""
 
@@ -28,7 +31,10 @@ TOKEN_MAC_BYTES = 16
 
 
 class Position(NamedTuple):
-    """Everything strictly after this (key, id) is still to come; b"" is before every id."""
+    """Everything strictly after this (key, id) is still to come.
+
+    b"" comes before every id, `LAST_ID` after.
+    """
 
     key: bytes
     id: bytes = b""
@@ -74,7 +80,7 @@ def successor(prefix: bytes) -> bytes | None:
 
 def behind(key: bytes) -> Position:
     """Where the next key begins."""
-    return Position(key + b"\0")
+    return Position(key, LAST_ID)
 
 
 def start(query: Query, marker: bytes, marker_id: bytes = b"") -> Position | None:
@@ -118,7 +124,7 @@ def step(
         if item is None or not item[0].startswith(query.prefix):
             return Step(entries, None)
         key, identity, row = item
-        if key < position.key:  # an older version of a key that is done
+        if (key, identity) <= position:  # an older version of a key that is done
             skipped += 1
             if skipped == SKIPS_BEFORE_SEEK:
                 rows = scan(position)

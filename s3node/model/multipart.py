@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
 import xxhash
 
 from s3node.base.errors import S3Error
@@ -183,7 +184,7 @@ def completed(
         digest=xxhash.xxh3_128_digest(digests),
         parts=len(chosen),
         data=tuple(
-            type(data)(data.data_id, data.size, data.stripe_bytes, number)
+            msgspec.structs.replace(data, part=number)
             for number, data in zip(numbers, named, strict=True)
         ),
         headers=upload.headers,

@@ -72,11 +72,17 @@ class ObjectStore:
         self.repairer = Repairer(kv, disks, self._reader, clock)
 
     async def write(
-        self, pieces: AsyncIterator[memoryview], update: Update, length: int
+        self,
+        pieces: AsyncIterator[memoryview],
+        update: Update,
+        length: int,
+        *,
+        inline: bool = True,
     ) -> Written:
         """Put `length` bytes on a write quorum of disks. Nothing is visible yet.
 
-        `update` is called in order with every byte, possibly in a worker thread.
+        `update` is called in order with every byte, possibly in a worker thread. Without
+        `inline` they get a data id however few they are: a part is never in its row.
         """
         writer = ObjectWriter(
             self._disks,
@@ -87,7 +93,7 @@ class ObjectStore:
             self._ids.data_id(),
         )
         try:
-            written = await writer.run(pieces, update, length)
+            written = await writer.run(pieces, update, length, inline=inline)
         except StorageFault as fault:
             raise as_s3_error(fault) from fault
         self.counters.objects_written += 1

@@ -196,14 +196,21 @@ class ObjectWriter:
         self._stripes: list[StripeWrite] = []
         self._coding: asyncio.Task[None] | None = None
 
-    async def run(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> Written:
+    async def run(
+        self,
+        pieces: AsyncIterator[memoryview],
+        update: Update,
+        length: int,
+        *,
+        inline: bool = True,
+    ) -> Written:
         """Take `length` bytes from `pieces`; returns when all of it is on a write quorum.
 
         `update` sees every byte in order, possibly in a worker thread. Raises what `pieces` and
         `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
         """
         try:
-            if length <= INLINE_BYTES_MAX:
+            if inline and length <= INLINE_BYTES_MAX:
                 return await self._inline(pieces, update, length)
             await self._fill(pieces, update, length)
             await self._settle()
