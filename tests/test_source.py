@@ -19,7 +19,9 @@ FILE_LINES_MAX = 600
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 EVERYTHING = [
     *SOURCES,
-    *sorted(path for folder in ("tests", "bench", "csrc") for path in (ROOT / folder).rglob("*.py")),
+    *sorted(
+        path for folder in ("tests", "bench", "csrc") for path in (ROOT / folder).rglob("*.py")
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ The node is started with the same command that users type; its disks are directo
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import signal
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -139,6 +141,27 @@ class NodeProcess:
     def _forget(self) -> None:
         self._process = None
         self._log.close()
+
+    def pids(self) -> list[int]:
+        """All processes of the node: the one that was started and its children."""
+        found = [self.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += [int(child) for child in task.read_text().split()]
+        return found
+
+    def status(self) -> Any:
+        """What `s3node status --json` tells."""
+        done = self.command("status", "--json", "--admin", self.admin)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+        """Until `condition` holds; it is asked for again and again."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {timeout_s} s\n{self.log_tail()}"
+            time.sleep(0.2)
 
     # --- what it is made of -------------------------------------------------------------------
 
