@@ -136,7 +136,7 @@ class DeathRow(Row, frozen=True):
     """Key: journal-ordered death id. Says that a data id's bytes are garbage, and why (I5)."""
 
     data_ids: tuple[bytes, ...]
-    bytes: int
+    size: int
     reason: str  # "overwritten", "deleted", "aborted", "replaced part", "unlisted part"
     who: str
     when_ms: int

@@ -89,7 +89,7 @@ def death(deed: Deed, reason: str, data: Iterable[Data], *, lock: str = "") -> t
         return ()
     row = DeathRow(
         data_ids=tuple(item.data_id for item in named),
-        bytes=sum(item.size for item in named),
+        size=sum(item.size for item in named),
         reason=reason,
         who=deed.who,
         when_ms=deed.now_ms,
