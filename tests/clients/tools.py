@@ -92,7 +92,7 @@ class Client:
 
     def run(self, *command: str) -> str:
         result = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, timeout=RUN_S_MAX
+            command, check=False, env=self.env, capture_output=True, text=True, timeout=RUN_S_MAX
         )
         assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}{result.stderr[-3000:]}"
         return result.stdout
