@@ -206,16 +206,11 @@ def delete_owed(tx: WriteTx, data_id: bytes, run: int) -> None:
     tx.delete(schema.owed(data_id, run))
 
 
-def scan_owed(tx: ReadTx, after: bytes = b"") -> Iterator[tuple[bytes, int, OwedRow]]:
-    """(data id, run, row) after the position `after`, as `owed_position` gives it."""
+def scan_owed(tx: ReadTx, after: bytes = b"") -> Iterator[tuple[bytes, bytes, int, OwedRow]]:
+    """(cursor, data id, run, row) after the row with the cursor `after`."""
     start = schema.OWED + after + b"\x00" if after else schema.OWED
     for key, value in tx.scan(start, schema.successor(schema.OWED)):
-        yield *schema.numbered(key), decode(OwedRow, key, value)
-
-
-def owed_position(data_id: bytes, run: int) -> bytes:
-    """Where `scan_owed` goes on after this row."""
-    return schema.owed(data_id, run)[1:]
+        yield key[1:], *schema.numbered(key), decode(OwedRow, key, value)
 
 
 # Deaths.

@@ -166,8 +166,9 @@ def test_every_table_round_trips() -> None:
         assert list(tables.scan_parts(tx, upload_id, 2)) == [(10_000, part)]
         assert [run for run, _ in tables.scan_locations(tx, data_id, 1, 2)] == [1, 2]
         assert tables.get_locations(tx, data_id, 300) == locations
-        position = tables.owed_position(data_id, 1)
-        assert list(tables.scan_owed(tx, position)) == [(data_id, 2, owed), (data_id, 300, owed)]
+        owing = list(tables.scan_owed(tx))
+        assert [found[1:] for found in owing] == [(data_id, run, owed) for run in (0, 1, 2, 300)]
+        assert list(tables.scan_owed(tx, owing[1][0])) == owing[2:]
         assert list(tables.scan_deaths(tx)) == [(death_id, death)]
         assert list(tables.scan_deaths(tx, death_id)) == []
         assert tables.get_usage(tx, BUCKET) == (1, 40)
