@@ -16,24 +16,24 @@ from s3node.store.record import BLOCK_BYTES
 
 
 class ShardRange(NamedTuple):
-    """Bytes start..stop of the payload of data shard `index`."""
+    """Bytes start..stop of the payload of data shard `shard`."""
 
-    index: int
+    shard: int
     start: int
     stop: int
 
 
 class StripeRange(NamedTuple):
-    """Bytes start..stop of the stripe `index` of `data`."""
+    """Bytes start..stop of the stripe `stripe` of `data`."""
 
     data: Data
-    index: int
+    stripe: int
     start: int
     stop: int
 
     @property
     def run(self) -> int:
-        return self.index // STRIPES_PER_RUN
+        return self.stripe // STRIPES_PER_RUN
 
 
 def stripe_bytes(k: int) -> int:

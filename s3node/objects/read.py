@@ -88,32 +88,32 @@ class StripeReader:
 
     def _stripe(self, wanted: StripeRange) -> Stripe:
         row = self._locate(wanted.data.data_id, wanted.run)
-        position = wanted.index % STRIPES_PER_RUN
+        position = wanted.stripe % STRIPES_PER_RUN
         if row is None or position >= len(row.stripes):
             raise ShardMissing(
-                f"no location row for stripe {wanted.index} of data {wanted.data.data_id.hex()}"
+                f"no location row for stripe {wanted.stripe} of data {wanted.data.data_id.hex()}"
             )
         return row.stripes[position]
 
     async def _read(self, wanted: StripeRange, stripe: Stripe) -> Pieces:
         ranges = list(layout.shard_ranges(stripe.stripe_bytes, stripe.k, wanted.start, wanted.stop))
-        item, index = wanted.data, wanted.index
+        item, index = wanted.data, wanted.stripe
         got = await self._fetch(item, index, stripe, ranges)
-        missing = [part for part in ranges if part.index not in got]
+        missing = [part for part in ranges if part.shard not in got]
         if missing:
             start = min(part.start for part in missing) // BLOCK_BYTES * BLOCK_BYTES
             stop = max(part.stop for part in missing)
-            whole = {part.index for part in ranges if part.start <= start and part.stop >= stop}
+            whole = {part.shard for part in ranges if part.start <= start and part.stop >= stop}
             known = {
-                part.index: got[part.index][start - part.start : stop - part.start]
+                part.shard: got[part.shard][start - part.start : stop - part.start]
                 for part in ranges
-                if part.index in got and part.index in whole
+                if part.shard in got and part.shard in whole
             }
-            lost = tuple(part.index for part in missing)
+            lost = tuple(part.shard for part in missing)
             rebuilt = await self._rebuild(item, index, stripe, lost, start, stop, known)
             for part in missing:
-                got[part.index] = rebuilt[part.index][part.start - start : part.stop - start]
-        return [got[part.index] for part in ranges]
+                got[part.shard] = rebuilt[part.shard][part.start - start : part.stop - start]
+        return [got[part.shard] for part in ranges]
 
     async def _fetch(
         self, item: Data, index: int, stripe: Stripe, ranges: Sequence[ShardRange]
@@ -123,12 +123,12 @@ class StripeReader:
         asked = []
         wanted = []
         for part in ranges:
-            location = stripe.shards[part.index]
+            location = stripe.shards[part.shard]
             if location is None:
                 continue
-            identity = shard_identity(item, index, stripe, part.index)
+            identity = shard_identity(item, index, stripe, part.shard)
             place = Place(location.slot, location.segment, location.offset)
-            asked.append(part.index)
+            asked.append(part.shard)
             wanted.append((place, identity, size, part.start, part.stop))
         futures = self._disks.read_many(wanted)
         results = await asyncio.gather(*futures, return_exceptions=True)
@@ -190,7 +190,7 @@ class ItemCheck:
     def take(self, wanted: StripeRange, pieces: Pieces) -> None:
         """Account for the bytes of one stripe range; ShardCorrupt when the item is not itself."""
         item = wanted.data
-        begin = wanted.index * item.stripe_bytes + wanted.start
+        begin = wanted.stripe * item.stripe_bytes + wanted.start
         if begin == 0:
             self._hasher.reset()
             self._next = 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -98,7 +99,7 @@ class Repairer:
         """Try every owed row once."""
         progress = Progress()
         after = b""
-        while batch := self._kv.read(lambda tx, after=after: _owed_after(tx, after)):
+        while batch := self._kv.read(partial(_owed_after, after=after)):
             for cursor, data_id, run in batch:
                 after = cursor
                 try:

@@ -18,6 +18,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 
 import xxhash
 
@@ -100,7 +101,7 @@ class StripeWrite:
         self._pending += len(batch)
         futures = self._disks.append(batch)
         for index, future in zip(indexes, futures, strict=True):
-            future.add_done_callback(lambda done, index=index: self._answered(index, done))
+            future.add_done_callback(partial(self._answered, index))
 
     def _answered(self, index: int, done: asyncio.Future[Place]) -> None:
         self._pending -= 1

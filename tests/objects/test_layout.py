@@ -25,8 +25,8 @@ def test_shard_ranges_are_the_stripe_bytes(data: st.DataObject, stripe: int, k: 
     content = bytes(i * 7 % 251 for i in range(stripe)).ljust(k * size, b"\0")
     shards = [content[i * size : (i + 1) * size] for i in range(k)]
     parts = list(layout.shard_ranges(stripe, k, start, stop))
-    assert b"".join(shards[p.index][p.start : p.stop] for p in parts) == content[start:stop]
-    assert [p.index for p in parts] == sorted({p.index for p in parts})
+    assert b"".join(shards[p.shard][p.start : p.stop] for p in parts) == content[start:stop]
+    assert [p.shard for p in parts] == sorted({p.shard for p in parts})
 
 
 @given(
@@ -43,7 +43,7 @@ def test_stripe_ranges_cover_the_range_once(
     covered = []
     for part in layout.stripe_ranges(rows, start, stop):
         base = sum(row.size for row in rows[: rows.index(part.data)])
-        first = base + part.index * part.data.stripe_bytes
+        first = base + part.stripe * part.data.stripe_bytes
         assert 0 <= part.start < part.stop <= part.data.stripe_bytes
         covered += range(first + part.start, first + part.stop)
     assert covered == list(range(start, stop))
