@@ -1,0 +1,1 @@
+"""One program for each claim; run them as `python -m bench.NAME`."""

@@ -1,0 +1,210 @@
+"""How fast the coding kernels are, beside ISA-L and pyeclib: `python -m bench.kernels`.
+
+Encode, and rebuild of m lost shards (the first m: all of them data, the dearest case), for common
+geometries and shard sizes. The kernels and ISA-L's ec_encode_data are called in the same way, with
+the same buffers and matrices; `codec` is NativeCodec as the node calls it; pyeclib is called as its
+users do. In each round every contender runs once for a few milliseconds, one after the other, so
+that a disturbance hits all of them; a figure is the median of the rounds, in GB of data a second
+(k * shard bytes), on one core.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cffi
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ec import Geometry, NativeCodec, _gf, kernels_available
+from ec.matrix import conversion
+from ec.oracle import IsalCodec, PyeclibCodec
+
+GEOMETRIES = (Geometry(4, 2), Geometry(8, 4), Geometry(12, 4))
+SHARD_SIZES = tuple(1024 * kib for kib in (8, 32, 128, 512, 1024))
+ROUND_SECONDS = 0.003
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Which shards are made out of which."""
+
+    title: str
+    geometry: Geometry
+    shard_bytes: int
+    sources: tuple[int, ...]
+    wanted: tuple[int, ...]
+
+    @property
+    def data_bytes(self) -> int:
+        return self.geometry.k * self.shard_bytes
+
+
+def encode_work(geometry: Geometry, shard_bytes: int) -> Work:
+    shards = tuple(range(geometry.n))
+    return Work("encode", geometry, shard_bytes, shards[: geometry.k], shards[geometry.k :])
+
+
+def rebuild_work(geometry: Geometry, shard_bytes: int) -> Work:
+    shards = tuple(range(geometry.n))
+    return Work("rebuild", geometry, shard_bytes, shards[geometry.m :], shards[: geometry.m])
+
+
+class Contenders:
+    """Makes, for one piece of work, a function for each contender that does it once."""
+
+    def __init__(self, kernels: list[str]) -> None:
+        self.kernels = kernels
+        self.isal, self.pyeclib, self.native = IsalCodec(), PyeclibCodec(), NativeCodec()
+        # Loaded as IsalCodec loads libisal, so that a call costs the same.
+        self.ffi = cffi.FFI()
+        self.ffi.cdef("void gf_apply(void *, void *, size_t, unsigned char **, unsigned char **);")
+        self.lib: Any = self.ffi.dlopen(_gf.__file__)
+
+    def of(self, work: Work) -> dict[str, Run]:
+        geometry, size = work.geometry, work.shard_bytes
+        buffers = [bytearray(os.urandom(size)) for _ in range(geometry.n)]
+        self.native.encode_into(geometry, buffers[: geometry.k], buffers[geometry.k :])
+        sources = {index: buffers[index] for index in work.sources}
+        wanted, out = list(work.wanted), [bytearray(size) for _ in work.wanted]
+        runs = {kernel: self._kernel(kernel, work, buffers, out) for kernel in self.kernels}
+        runs["codec"] = lambda: self.native.rebuild(geometry, sources, wanted, out)
+        runs["ISA-L"] = self._isal(work, buffers, out)
+        runs["pyeclib"] = self._pyeclib(work, buffers)
+        for name, run in runs.items():
+            for buffer in out:
+                buffer[:] = bytes(size)
+            run()
+            right = name == "pyeclib" or out == [buffers[index] for index in wanted]
+            assert right, f"{name} computes something else"
+        return runs
+
+    def _kernel(self, name: str, work: Work, buffers: list[bytearray], out: list[bytearray]) -> Run:
+        kernel, plan = _gf.ffi.new("const struct gf_kernel **"), _gf.ffi.new("struct gf_plan *")
+        assert _gf.lib.gf_select(name.encode(), kernel) == _gf.lib.GF_SELECTED
+        factors = b"".join(conversion(work.geometry, work.sources, work.wanted))
+        _gf.lib.gf_plan_init(plan, len(work.wanted), work.geometry.k, factors)
+        sources, kept = self._pointers([buffers[index] for index in work.sources])
+        outputs, kept_too = self._pointers(out)
+        arguments = (
+            self.ffi.cast("void *", int(_gf.ffi.cast("uintptr_t", kernel[0]))),
+            self.ffi.cast("void *", int(_gf.ffi.cast("uintptr_t", plan))),
+        )
+
+        def run(_keep: object = (plan, kept, kept_too)) -> None:
+            self.lib.gf_apply(*arguments, work.shard_bytes, sources, outputs)
+
+        return run
+
+    def _isal(self, work: Work, buffers: list[bytearray], out: list[bytearray]) -> Run:
+        tables = self.isal.tables(work.geometry, work.sources, work.wanted)
+        sources, kept = self._pointers([buffers[index] for index in work.sources])
+        outputs, kept_too = self._pointers(out)
+        shapes = (work.shard_bytes, work.geometry.k, len(work.wanted))
+
+        def run(_keep: object = (kept, kept_too)) -> None:
+            self.isal.lib.ec_encode_data(*shapes, tables, sources, outputs)
+
+        return run
+
+    def _pyeclib(self, work: Work, buffers: list[bytearray]) -> Run:
+        driver = self.pyeclib.driver(work.geometry)
+        data = b"".join(buffers[: work.geometry.k])
+        if work.title == "encode":
+            return lambda: driver.encode(data)
+        fragments = driver.encode(data)
+        present = [fragments[index] for index in work.sources]
+        return lambda: driver.reconstruct(present, list(work.wanted))
+
+    def _pointers(self, buffers: list[bytearray]) -> tuple[Any, Any]:
+        views = [self.isal.ffi.from_buffer("unsigned char[]", buffer) for buffer in buffers]
+        return self.isal.ffi.new("unsigned char *[]", views), views
+
+
+def calls_a_round(run: Run) -> int:
+    begin = time.perf_counter()
+    run()
+    once = time.perf_counter() - begin
+    return max(1, int(ROUND_SECONDS / once))
+
+
+def seconds_per_call(run: Run, calls: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - begin) / calls
+
+
+def measure(runs: dict[str, Run], rounds: int) -> dict[str, float]:
+    """Median seconds of one call of each contender."""
+    calls = {name: calls_a_round(run) for name, run in runs.items()}
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            taken[name].append(seconds_per_call(run, calls[name]))
+    return {name: median(times) for name, times in taken.items()}
+
+
+def machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def versions() -> str:
+    packages = (f"{name} {metadata.version(name)}" for name in ("s3node", "pyeclib", "cffi"))
+    return f"Python {platform.python_version()}, {', '.join(packages)}"
+
+
+def table_of(geometry: Geometry, contenders: Contenders, rounds: int, sizes: list[int]) -> Table:
+    names = [*contenders.kernels, "codec", "ISA-L", "pyeclib"]
+    table = Table(title=f"{geometry}: GB of data a second")
+    table.add_column("")
+    table.add_column("shard", justify="right")
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("best / ISA-L", justify="right", style="bold")
+    table.add_column("codec / pyeclib", justify="right")
+    for make in (encode_work, rebuild_work):
+        for size in sizes:
+            work = make(geometry, size)
+            seconds = measure(contenders.of(work), rounds)
+            speeds = {name: work.data_bytes / seconds[name] / 1e9 for name in names}
+            best = max(speeds[kernel] for kernel in contenders.kernels)
+            table.add_row(
+                work.title,
+                f"{size // 1024} KiB",
+                *(f"{speeds[name]:.2f}" for name in names),
+                f"{best / speeds['ISA-L']:.2f}",
+                f"{speeds['codec'] / speeds['pyeclib']:.1f}",
+            )
+        table.add_section()
+    return table
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", default=15, show_default=True, help="Rounds each median is taken of.")
+@click.option("--kernel", "kernels", multiple=True, help="Only these kernels.")
+@click.option("--shard-kib", "kib", type=int, multiple=True, help="Only these shard sizes.")
+def main(rounds: int, kernels: tuple[str, ...], kib: tuple[int, ...]) -> None:
+    contenders = Contenders(list(kernels) or kernels_available())
+    console = Console(width=None if os.isatty(1) else 140)
+    console.print(machine(), versions(), sep="\n")
+    sizes = [1024 * size for size in kib] or list(SHARD_SIZES)
+    for geometry in GEOMETRIES:
+        console.print(table_of(geometry, contenders, rounds, sizes))
+
+
+if __name__ == "__main__":
+    main()
