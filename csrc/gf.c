@@ -81,27 +81,34 @@ static bool overlap(const uint8_t *a, const uint8_t *b, size_t bytes)
     return (x < y ? y - x : x - y) < bytes;
 }
 
-bool gf_disjoint(size_t bytes, unsigned columns, const uint8_t *const *sources,
-                 unsigned rows, uint8_t *const *outputs)
+static bool disjoint(const struct gf_job *job, size_t bytes)
 {
-    for (unsigned row = 0; row < rows; row++) {
-        for (unsigned column = 0; column < columns; column++)
-            if (overlap(outputs[row], sources[column], bytes))
+    for (unsigned row = 0; row < job->plan->rows; row++) {
+        for (unsigned column = 0; column < job->plan->columns; column++)
+            if (overlap(job->outputs[row], job->sources[column], bytes))
                 return false;
         for (unsigned other = 0; other < row; other++)
-            if (overlap(outputs[row], outputs[other], bytes))
+            if (overlap(job->outputs[row], job->outputs[other], bytes))
                 return false;
     }
     return true;
 }
 
-void gf_apply(const struct gf_kernel *kernel, const struct gf_plan *plan, size_t bytes,
+static void run(const struct gf_kernel *kernel, const struct gf_job *job, size_t bytes)
+{
+    size_t step = job->plan->rows > GF_ROWS_PER_PASS ? BLOCK_BYTES : bytes;
+    for (size_t begin = 0; begin < bytes; begin += step)
+        kernel->dot(job, begin, bytes - begin > step ? begin + step : bytes);
+}
+
+bool gf_apply(const struct gf_kernel *kernel, const struct gf_plan *plan, size_t bytes,
               const uint8_t *const *sources, uint8_t *const *outputs)
 {
     struct gf_job job = {plan, sources, outputs};
-    size_t step = plan->rows > GF_ROWS_PER_PASS ? BLOCK_BYTES : bytes;
-    for (size_t begin = 0; begin < bytes; begin += step)
-        kernel->dot(&job, begin, bytes - begin > step ? begin + step : bytes);
+    if (!disjoint(&job, bytes))
+        return false;
+    run(kernel, &job, bytes);
+    return true;
 }
 
 void gf_apply_in_row(const struct gf_kernel *kernel, const struct gf_plan *plan, size_t bytes,
@@ -113,7 +120,8 @@ void gf_apply_in_row(const struct gf_kernel *kernel, const struct gf_plan *plan,
         sources[column] = shards;
     for (unsigned row = 0; row < plan->rows; row++, shards += bytes)
         outputs[row] = shards;
-    gf_apply(kernel, plan, bytes, sources, outputs);
+    struct gf_job job = {plan, sources, outputs};
+    run(kernel, &job, bytes);
 }
 
 static bool always(void)

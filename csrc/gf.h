@@ -23,7 +23,7 @@
  *      gf_dot_scalar, which is the definition.  Nothing else is written; it may write a byte twice.
  *   2. No kernel reads outside sources[c][0..end).  Pointers need no alignment, lengths no multiple.
  *   3. No kernel allocates, locks, or keeps state: any number of threads may run them at once.
- *   4. Outputs overlap neither sources nor each other (gf_disjoint says so); sources may.
+ *   4. Outputs overlap neither sources nor each other (gf_apply checks); sources may.
  */
 #ifndef S3NODE_GF_H
 #define S3NODE_GF_H
@@ -75,12 +75,9 @@ uint8_t gf_multiply(uint8_t a, uint8_t b);
 /* Expands matrix (rows * columns bytes, row-major); both counts are 1..GF_SHARDS_MAX. */
 void gf_plan_init(struct gf_plan *plan, unsigned rows, unsigned columns, const uint8_t *matrix);
 
-/* Whether invariant 4 holds for buffers of that many bytes. */
-bool gf_disjoint(size_t bytes, unsigned columns, const uint8_t *const *sources,
-                 unsigned rows, uint8_t *const *outputs);
-
-/* Runs the plan over whole buffers of that many bytes. */
-void gf_apply(const struct gf_kernel *kernel, const struct gf_plan *plan, size_t bytes,
+/* Runs the plan over whole buffers of that many bytes.  False, and nothing is written, when the
+ * buffers break invariant 4. */
+bool gf_apply(const struct gf_kernel *kernel, const struct gf_plan *plan, size_t bytes,
               const uint8_t *const *sources, uint8_t *const *outputs);
 
 /* The same for one buffer: sources of that many bytes in front, outputs right behind them. */

@@ -12,7 +12,13 @@
  * ROWS and VECTORS are literals wherever they are passed, so the compiler unrolls the loops over
  * them and keeps every sum in a register: a source is loaded and split once for all rows of a pass.
  */
-enum { VECTORS_PER_STEP = 2 }; /* a cache line or two, and factors loaded once for both */
+enum {
+    VECTORS_PER_STEP = 2, /* each factor is loaded once for both */
+    CACHE_LINE = 64,
+    /* More sources than the hardware follows by itself; it gains up to half beyond the caches and
+     * costs nothing within.  Past the end of a source a prefetch is harmless. */
+    PREFETCH_AHEAD = 512,
+};
 
 GF_INLINE void dot_at(const struct gf_job *job, unsigned first, const unsigned ROWS,
                       const unsigned VECTORS, size_t at)
@@ -27,6 +33,8 @@ GF_INLINE void dot_at(const struct gf_job *job, unsigned first, const unsigned R
     for (unsigned column = 0; column < plan->columns; column++, f += plan->rows) {
         const uint8_t *source = job->sources[column] + at;
         operand x[VECTORS_PER_STEP];
+        for (unsigned line = 0; line < VECTORS * WIDTH; line += CACHE_LINE)
+            __builtin_prefetch(source + PREFETCH_AHEAD + line);
         for (unsigned v = 0; v < VECTORS; v++)
             x[v] = split(load(source + v * WIDTH));
         for (unsigned r = 0; r < ROWS; r++)

@@ -11,7 +11,7 @@ is written; a buffer that is read-only or not contiguous is what Python makes of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ec.geometry import Geometry
@@ -56,20 +56,23 @@ def check_encode(geometry: Geometry, buffer_bytes: int, shard_bytes: int) -> Non
         )
 
 
-def check_count(what: str, count: int, expected: int) -> None:
-    if count != expected:
-        raise ValueError(f"{count} {what}, not {expected}")
+def check_shards(geometry: Geometry, data: Sequence[Buffer], parity: Sequence[Buffer]) -> None:
+    if len(data) != geometry.k or len(parity) != geometry.m:
+        raise ValueError(f"{geometry} is not {len(data)} data and {len(parity)} parity shards")
 
 
-def choose_sources(
-    geometry: Geometry, sources: Mapping[int, Buffer], wanted: Sequence[int]
-) -> tuple[int, ...]:
-    """The k shard indexes to rebuild from, lowest first, so data before parity; all checked."""
-    strange = [index for index in (*sources, *wanted) if not 0 <= index < geometry.n]
-    if strange:
-        raise ValueError(f"{geometry} has no shards {strange}")
-    if len(sources) < geometry.k:
-        raise ValueError(f"{geometry} cannot rebuild from {len(sources)} shards")
+def choose_sources(geometry: Geometry, sources: Iterable[int]) -> tuple[int, ...]:
+    """The k shard indexes to rebuild from: the lowest, so that data come before parity."""
+    present = sorted(sources)
+    if len(present) < geometry.k:
+        raise ValueError(f"{geometry} cannot rebuild from {len(present)} shards")
+    if present[0] < 0 or present[-1] >= geometry.n:
+        raise ValueError(f"{geometry} has no such shards: {present}")
+    return tuple(present[: geometry.k])
+
+
+def check_wanted(geometry: Geometry, wanted: Sequence[int]) -> None:
+    if any(not 0 <= shard < geometry.n for shard in wanted):
+        raise ValueError(f"{geometry} has no such shards: {list(wanted)}")
     if len(set(wanted)) != len(wanted):
         raise ValueError(f"a shard is wanted twice: {list(wanted)}")
-    return tuple(sorted(sources)[: geometry.k])

@@ -9,13 +9,13 @@ pattern and kept in a cache of bounded size.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import chain, count, takewhile
+from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any
 
 from ec._gf import ffi, lib
-from ec.codec import check_count, check_encode, choose_sources
+from ec.codec import check_encode, check_shards, check_wanted, choose_sources
 from ec.geometry import Geometry
 from ec.matrix import conversion
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 KERNEL_VARIABLE = "S3NODE_GF_KERNEL"
+
+# Names looked up and types parsed once: the calls below are a good part of coding a small shard.
+from_buffer, new = ffi.from_buffer, ffi.new
+_SHARD = ffi.typeof("uint8_t[]")
+_SOURCES = ffi.typeof("const uint8_t *[]")
+_OUTPUTS = ffi.typeof("uint8_t *[]")
 
 # A plan takes 10 KiB. 12+4 has 2,516 loss patterns; a node meets a handful at a time.
 _PLANS_KEPT = 512
@@ -74,6 +80,7 @@ def _select(name: str | None) -> Any:
 @lru_cache(maxsize=_PLANS_KEPT)
 def _plan(geometry: Geometry, sources: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
     """The struct gf_plan that makes the wanted shards out of the k sources."""
+    check_wanted(geometry, wanted)
     plan = ffi.new("struct gf_plan *")
     factors = b"".join(conversion(geometry, sources, wanted))
     lib.gf_plan_init(plan, len(wanted), len(sources), factors)
@@ -103,8 +110,7 @@ class NativeCodec:
         self, geometry: Geometry, data: Sequence[Buffer], parity: Sequence[Buffer]
     ) -> None:
         """See Codec.encode_into."""
-        check_count("data shards", len(data), geometry.k)
-        check_count("parity shards", len(parity), geometry.m)
+        check_shards(geometry, data, parity)
         self._apply(_encode_plan(geometry), data, parity)
 
     def rebuild(
@@ -115,21 +121,21 @@ class NativeCodec:
         out: Sequence[Buffer],
     ) -> None:
         """See Codec.rebuild."""
-        chosen = choose_sources(geometry, sources, wanted)
-        check_count("buffers for wanted shards", len(out), len(wanted))
-        if wanted:
+        chosen = choose_sources(geometry, sources)
+        if wanted or out:
             plan = _plan(geometry, chosen, tuple(wanted))
             self._apply(plan, [sources[index] for index in chosen], out)
 
-    def _apply(self, plan: Any, sources: Iterable[Buffer], out: Iterable[Buffer]) -> None:
-        inputs = [ffi.from_buffer("uint8_t[]", buffer) for buffer in sources]
-        outputs = [ffi.from_buffer("uint8_t[]", buffer, require_writable=True) for buffer in out]
-        lengths = {len(buffer) for buffer in chain(inputs, outputs)}
-        if len(lengths) != 1:
-            raise ValueError(f"shards of different lengths: {sorted(lengths)} bytes")
-        (shard_bytes,) = lengths
-        inp = ffi.new("const uint8_t *[]", inputs)
-        outp = ffi.new("uint8_t *[]", outputs)
-        if not lib.gf_disjoint(shard_bytes, len(inputs), inp, len(outputs), outp):
+    def _apply(self, plan: Any, sources: Sequence[Buffer], out: Sequence[Buffer]) -> None:
+        inputs = [from_buffer(_SHARD, buffer) for buffer in sources]
+        outputs = [from_buffer(_SHARD, buffer, True) for buffer in out]  # True: writable
+        shard_bytes = len(inputs[0])
+        for shard in inputs + outputs:
+            if len(shard) != shard_bytes:
+                raise ValueError(f"shards of {shard_bytes} and of {len(shard)} bytes")
+        if len(outputs) != plan.rows:
+            raise ValueError(f"{len(outputs)} buffers for {plan.rows} wanted shards")
+        if not lib.gf_apply(
+            self._kernel, plan, shard_bytes, new(_SOURCES, inputs), new(_OUTPUTS, outputs)
+        ):
             raise ValueError("an output overlaps a source or another output")
-        lib.gf_apply(self._kernel, plan, shard_bytes, inp, outp)

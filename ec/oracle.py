@@ -13,7 +13,7 @@ from importlib import metadata
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from ec.codec import check_count, check_encode, choose_sources
+from ec.codec import check_encode, check_shards, check_wanted, choose_sources
 from ec.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class PyeclibCodec:
         self, geometry: Geometry, data: Sequence[Buffer], parity: Sequence[Buffer]
     ) -> None:
         """See Codec.encode_into."""
-        check_count("data shards", len(data), geometry.k)
-        check_count("parity shards", len(parity), geometry.m)
+        check_shards(geometry, data, parity)
         if _common_length(map(memoryview, chain(data, parity))) == 0:
             return
         fragments = self.driver(geometry).encode(b"".join(data))
@@ -92,17 +91,17 @@ class PyeclibCodec:
         out: Sequence[Buffer],
     ) -> None:
         """See Codec.rebuild."""
-        chosen = choose_sources(geometry, sources, wanted)
-        check_count("buffers for wanted shards", len(out), len(wanted))
+        chosen = choose_sources(geometry, sources)
+        check_wanted(geometry, wanted)
         shard_bytes = _common_length(
             map(memoryview, chain((sources[index] for index in chosen), out))
         )
-        if shard_bytes == 0 or not wanted:
+        targets = dict(zip(wanted, out, strict=True))
+        if shard_bytes == 0 or not targets:
             return
         headers = self._headers(geometry, shard_bytes)
         fragments = [headers[index] + bytes(sources[index]) for index in chosen]
         rebuilt = self.driver(geometry).reconstruct(fragments, list(wanted))
-        targets = dict(zip(wanted, out, strict=True))
         for index, fragment in zip(sorted(wanted), rebuilt, strict=True):
             memoryview(targets[index])[:] = memoryview(fragment)[self._HEADER_BYTES :]
 
@@ -160,8 +159,7 @@ class IsalCodec:
         self, geometry: Geometry, data: Sequence[Buffer], parity: Sequence[Buffer]
     ) -> None:
         """See Codec.encode_into."""
-        check_count("data shards", len(data), geometry.k)
-        check_count("parity shards", len(parity), geometry.m)
+        check_shards(geometry, data, parity)
         shards = range(geometry.n)
         tables = self.tables(geometry, tuple(shards[: geometry.k]), tuple(shards[geometry.k :]))
         self._apply(tables, data, parity)
@@ -174,9 +172,9 @@ class IsalCodec:
         out: Sequence[Buffer],
     ) -> None:
         """See Codec.rebuild."""
-        chosen = choose_sources(geometry, sources, wanted)
-        check_count("buffers for wanted shards", len(out), len(wanted))
-        if wanted:
+        chosen = choose_sources(geometry, sources)
+        check_wanted(geometry, wanted)
+        if wanted or out:
             tables = self.tables(geometry, chosen, tuple(wanted))
             self._apply(tables, [sources[index] for index in chosen], out)
 
