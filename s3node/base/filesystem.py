@@ -12,6 +12,7 @@ Rules of use that the callers keep:
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -63,6 +64,9 @@ class FileSystem(Protocol):
     def usage(self, path: str) -> Usage: ...
 
     def is_mount(self, path: str) -> bool: ...
+
+    def lock(self, fd: int) -> None:
+        """Lock the open file for this process alone until it is closed; BlockingIOError if held."""
 
 
 class RealFileSystem:
@@ -120,6 +124,9 @@ class RealFileSystem:
 
     def is_mount(self, path: str) -> bool:
         return os.path.ismount(path)
+
+    def lock(self, fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> None:

@@ -41,6 +41,7 @@ class Append(NamedTuple):
     slot: int
     shard: Shard
     payload: Buffer
+    hint: bytes = b""  # for salvage: bucket, key, version; never proof
 
 
 class Place(NamedTuple):

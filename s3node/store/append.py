@@ -1,0 +1,318 @@
+"""Appending to one disk: its open segment, what waits for one, sealing.
+
+```
+            append: no segment          created               full, seal()        seal synced
+  (none) ----------------------> creating ------> open ----------------> retiring ------> sealed
+                                    |               | a write or sync failed |
+                                    v               v                        v
+                                 failed            dead: never touched again, closed when idle
+```
+
+Invariants: one open segment per disk, its records contiguous in the order they were given out
+(I3). What a dead segment had not answered fails; somebody above rewrites it elsewhere. A segment
+is pinned once per record given out, until the record fails or `unpin` says that it is decided (I5).
+All of this runs on the event loop; nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from asyncio import Future
+from collections import Counter, deque
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from s3node.base.errors import DiskFull, DiskOffline, StorageFault
+from s3node.base.filesystem import FileSystem, Usage, write_all
+from s3node.store import record, seal, segment
+from s3node.store.checked import stored_crc
+from s3node.store.disks import SEGMENTS
+from s3node.store.engine import Completion, File, Lane, Write, fault_from, fault_of
+from s3node.store.limits import SECTOR
+from s3node.store.seams import Append, Place
+from s3node.store.segment import SegmentHeader
+from s3node.store.state import Context, Disk
+
+
+@dataclass(slots=True, eq=False)
+class OpenSegment:
+    """A segment that is written, or was until its seal is on the platter."""
+
+    id: int
+    file: File
+    closed: Future[None]
+    end: int = SECTOR
+    count: int = 0
+    chain: int = 0
+    in_flight: int = 0
+    proven: bool = False  # something in it was answered
+    dead: bool = False
+    retiring: bool = False
+
+
+class _Waiting(NamedTuple):
+    append: Append
+    size: int
+    future: Future[Place]
+
+
+def create_segment(fs: FileSystem, disk_path: str, header: SegmentHeader) -> tuple[int, Usage]:
+    """A new segment file, durable with its name: its descriptor, and the disk's room."""
+    directory = f"{disk_path}/{SEGMENTS}"
+    path = f"{directory}/{segment.file_name(header.segment)}"
+    fd = fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        write_all(fs, fd, segment.pack(header), 0)
+        fs.fdatasync(fd)
+        fs.fsync_dir(directory)
+        return fd, fs.usage(disk_path)
+    except OSError:
+        fs.close(fd)
+        with contextlib.suppress(OSError):  # it holds nothing; a leftover is told by its header
+            fs.unlink(path)
+        raise
+
+
+class SegmentWriter:
+    """All appends to one disk."""
+
+    def __init__(self, disk: Disk, context: Context) -> None:
+        self.disk = disk
+        self.pins: Counter[int] = Counter()
+        self.queued_bytes = 0
+        self._context = context
+        self._open: OpenSegment | None = None
+        self._retiring: set[OpenSegment] = set()
+        self._creating: Future[tuple[int, Usage]] | None = None
+        self._waiting: deque[_Waiting] = deque()
+
+    def append(self, item: Append, out: list[Write]) -> Future[Place]:
+        """Give the record its place, now or when there is a segment; writes go to `out`."""
+        future: Future[Place] = self._context.loop.create_future()
+        size = record.record_bytes(len(item.payload), len(item.hint))
+        fault = self.refusal(size)
+        if fault:
+            future.set_exception(fault)
+            return future
+        self.queued_bytes += size
+        waiting = _Waiting(item, size, future)
+        if self._creating is None and self._open and self._fits(self._open, size):
+            out.append(self._place(self._open, waiting))
+        else:
+            self._waiting.append(waiting)
+            self._roll()
+        return future
+
+    def refusal(self, size: int = 0) -> StorageFault | None:
+        """Why a record of `size` bytes cannot be appended now."""
+        fault = self.disk.refusal()
+        if fault:
+            return fault
+        limits = self._context.limits
+        if self.disk.usage.free - self.queued_bytes - size < limits.reserve_bytes:
+            return DiskFull(f"slot {self.disk.slot}: {self.disk.usage.free} bytes free")
+        if self.queued_bytes and self.queued_bytes + size > limits.queue_bytes:
+            return DiskOffline(f"slot {self.disk.slot}: {self.queued_bytes} bytes queued already")
+        return None
+
+    def unpin(self, segment_id: int) -> None:
+        """One record of the segment is decided."""
+        assert self.pins[segment_id] > 0, "unpinned more often than pinned"
+        self.pins[segment_id] -= 1
+        if not self.pins[segment_id]:
+            del self.pins[segment_id]
+
+    def live(self) -> set[int]:
+        """Segments that are still written, or not yet sealed."""
+        found = {one.id for one in self._retiring}
+        return found | {self._open.id} if self._open else found
+
+    async def seal(self) -> None:
+        """Seal what is open and wait until nothing is under way."""
+        while self._creating or self._open or self._retiring:
+            if self._creating:
+                with contextlib.suppress(OSError):  # told to those who wait for the segment
+                    await self._creating
+                continue
+            if self._open:
+                self._retire(self._open)
+            for one in list(self._retiring):
+                await one.closed
+
+    # ---- segments come and go
+
+    def _fits(self, one: OpenSegment, size: int) -> bool:
+        """A segment takes at least one record, however small it is told to be."""
+        end = one.end + size + seal.LAYOUT.size
+        return end <= self._context.limits.segment_bytes or not one.count
+
+    def _roll(self) -> None:
+        """Have a new segment made; the one that is full goes."""
+        if self._creating:
+            return
+        if self._open:
+            self._retire(self._open)
+        assert self.disk.identity is not None, "a disk without identity is not written"
+        context = self._context
+        header = SegmentHeader(
+            self.disk.identity.deployment_id,
+            self.disk.identity.disk_id,
+            context.ids.segment_id(),
+            context.ids.epoch,
+            context.clock.wall_ms(),
+        )
+        work = partial(create_segment, context.fs, self.disk.path, header)
+        self._creating = context.engine.run(self.disk.slot, Lane.WRITE, work)
+        self._creating.add_done_callback(partial(self._created, header.segment))
+
+    def _created(self, segment_id: int, made: Future[tuple[int, Usage]]) -> None:
+        self._creating = None
+        error = made.exception()
+        if error is not None:
+            fault = fault_from(error, f"slot {self.disk.slot}: a new segment")
+            self.disk.write_failed(getattr(error, "errno", None) or 0, 0, proven=False)
+            self._fail_waiting(fault)
+            return
+        fd, self.disk.usage = made.result()
+        limits, context = self._context.limits, self._context
+        file = context.engine.attach(
+            fd,
+            SECTOR,
+            step_min=limits.allocate_min_bytes,
+            step_max=limits.allocate_max_bytes,
+            limit=limits.segment_bytes,
+        )
+        self._open = OpenSegment(segment_id, file, context.loop.create_future())
+        refusal = self.disk.refusal()
+        if refusal:  # the disk failed or was fenced while the file was made
+            self._fail_waiting(refusal)
+            return
+        out: list[Write] = []
+        while self._waiting and self._fits(self._open, self._waiting[0].size):
+            out.append(self._place(self._open, self._waiting.popleft()))
+        context.submit(out)
+        if self._waiting:
+            self._roll()
+
+    def _fail_waiting(self, fault: StorageFault) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            self.queued_bytes -= waiting.size
+            if not waiting.future.done():
+                waiting.future.set_exception(fault)
+
+    # ---- records
+
+    def _place(self, one: OpenSegment, waiting: _Waiting) -> Write:
+        """Give a record the next offset of the open segment."""
+        assert self.disk.identity is not None, "a disk without identity is not written"
+        (_, shard, payload, hint), size, _ = waiting
+        context = self._context
+        header = record.pack(
+            shard,
+            len(payload),
+            self.disk.identity.disk_id,
+            one.id,
+            one.end,
+            context.sequence,
+            hint,
+        )
+        place = Place(self.disk.slot, one.id, one.end)
+        tail = hint + bytes(size - len(header) - len(payload) - len(hint))
+        one.end += size
+        one.count += 1
+        one.chain = seal.extend(one.chain, stored_crc(header[: record.HEADER_BYTES]))
+        one.in_flight += 1
+        self.pins[one.id] += 1
+        token = context.expect(partial(self._done, one, waiting, place))
+        buffers = (header, payload, tail) if tail else (header, payload)
+        return Write(token, self.disk.slot, one.file, place.offset, buffers)
+
+    def _done(
+        self, one: OpenSegment, waiting: _Waiting, place: Place, completion: Completion
+    ) -> None:
+        one.in_flight -= 1
+        self.queued_bytes -= waiting.size
+        future = waiting.future
+        if completion.error:
+            self.unpin(one.id)
+            self._died(one, completion)
+            if not future.done():
+                future.set_exception(fault_of(completion.error, f"slot {self.disk.slot}"))
+        else:
+            one.proven = True
+            total, free = self.disk.usage
+            self.disk.usage = Usage(total, free - waiting.size)
+            if future.done():  # given up by whoever waited: nobody will decide it
+                self.unpin(one.id)
+            else:
+                future.set_result(place)
+        self._settle(one)
+
+    def _died(self, one: OpenSegment, completion: Completion) -> None:
+        if one.dead:
+            return
+        one.dead = True
+        self.disk.write_failed(completion.error, completion.stage, one.proven)
+        self._retire(one)
+        refusal = self.disk.refusal()
+        if refusal:
+            self._fail_waiting(refusal)
+
+    # ---- the end of a segment
+
+    def _retire(self, one: OpenSegment) -> None:
+        """No more records for it; sealed, or only closed if it is dead, once it is idle."""
+        if one.retiring:
+            return
+        one.retiring = True
+        self._retiring.add(one)
+        if self._open is one:
+            self._open = None
+        self._settle(one)
+
+    def _settle(self, one: OpenSegment) -> None:
+        if not one.retiring or one.in_flight:
+            return
+        if one.dead:
+            self._finish(one, cut=None)
+            return
+        assert self.disk.identity is not None, "a disk without identity is not written"
+        what = seal.Seal(self.disk.identity.disk_id, one.id, one.end, one.count, one.chain)
+        one.in_flight += 1
+        token = self._context.expect(partial(self._sealed, one))
+        write = Write(token, self.disk.slot, one.file, one.end, (seal.pack(what),))
+        self._context.submit([write])
+
+    def _sealed(self, one: OpenSegment, completion: Completion) -> None:
+        one.in_flight -= 1
+        if completion.error:
+            self._died(one, completion)
+            self._finish(one, cut=None)
+        else:
+            self._finish(one, cut=one.end + seal.LAYOUT.size)
+
+    def _finish(self, one: OpenSegment, cut: int | None) -> None:
+        """Close the file; `cut` is the size of one that was sealed."""
+        context = self._context
+        fd = one.file.fd
+        context.engine.detach(one.file)
+
+        def work() -> None:
+            try:
+                if cut is not None:
+                    context.fs.ftruncate(fd, cut)
+            finally:
+                context.fs.close(fd)
+
+        closing = context.engine.run(self.disk.slot, Lane.WRITE, work)
+        closing.add_done_callback(partial(self._closed, one))
+
+    def _closed(self, one: OpenSegment, closing: Future[None]) -> None:
+        error = closing.exception()
+        if isinstance(error, OSError):  # what it held was synced; the cut can wait for a scan
+            self.disk.write_failed(error.errno or 0, 0, proven=True)
+        self._retiring.discard(one)
+        one.closed.set_result(None)

@@ -1,0 +1,203 @@
+"""The disk set: the D disks of a node, behind the `DiskSet` seam.
+
+Each disk has a writer (its open segment), a reader and a log; this module gives batches to them
+and crosses into the engine once per batch. It belongs to one event loop; nothing here blocks but
+the constructor and `segments`, which list directories.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+from s3node.base.clock import Clock
+from s3node.base.errors import DiskOffline
+from s3node.base.filesystem import Buffer, FileSystem, Usage
+from s3node.base.ids import EpochIds
+from s3node.store import epoch as epochs
+from s3node.store import segment
+from s3node.store.append import SegmentWriter
+from s3node.store.disks import (
+    QUARANTINE,
+    SEGMENTS,
+    Opened,
+    close_disks,
+    lock_disk,
+    probe_writing,
+    read_identity,
+)
+from s3node.store.engine import Counters, Engine, Lane, Read, Write
+from s3node.store.identity import USABLE, Standing
+from s3node.store.limits import Limits
+from s3node.store.logs import LogWriter
+from s3node.store.reading import SegmentReader, Wanted
+from s3node.store.seams import Append, DiskState, DiskStatus, Place, Probe, Shard
+from s3node.store.state import Context, Disk
+
+T = TypeVar("T")
+
+
+class Disks:
+    """A running disk set over one engine. Construct it on the loop that will use it."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        engine: Engine,
+        opened: Sequence[Opened],
+        ids: EpochIds,
+        clock: Clock,
+        limits: Limits | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._context = Context(fs, engine, loop, ids, clock, limits or Limits())
+        self._disks = [_disk(fs, one) for one in opened]
+        self._writers = [SegmentWriter(disk, self._context) for disk in self._disks]
+        self._readers = [SegmentReader(disk, self._context) for disk in self._disks]
+        self._logs = [LogWriter(disk, self._context) for disk in self._disks]
+        self._closed = False
+        engine.start(loop, self._context.wake)
+
+    # ---- what there is
+
+    def status(self) -> Sequence[DiskStatus]:
+        return [disk.status() for disk in self._disks]
+
+    def writable(self) -> Sequence[DiskStatus]:
+        return [writer.disk.status() for writer in self._writers if writer.refusal() is None]
+
+    def counters(self) -> Counters:
+        """What the engine did since it started."""
+        return self._context.engine.counters()
+
+    def set_sequence(self, sequence: int) -> None:
+        """The last committed journal sequence, stamped into every record from now on."""
+        assert sequence >= self._context.sequence, "the journal never goes back"
+        self._context.sequence = sequence
+
+    # ---- shards
+
+    def append(self, batch: Sequence[Append]) -> Sequence[Future[Place]]:
+        self._check_open()
+        out: list[Write] = []
+        futures = [self._writers[item.slot].append(item, out) for item in batch]
+        self._context.submit(out)
+        return futures
+
+    def read(
+        self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int
+    ) -> Future[memoryview]:
+        return self.read_many([(place, shard, payload_bytes, start, stop)])[0]
+
+    def read_many(
+        self, wanted: Sequence[tuple[Place, Shard, int, int, int]]
+    ) -> Sequence[Future[memoryview]]:
+        self._check_open()
+        out: list[Read] = []
+        futures = [self._readers[one[0].slot].read(Wanted(*one), out) for one in wanted]
+        self._context.submit((), out)
+        return futures
+
+    def unpin(self, places: Sequence[Place]) -> None:
+        for place in places:
+            self._writers[place.slot].unpin(place.segment)
+
+    def pinned(self, slot: int, segment_id: int) -> bool:
+        writer = self._writers[slot]
+        return segment_id in writer.pins or segment_id in writer.live()
+
+    # ---- logs
+
+    def writable_logs(self) -> Sequence[int]:
+        return [log.disk.slot for log in self._logs if log.writable]
+
+    def log_append(self, slot: int, data: Buffer) -> Future[None]:
+        self._check_open()
+        return self._logs[slot].append(data)
+
+    def log_rotate(self, slot: int, name: str) -> Future[None]:
+        self._check_open()
+        return self._logs[slot].rotate(name)
+
+    # ---- segments
+
+    def segments(self, slot: int) -> Iterator[int]:
+        disk = self._disks[slot]
+        if not disk.readable:
+            raise DiskOffline(f"slot {slot} is {disk.state.value}: {disk.reason}")
+        for name in self._context.fs.listdir(f"{disk.path}/{SEGMENTS}"):
+            found = segment.segment_of(name)
+            if found is not None:
+                yield found
+
+    async def drop(self, slot: int, segment_id: int) -> None:
+        assert not self.pinned(slot, segment_id), "a pinned segment is not dropped"
+        self._readers[slot].forget(segment_id)
+        disk, fs = self._disks[slot], self._context.fs
+        name = segment.file_name(segment_id)
+
+        def work() -> None:
+            fs.rename(f"{disk.path}/{SEGMENTS}/{name}", f"{disk.path}/{QUARANTINE}/{name}")
+            fs.fsync_dir(f"{disk.path}/{QUARANTINE}")
+            fs.fsync_dir(f"{disk.path}/{SEGMENTS}")
+
+        await self._run(slot, work)
+
+    async def seal(self) -> None:
+        await asyncio.gather(*(writer.seal() for writer in self._writers))
+
+    # ---- disks that fail and come back
+
+    async def refresh(self) -> None:
+        """Ask every readable disk for its room; one that cannot tell is offline."""
+
+        async def one(disk: Disk) -> None:
+            try:
+                work = partial(self._context.fs.usage, disk.path)
+                disk.usage = await self._run(disk.slot, work, Lane.READ)
+            except OSError as fault:
+                disk.demote(DiskState.OFFLINE, f"cannot be asked for its room: {fault.strerror}")
+
+        await asyncio.gather(*(one(disk) for disk in self._disks if disk.readable))
+
+    async def probe(self, slot: int) -> Probe:
+        disk, fs = self._disks[slot], self._context.fs
+        return await self._run(slot, partial(_probe, fs, disk), Lane.READ)
+
+    async def readmit(self, slot: int) -> None:
+        disk, fs = self._disks[slot], self._context.fs
+        probed = await self.probe(slot)
+        if probed.standing not in USABLE or not probed.writable:
+            raise DiskOffline(f"slot {slot} is not readmitted: {probed.reason}")
+        if disk.lock_fd < 0:
+            disk.lock_fd = await self._run(slot, partial(lock_disk, fs, disk.path))
+        self._readers[slot].close()  # descriptors of the time before mean nothing
+        disk.identity, disk.epoch = probed.identity, probed.epoch
+        disk.usage = await self._run(slot, partial(fs.usage, disk.path), Lane.READ)
+        disk.state, disk.reason = DiskState.ONLINE, ""
+
+    def fence(self, slot: int, reason: str) -> None:
+        self._disks[slot].demote(DiskState.FENCED, reason)
+
+    # ---- the end
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        await self.seal()
+        self._closed = True
+        await asyncio.gather(*(log.close() for log in self._logs))
+        for reader in self._readers:
+            reader.close()
+        if self._context.blocking_stop:
+            await self._context.loop.run_in_executor(None, self._context.engine.stop)
+        close_disks(self._context.fs, [_opened(disk) for disk in self._disks])
+
+    def _check_open(self) -> None:
+        assert not self._closed, "the disk set is closed"
+
+    def _run(self, slot: int, work: Callable[[], T], lane: Lane = Lane.WRITE) -> Future[T]:
+        return self._context.engine.run(slot, lane, work)

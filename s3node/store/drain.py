@@ -1,0 +1,126 @@
+"""How a queue is drained, in plain Python over a `FileSystem`: the definition of an engine.
+
+Both plain engines (threads, inline) use it; the C engine does the same and passes the same
+conformance suite. Errors come back as errno and stage in completions, never as exceptions.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+
+from s3node.base.filesystem import Buffer, FileSystem
+from s3node.store.engine import Completion, Counters, File, Read, Stage, Write
+from s3node.store.limits import IOV_MAX
+
+
+def drain_writes(fs: FileSystem, batch: Sequence[Write], counters: Counters) -> list[Completion]:
+    """Write and sync a batch of one disk; file by file, so that one's fault is not another's."""
+    counters.drains += 1
+    files: dict[int, list[Write]] = {}
+    for one in batch:
+        files.setdefault(id(one.file), []).append(one)
+    done: list[Completion] = []
+    for group in files.values():
+        error, stage = _write_file(fs, group[0].file, group, counters)
+        done += [Completion(one.token, error, stage, 0) for one in group]
+    return done
+
+
+def _write_file(
+    fs: FileSystem, file: File, group: Sequence[Write], counters: Counters
+) -> tuple[int, int]:
+    """Everything for one file, and one sync. Any failure kills the file."""
+    if file.error:
+        return file.error, Stage.DEAD
+    stage = Stage.WRITE
+    try:
+        _reserve(fs, file, max(_end(one) for one in group))
+        for offset, buffers in _runs(group):
+            _write_run(fs, file.fd, offset, buffers, counters)
+        stage = Stage.SYNC
+        counters.syncs += 1
+        fs.fdatasync(file.fd)
+    except OSError as fault:
+        file.error = fault.errno or errno.EIO
+        return file.error, stage
+    return 0, Stage.NONE
+
+
+def _end(write: Write) -> int:
+    return write.offset + sum(len(buffer) for buffer in write.buffers)
+
+
+def _reserve(fs: FileSystem, file: File, end: int) -> None:
+    """Reserve room ahead of the writes. No room for a whole step is no failure: writes tell."""
+    if not file.step_max or end <= file.allocated:
+        return
+    step = min(max(end, file.step_min), file.step_max)
+    target = max(end, min(end + step, file.limit))
+    try:
+        fs.fallocate(file.fd, file.allocated, target - file.allocated)
+        file.allocated = target
+    except OSError:
+        file.step_max = 0  # not to be had here, or no longer: do not ask again
+
+
+def _runs(group: Sequence[Write]) -> Iterator[tuple[int, list[Buffer]]]:
+    """Writes that follow each other, joined, at most IOV_MAX buffers at a time."""
+    start = end = group[0].offset
+    buffers: list[Buffer] = []
+    for one in group:
+        if one.offset != end or len(buffers) + len(one.buffers) > IOV_MAX:
+            yield start, buffers
+            start = end = one.offset
+            buffers = []
+        buffers += one.buffers
+        end = _end(one) if one.offset == end else end
+    yield start, buffers
+
+
+def _write_run(
+    fs: FileSystem, fd: int, offset: int, buffers: list[Buffer], counters: Counters
+) -> None:
+    """Write all buffers at `offset`, however short the single writes are."""
+    while buffers:
+        counters.writes += 1
+        written = fs.pwritev(fd, buffers, offset)
+        if written <= 0:
+            raise OSError(errno.EIO, "a write that wrote nothing")
+        counters.bytes_written += written
+        offset += written
+        buffers = _rest(buffers, written)
+
+
+def _rest(buffers: list[Buffer], written: int) -> list[Buffer]:
+    """The buffers without their first `written` bytes."""
+    for index, buffer in enumerate(buffers):
+        if written < len(buffer):
+            return [memoryview(buffer)[written:], *buffers[index + 1 :]]
+        written -= len(buffer)
+    return []
+
+
+def drain_read(fs: FileSystem, read: Read, counters: Counters) -> Completion:
+    """Fill one read's buffer: its head, then its tail."""
+    view = memoryview(read.buffer)
+    try:
+        count = _fill(fs, read.file.fd, view[: read.head], read.offset, counters)
+        if count == read.head:
+            count += _fill(fs, read.file.fd, view[read.head :], read.tail_offset, counters)
+    except OSError as fault:
+        return Completion(read.token, fault.errno or errno.EIO, Stage.READ, 0)
+    return Completion(read.token, 0, Stage.NONE, count)
+
+
+def _fill(fs: FileSystem, fd: int, view: memoryview, offset: int, counters: Counters) -> int:
+    count = 0
+    while count < len(view):
+        counters.reads += 1
+        data = fs.pread(fd, len(view) - count, offset + count)
+        if not data:
+            break
+        view[count : count + len(data)] = data
+        count += len(data)
+    counters.bytes_read += count
+    return count

@@ -1,0 +1,152 @@
+"""The seam below the disk set: who moves the bytes.
+
+An engine has, per slot, one queue of writes and one of reads. `submit` hands over a batch at one
+crossing. A queue is drained whole: writes that follow each other in a file become one pwritev,
+each file touched is synced once, then all is completed and `wake` called once. While a batch
+syncs, the next one gathers: that is the group commit, and at most one batch per disk is unsynced.
+
+A file that failed a write or a sync is dead (I3): nothing more is tried on its descriptor, and
+what was queued for it completes with the same error and stage DEAD or later.
+
+Cold work (creating, cutting, opening, listing) runs as plain functions over the `FileSystem`, one
+at a time per slot and lane, so that opening a file for reading never waits behind a sync.
+"""
+
+from __future__ import annotations
+
+import errno
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, Protocol, TypeVar
+
+from s3node.base.errors import DiskFailed, DiskFull, StorageFault
+from s3node.base.filesystem import Buffer
+
+T = TypeVar("T")
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+
+
+class Stage(IntEnum):
+    """Where a completion's error came from."""
+
+    NONE = 0
+    WRITE = 1
+    SYNC = 2
+    READ = 3
+    DEAD = 4  # the file had failed before; nothing was tried
+
+
+class Lane(IntEnum):
+    """Which of a slot's two lines of cold work."""
+
+    WRITE = 0
+    READ = 1
+
+
+@dataclass(slots=True, eq=False)
+class File:
+    """A file attached to an engine. The engine's alone, but for `fd`, which the owner closes.
+
+    Room is reserved ahead in steps that double from `step_min` to `step_max` bytes, never beyond
+    `limit`; `step_max` 0 reserves none.
+    """
+
+    fd: int
+    allocated: int
+    step_min: int = 0
+    step_max: int = 0
+    limit: int = 0
+    error: int = 0
+
+
+class Write(NamedTuple):
+    """Put `buffers` at `offset` and make them durable. At most BUFFERS_MAX buffers."""
+
+    token: int
+    slot: int
+    file: File
+    offset: int
+    buffers: Sequence[Buffer]
+
+
+class Read(NamedTuple):
+    """Fill `buffer`: its first `head` bytes from `offset`, the rest from `tail_offset`."""
+
+    token: int
+    slot: int
+    file: File
+    buffer: bytearray
+    offset: int
+    head: int
+    tail_offset: int
+
+
+class Completion(NamedTuple):
+    """`count` is the number of bytes read; fewer than asked means that the file ended."""
+
+    token: int
+    error: int
+    stage: int
+    count: int
+
+
+BUFFERS_MAX = 4  # header and digests, payload, hint, padding
+
+
+@dataclass(slots=True)
+class Counters:
+    """What an engine did, for metrics and measurements. Plain sums since it started."""
+
+    crossings: int = 0
+    drains: int = 0
+    writes: int = 0
+    syncs: int = 0
+    reads: int = 0
+    wakes: int = 0
+    bytes_written: int = 0
+    bytes_read: int = 0
+
+
+class Engine(Protocol):
+    def start(self, loop: AbstractEventLoop, wake: Callable[[], None]) -> None:
+        """Begin; `wake` is called on the loop when there are completions."""
+
+    def attach(
+        self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
+    ) -> File:
+        """Make a file known. `size` is what is already reserved."""
+
+    def detach(self, file: File) -> None:
+        """Forget a file; nothing of it may be queued. The descriptor stays the caller's."""
+
+    def submit(self, writes: Sequence[Write], reads: Sequence[Read]) -> None:
+        """Queue a batch: all of it or, with MemoryError, nothing."""
+
+    def completions(self) -> Sequence[Completion]:
+        """What was done since the last call."""
+
+    def run(self, slot: int, lane: Lane, work: Callable[[], T]) -> Future[T]:
+        """Cold work on the slot's lane."""
+
+    def counters(self) -> Counters: ...
+
+    def stop(self) -> None:
+        """Finish what is queued, then end. Blocks; nothing may be submitted afterwards."""
+
+
+def fault_of(error: int, what: str) -> StorageFault:
+    """The storage fault for an errno of a write or a sync."""
+    text = f"{what}: {errno.errorcode.get(error, error)}"
+    return DiskFull(text) if error in _FULL else DiskFailed(text)
+
+
+def fault_from(error: BaseException, what: str) -> StorageFault:
+    """The storage fault for what cold work raised."""
+    if isinstance(error, StorageFault):
+        return error
+    if isinstance(error, OSError):
+        return fault_of(error.errno or errno.EIO, what)
+    raise error

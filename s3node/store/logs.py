@@ -1,0 +1,179 @@
+"""The log of one disk: appends in order, one unsynced at a time; what they mean is not known here.
+
+After a failed append the log is dead: every later append fails with the same fault, until a
+rotation to a new name succeeds (I3). Appends and rotations take effect in the order of the calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from asyncio import Future
+from collections import deque
+from functools import partial
+from typing import NamedTuple
+
+from s3node.base.errors import DiskOffline, StorageFault
+from s3node.base.filesystem import Buffer, FileSystem
+from s3node.store.disks import JOURNAL
+from s3node.store.engine import Completion, File, Lane, Write, fault_from, fault_of
+from s3node.store.seams import DiskState
+from s3node.store.state import Context, Disk
+
+
+class _Wanted(NamedTuple):
+    """An append of `data`, or a rotation to `name`."""
+
+    data: Buffer
+    name: str
+    future: Future[None]
+
+
+def create_log(fs: FileSystem, disk_path: str, name: str) -> int:
+    """A new, empty log file, durable with its name. FileExistsError if the name is taken."""
+    directory = f"{disk_path}/{JOURNAL}"
+    fd = fs.open(f"{directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        fs.fdatasync(fd)
+        fs.fsync_dir(directory)
+    except OSError:
+        fs.close(fd)
+        with contextlib.suppress(OSError):  # empty: it means nothing to whoever finds it
+            fs.unlink(f"{directory}/{name}")
+        raise
+    return fd
+
+
+class LogWriter:
+    """The open log of one disk, and what waits for it."""
+
+    def __init__(self, disk: Disk, context: Context) -> None:
+        self.disk = disk
+        self._context = context
+        self._file: File | None = None
+        self._end = 0
+        self._fault: StorageFault | None = DiskOffline(f"slot {disk.slot}: no log is open")
+        self._queue: deque[_Wanted] = deque()
+        self._queued_bytes = 0
+        self._busy = False
+        self._proven = False
+        self._idle: list[Future[None]] = []
+
+    @property
+    def writable(self) -> bool:
+        return self._refusal(0) is None
+
+    def append(self, data: Buffer) -> Future[None]:
+        """Done when `data` is on the platter behind everything appended before."""
+        future: Future[None] = self._context.loop.create_future()
+        fault = self._refusal(len(data))
+        if fault:
+            future.set_exception(fault)
+            return future
+        self._queued_bytes += len(data)
+        self._queue.append(_Wanted(data, "", future))
+        self._next()
+        return future
+
+    def rotate(self, name: str) -> Future[None]:
+        """Make the new file `name` the open log, after what was appended before."""
+        assert name and "/" not in name, "a log's name is a file name"
+        future: Future[None] = self._context.loop.create_future()
+        if not self.disk.readable:
+            text = f"slot {self.disk.slot} is {self.disk.state.value}: {self.disk.reason}"
+            future.set_exception(DiskOffline(text))
+            return future
+        self._queue.append(_Wanted(b"", name, future))
+        self._next()
+        return future
+
+    async def close(self) -> None:
+        """Wait for what is queued, then close the log."""
+        while self._busy:
+            idle: Future[None] = self._context.loop.create_future()
+            self._idle.append(idle)
+            await idle
+        self._fault = DiskOffline(f"slot {self.disk.slot}: closed")
+        await self._close_file()
+
+    def _refusal(self, size: int) -> StorageFault | None:
+        if self.disk.state in (DiskState.FENCED, DiskState.OFFLINE):
+            return DiskOffline(f"slot {self.disk.slot} is {self.disk.state.value}")
+        rotating = any(one.name for one in self._queue)
+        if self._fault and not rotating:
+            return self._fault
+        if self._queued_bytes and self._queued_bytes + size > self._context.limits.queue_bytes:
+            return DiskOffline(f"slot {self.disk.slot}: {self._queued_bytes} bytes queued already")
+        return None
+
+    def _next(self) -> None:
+        """Begin what is first in the queue, if nothing is under way."""
+        while self._queue and not self._busy:
+            wanted = self._queue.popleft()
+            if wanted.name:
+                self._begin_rotation(wanted)
+            elif self._fault or self._file is None:
+                self._answer(wanted, self._fault)
+            else:
+                self._begin_append(self._file, wanted)
+        if not self._busy:
+            idle, self._idle = self._idle, []
+            for future in idle:
+                future.set_result(None)
+
+    def _answer(self, wanted: _Wanted, fault: StorageFault | None) -> None:
+        self._queued_bytes -= len(wanted.data)
+        if wanted.future.done():
+            return
+        if fault:
+            wanted.future.set_exception(fault)
+        else:
+            wanted.future.set_result(None)
+
+    def _begin_append(self, file: File, wanted: _Wanted) -> None:
+        self._busy = True
+        token = self._context.expect(partial(self._appended, wanted))
+        self._context.submit([Write(token, self.disk.slot, file, self._end, (wanted.data,))])
+        self._end += len(wanted.data)
+
+    def _appended(self, wanted: _Wanted, completion: Completion) -> None:
+        self._busy = False
+        if completion.error:
+            self.disk.write_failed(completion.error, completion.stage, self._proven)
+            self._fault = fault_of(completion.error, f"slot {self.disk.slot}: its log")
+        else:
+            self._proven = True
+        self._answer(wanted, self._fault)
+        self._next()
+
+    def _begin_rotation(self, wanted: _Wanted) -> None:
+        self._busy = True
+        work = partial(create_log, self._context.fs, self.disk.path, wanted.name)
+        made = self._context.engine.run(self.disk.slot, Lane.WRITE, work)
+        made.add_done_callback(partial(self._rotated, wanted))
+
+    def _rotated(self, wanted: _Wanted, made: Future[int]) -> None:
+        self._busy = False
+        error = made.exception()
+        if error is not None:  # the log before, if it is alive, stays the open one
+            self.disk.write_failed(getattr(error, "errno", None) or 0, 0, proven=False)
+            self._answer(wanted, fault_from(error, f"slot {self.disk.slot}: log {wanted.name}"))
+        else:
+            self._close_file()
+            self._file = self._context.engine.attach(made.result(), 0)
+            self._end, self._fault, self._proven = 0, None, False
+            self._answer(wanted, None)
+        self._next()
+
+    def _close_file(self) -> Future[None]:
+        """Close the open file, if there is one, behind everything done to it."""
+        file, self._file = self._file, None
+        if file is None:
+            closed: Future[None] = self._context.loop.create_future()
+            closed.set_result(None)
+            return closed
+        fd = file.fd
+        self._context.engine.detach(file)
+        return self._context.engine.run(
+            self.disk.slot, Lane.WRITE, partial(self._context.fs.close, fd)
+        )

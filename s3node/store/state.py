@@ -1,0 +1,123 @@
+"""What is known of each disk while the node runs, and what its parts share.
+
+`Disk` is the state of one disk; it only ever gets worse by itself (a fault demotes it), and is
+raised again by the layers above after a probe. `Context` is what writers, readers and logs of all
+disks share: the engine, the tokens of what is under way, ids, clock, limits.
+"""
+
+from __future__ import annotations
+
+import errno
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from s3node.base.clock import Clock
+from s3node.base.errors import DiskFull, DiskOffline, StorageFault
+from s3node.base.filesystem import FileSystem, Usage
+from s3node.base.ids import EpochIds
+from s3node.store.engine import Completion, Engine, Read, Stage, Write
+from s3node.store.epoch import Epoch
+from s3node.store.identity import Identity
+from s3node.store.limits import Limits
+from s3node.store.seams import DiskState, DiskStatus
+
+_ORDER = (DiskState.ONLINE, DiskState.READONLY, DiskState.FENCED, DiskState.OFFLINE)
+_GONE = {errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ESTALE, errno.ENOTCONN}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(slots=True)
+class Disk:
+    """One disk of the set, as the running node sees it."""
+
+    slot: int
+    path: str
+    identity: Identity | None
+    epoch: Epoch | None
+    state: DiskState
+    reason: str
+    usage: Usage = Usage(0, 0)
+    lock_fd: int = -1
+
+    @property
+    def readable(self) -> bool:
+        return self.state in (DiskState.ONLINE, DiskState.READONLY)
+
+    def demote(self, state: DiskState, reason: str) -> None:
+        """Make the state worse; an earlier, worse one stays."""
+        if _ORDER.index(state) > _ORDER.index(self.state):
+            self.state, self.reason = state, reason
+
+    def refusal(self) -> StorageFault | None:
+        """Why this disk takes no appends now."""
+        if self.state is DiskState.ONLINE:
+            return None
+        text = f"slot {self.slot} is {self.state.value}: {self.reason}"
+        return DiskFull(text) if self.state is DiskState.READONLY else DiskOffline(text)
+
+    def write_failed(self, error: int, stage: int, proven: bool) -> None:
+        """A write or sync failed. `proven`: the file had taken something before.
+
+        No room or no permission: read-only. A failed sync leaves open what the kernel dropped,
+        and a file that never took anything is no better than the next one: read-only until
+        somebody has probed it. A failed write to a file that worked: the next file may do.
+        """
+        name = errno.errorcode.get(error, str(error))
+        if error in _GONE:
+            self.demote(DiskState.OFFLINE, f"the device is gone ({name})")
+        elif error in _FULL:
+            self.demote(DiskState.READONLY, f"full ({name}): free some room or add a disk")
+        elif error == errno.EROFS:
+            self.demote(DiskState.READONLY, "the file system is read-only (EROFS): see dmesg")
+        elif stage == Stage.SYNC:
+            self.demote(DiskState.READONLY, f"a sync failed ({name}): see dmesg, replace the disk")
+        elif not proven:
+            self.demote(DiskState.READONLY, f"writes fail ({name}): see dmesg, replace the disk")
+
+    def read_failed(self, error: int) -> None:
+        """A read failed: a bad sector is the shard's matter, a vanished device the disk's."""
+        if error in _GONE:
+            self.demote(DiskState.OFFLINE, f"the device is gone ({errno.errorcode.get(error)})")
+
+    def status(self) -> DiskStatus:
+        disk_id = self.identity.disk_id if self.identity else None
+        total, free = self.usage
+        return DiskStatus(self.slot, self.path, disk_id, self.state, self.reason, total, free)
+
+
+@dataclass(slots=True)
+class Context:
+    """What the parts of a disk set share."""
+
+    fs: FileSystem
+    engine: Engine
+    loop: AbstractEventLoop
+    ids: EpochIds
+    clock: Clock
+    limits: Limits
+    sequence: int = 0  # the last committed journal sequence, stamped into records
+    _waiting: dict[int, Callable[[Completion], None]] = field(default_factory=dict)
+    _token: int = 0
+
+    def expect(self, callback: Callable[[Completion], None]) -> int:
+        """A token for an operation; its completion goes to `callback`."""
+        self._token += 1
+        self._waiting[self._token] = callback
+        return self._token
+
+    def submit(self, writes: Sequence[Write], reads: Sequence[Read] = ()) -> None:
+        """Hand a batch to the engine; if it has no room for it, everything in it fails."""
+        if not writes and not reads:
+            return
+        try:
+            self.engine.submit(writes, reads)
+        except MemoryError:
+            for one in (*writes, *reads):
+                failed = Completion(one.token, errno.ENOMEM, Stage.DEAD, 0)
+                self.loop.call_soon(self._waiting.pop(one.token), failed)
+
+    def wake(self) -> None:
+        """Hand out what the engine completed."""
+        for completion in self.engine.completions():
+            self._waiting.pop(completion.token)(completion)
