@@ -110,9 +110,9 @@ class SegmentWriter:
         fault = self.disk.refusal()
         if fault:
             return fault
-        limits = self._context.limits
-        if self.disk.usage.free - self.queued_bytes - size < limits.reserve_bytes:
-            return DiskFull(f"slot {self.disk.slot}: {self.disk.usage.free} bytes free")
+        limits, (total, free) = self._context.limits, self.disk.usage
+        if free - self.queued_bytes - size < limits.reserve(total):
+            return DiskFull(f"slot {self.disk.slot}: {free} bytes free")
         if self.queued_bytes and self.queued_bytes + size > limits.queue_bytes:
             return DiskOffline(f"slot {self.disk.slot}: {self.queued_bytes} bytes queued already")
         return None

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from s3node.base.errors import ConfigError, FormatError, FormatUnknown
@@ -59,7 +60,7 @@ def create_disk(fs: FileSystem, path: str, identity: Identity, life_id: bytes) -
     """
     if not fs.exists(path):
         fs.mkdir(path)
-        fs.fsync_dir(os.path.dirname(path) or ".")
+        fs.fsync_dir(str(PurePosixPath(path).parent))
     strangers = sorted(set(fs.listdir(path)) - _HARMLESS)
     if strangers:
         raise ConfigError(f"{path}: not empty ({strangers[0]}): a disk is made of an empty path")
@@ -99,7 +100,8 @@ def open_disks(
     placed = identities.classify(found, deployment_id)
     opened: dict[int, Opened] = {}
     rest: list[Opened] = []
-    for slot, (path, (standing, identity, reason)) in enumerate(zip(paths, judged, strict=True)):
+    for slot, path in enumerate(paths):
+        standing, identity, reason = judged[slot]
         if identity is not None:
             standing, reason = placed[slot]
         if standing in USABLE and identity is not None and identity.slot < len(paths):

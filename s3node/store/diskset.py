@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from s3node.base.clock import Clock
-from s3node.base.errors import DiskOffline
+from s3node.base.errors import DiskOffline, FormatError
 from s3node.base.filesystem import Buffer, FileSystem, Usage
 from s3node.base.ids import EpochIds
 from s3node.store import epoch as epochs
@@ -24,13 +24,13 @@ from s3node.store.disks import (
     QUARANTINE,
     SEGMENTS,
     Opened,
-    close_disks,
+    common_deployment,
     lock_disk,
     probe_writing,
     read_identity,
 )
 from s3node.store.engine import Counters, Engine, Lane, Read, Write
-from s3node.store.identity import USABLE, Standing
+from s3node.store.identity import USABLE, Identity, Standing, classify
 from s3node.store.limits import Limits
 from s3node.store.logs import LogWriter
 from s3node.store.reading import SegmentReader, Wanted
@@ -164,18 +164,19 @@ class Disks:
         await asyncio.gather(*(one(disk) for disk in self._disks if disk.readable))
 
     async def probe(self, slot: int) -> Probe:
-        disk, fs = self._disks[slot], self._context.fs
-        return await self._run(slot, partial(_probe, fs, disk), Lane.READ)
+        others = [one.identity for one in self._disks if one.slot != slot]
+        work = partial(_probe, self._context.fs, self._disks[slot], others)
+        return await self._run(slot, work, Lane.READ)
 
     async def readmit(self, slot: int) -> None:
         disk, fs = self._disks[slot], self._context.fs
         probed = await self.probe(slot)
-        if probed.standing not in USABLE or not probed.writable:
+        if probed.identity is None or not probed.writable:
             raise DiskOffline(f"slot {slot} is not readmitted: {probed.reason}")
         if disk.lock_fd < 0:
             disk.lock_fd = await self._run(slot, partial(lock_disk, fs, disk.path))
         self._readers[slot].close()  # descriptors of the time before mean nothing
-        disk.identity, disk.epoch = probed.identity, probed.epoch
+        disk.identity = probed.identity
         disk.usage = await self._run(slot, partial(fs.usage, disk.path), Lane.READ)
         disk.state, disk.reason = DiskState.ONLINE, ""
 
@@ -192,12 +193,48 @@ class Disks:
         await asyncio.gather(*(log.close() for log in self._logs))
         for reader in self._readers:
             reader.close()
-        if self._context.blocking_stop:
-            await self._context.loop.run_in_executor(None, self._context.engine.stop)
-        close_disks(self._context.fs, [_opened(disk) for disk in self._disks])
+        await self._context.engine.stop()
+        for disk in self._disks:
+            if disk.lock_fd >= 0:
+                self._context.fs.close(disk.lock_fd)
 
     def _check_open(self) -> None:
         assert not self._closed, "the disk set is closed"
 
     def _run(self, slot: int, work: Callable[[], T], lane: Lane = Lane.WRITE) -> Future[T]:
         return self._context.engine.run(slot, lane, work)
+
+
+def _disk(fs: FileSystem, one: Opened) -> Disk:
+    """The running state of a disk as it was opened."""
+    disk = Disk(one.slot, one.path, one.identity, DiskState.ONLINE, "", Usage(0, 0), one.lock_fd)
+    if one.standing not in USABLE:
+        offline = one.standing in (Standing.MISSING, Standing.DAMAGED)
+        disk.demote(DiskState.OFFLINE if offline else DiskState.FENCED, one.reason)
+    elif one.epoch is None:
+        disk.demote(DiskState.FENCED, one.reason)
+    else:
+        try:
+            disk.usage = fs.usage(one.path)
+        except OSError as fault:
+            disk.demote(DiskState.OFFLINE, f"cannot be asked for its room: {fault.strerror}")
+    return disk
+
+
+def _probe(fs: FileSystem, disk: Disk, others: Sequence[Identity | None]) -> Probe:
+    """What is at the disk's path now; writes only if it is this set's disk of this slot."""
+    standing, identity, reason = read_identity(fs, disk.path)
+    if identity is not None:
+        deployment_id = common_deployment([*others, disk.identity])
+        found = [None if one and one.slot == disk.slot else one for one in others]
+        found.insert(disk.slot, identity)
+        standing, reason = classify(found, deployment_id)[disk.slot]
+    if identity is None or standing is not Standing.OK:
+        return Probe(disk.slot, standing, None, None, False, reason)
+    try:
+        epoch = epochs.read(fs, disk.path)
+    except (FormatError, OSError) as fault:
+        return Probe(disk.slot, standing, identity, None, False, str(fault))
+    failed = probe_writing(fs, disk.path)
+    reason = f"does not take writes: {failed.strerror}" if failed else ""
+    return Probe(disk.slot, standing, identity, epoch, failed is None, reason)

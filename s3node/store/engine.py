@@ -85,12 +85,12 @@ class Read(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """`count` is the number of bytes read; fewer than asked means that the file ended."""
+    """`got` is the number of bytes read; fewer than asked means that the file ended."""
 
     token: int
     error: int
     stage: int
-    count: int
+    got: int
 
 
 BUFFERS_MAX = 4  # header and digests, payload, hint, padding
@@ -133,8 +133,8 @@ class Engine(Protocol):
 
     def counters(self) -> Counters: ...
 
-    def stop(self) -> None:
-        """Finish what is queued, then end. Blocks; nothing may be submitted afterwards."""
+    async def stop(self) -> None:
+        """Finish what is queued, then end; nothing may be submitted afterwards."""
 
 
 def fault_of(error: int, what: str) -> StorageFault:

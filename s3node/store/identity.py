@@ -95,9 +95,7 @@ def judge(content: bytes | None) -> tuple[Standing, Identity | None, str]:
         return Standing.DAMAGED, None, f"{fault}; replace the disk, its shards will be healed"
 
 
-def classify(
-    found: Sequence[Identity | None], deployment_id: bytes
-) -> list[tuple[Standing, str]]:
+def classify(found: Sequence[Identity | None], deployment_id: bytes) -> list[tuple[Standing, str]]:
     """How each path's identity stands within the disk set; `found[i]` is what path i holds.
 
     Only for identities that could be read; None is answered with MISSING.

@@ -61,7 +61,7 @@ class _Lane:
             batch: list[Write] | list[Read] = []
             item = self.queue.get()
             while item is not None:
-                batch += item  # type: ignore[operator, arg-type]
+                batch += item  # type: ignore[operator]
                 if self.queue.empty():
                     break
                 item = self.queue.get()
@@ -140,7 +140,11 @@ class ThreadEngine:
     def counters(self) -> Counters:
         return self._counters
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        assert self._loop is not None, "not started"
+        await self._loop.run_in_executor(None, self._stop)
+
+    def _stop(self) -> None:
         for lane in self._lanes.values():
             lane.queue.put(None)
         for lane in self._lanes.values():
@@ -209,7 +213,7 @@ class InlineEngine:
     def counters(self) -> Counters:
         return self._counters
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         if self._scheduled:
             self._drain()
 

@@ -31,7 +31,7 @@ from s3node.base.errors import (
 from s3node.store import record, segment
 from s3node.store.disks import SEGMENTS
 from s3node.store.engine import Completion, File, Lane, Read
-from s3node.store.limits import BLOCK_BITS, BLOCK_BYTES
+from s3node.store.record import BLOCK_BITS, BLOCK_BYTES
 from s3node.store.seams import Place, Shard
 from s3node.store.state import Context, Disk
 
@@ -67,7 +67,9 @@ def check(wanted: Wanted, disk_id: bytes, data: bytearray, count: int) -> memory
 
     `data` is header and digests, then the blocks; `count` of it were there.
     """
-    where = f"slot {wanted.place.slot}, segment {wanted.place.segment:016x} at {wanted.place.offset}"
+    where = (
+        f"slot {wanted.place.slot}, segment {wanted.place.segment:016x} at {wanted.place.offset}"
+    )
     head = wanted.head
     view = memoryview(data).toreadonly()
     if count < record.HEADER_BYTES:
@@ -101,9 +103,7 @@ def _names(header: record.RecordHeader, wanted: Wanted, disk_id: bytes) -> bool:
     )
 
 
-def _check_blocks(
-    payload: memoryview, digests: tuple[int, ...], first: int, where: str
-) -> None:
+def _check_blocks(payload: memoryview, digests: tuple[int, ...], first: int, where: str) -> None:
     for index, at in enumerate(range(0, len(payload), BLOCK_BYTES), first):
         if xxhash.xxh3_64_intdigest(payload[at : at + BLOCK_BYTES]) != digests[index]:
             raise ShardCorrupt(f"{where}: block {index} does not match its digest")
@@ -243,4 +243,4 @@ class SegmentReader:
             self.disk.read_failed(completion.error)
             name = errno.errorcode.get(completion.error, str(completion.error))
             raise ShardCorrupt(f"slot {self.disk.slot}: {wanted.place} cannot be read: {name}")
-        return check(wanted, self.disk.identity.disk_id, buffer, completion.count)
+        return check(wanted, self.disk.identity.disk_id, buffer, completion.got)

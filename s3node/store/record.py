@@ -48,15 +48,8 @@ import xxhash
 
 from s3node.base.errors import FormatError, FormatUnknown
 from s3node.base.filesystem import Buffer
+from s3node.base.limits import DISKS_MAX, KIB, MIB
 from s3node.store import checked
-from s3node.store.limits import (
-    ALIGN,
-    BLOCK_BITS,
-    BLOCK_BYTES,
-    HINT_BYTES_MAX,
-    PAYLOAD_BYTES_MAX,
-    SHARDS_MAX,
-)
 from s3node.store.seams import Shard
 
 MAGIC = b"s3nRECD\n"
@@ -65,6 +58,15 @@ LAYOUT = struct.Struct("<8sHH4B16s16sQQQQIIIHBBHH16sIII")
 HEADER_BYTES = 128
 assert LAYOUT.size == HEADER_BYTES
 DIGEST_BYTES = 8
+BLOCK_BITS = 16
+BLOCK_BYTES = 1 << BLOCK_BITS
+PAYLOAD_BYTES_MAX = 64 * MIB
+HINT_BYTES_MAX = 4 * KIB
+ALIGN = 8  # records begin at multiples of this
+
+assert PAYLOAD_BYTES_MAX >> BLOCK_BITS < 1 << 16, "the digest count has 16 bits"
+assert HINT_BYTES_MAX < 1 << 16, "the hint length has 16 bits"
+
 _NO_KEY = bytes(16)
 
 
@@ -185,7 +187,7 @@ def unpack(data: bytes) -> RecordHeader:
     block_bits, hint_bytes, key_id = fields[17], fields[19], fields[21]
     if block_bits != BLOCK_BITS or key_id != _NO_KEY:
         raise FormatUnknown(f"record: block bits {block_bits}, key id {key_id.hex()}")
-    header = RecordHeader(*fields[3:17], hint_bytes, *fields[22:])
+    header = RecordHeader._make((*fields[3:17], hint_bytes, *fields[22:]))
     if not _plausible(header):
         raise FormatError(f"record: impossible header {header}")
     return header
@@ -194,7 +196,7 @@ def unpack(data: bytes) -> RecordHeader:
 def _plausible(header: RecordHeader) -> bool:
     n = header.k + header.m
     return (
-        1 <= header.k <= n <= SHARDS_MAX
+        1 <= header.k <= n <= DISKS_MAX
         and header.shard_index < n
         and 0 < header.payload_bytes <= PAYLOAD_BYTES_MAX
         and header.digest_count == block_count(header.payload_bytes)

@@ -6,7 +6,7 @@ offset size field      the fault it defends against
 0      8    magic      a record taken for a seal
 8      2    version    a later release's format
 10     2    flags      a later release's options; none are defined
-12     4    count      records that vanished: a scan must find as many
+12     4    records    records that vanished: a scan must find as many
 16     16   disk id    a seal copied from another disk
 32     8    segment id a seal within a payload, or of another segment
 40     8    used end   a misdirected write: the offset at which this seal itself lies
@@ -36,7 +36,7 @@ class Seal(NamedTuple):
     disk_id: bytes
     segment: int
     used_end: int
-    count: int
+    records: int
     chain: int
 
 
@@ -46,7 +46,7 @@ def pack(seal: Seal) -> bytes:
             MAGIC,
             VERSION,
             0,
-            seal.count,
+            seal.records,
             seal.disk_id,
             seal.segment,
             seal.used_end,

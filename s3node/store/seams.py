@@ -16,6 +16,8 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from s3node.base.filesystem import Buffer
+from s3node.store.epoch import Epoch
+from s3node.store.identity import Identity, Standing
 
 
 class Shard(NamedTuple):
@@ -69,6 +71,17 @@ class DiskStatus(NamedTuple):
     free_bytes: int
 
 
+class Probe(NamedTuple):
+    """What is found at a disk's path now. `writable` only if everything else is in order."""
+
+    slot: int
+    standing: Standing
+    identity: Identity | None
+    epoch: Epoch | None
+    writable: bool
+    reason: str
+
+
 class DiskSet(Protocol):
     """The D disks of a node."""
 
@@ -82,7 +95,18 @@ class DiskSet(Protocol):
 
         A future's result is set when the record is on the platter (group commit: all appends
         waiting on a disk share one write and one fdatasync); a StorageFault when it is not.
+        A place that was answered pins its segment until `unpin`. A future that was cancelled
+        unpins by itself: nobody knows its record, it is garbage.
         """
+
+    def unpin(self, places: Sequence[Place]) -> None:
+        """The writes that made these places are decided: committed, or given up."""
+
+    def pinned(self, slot: int, segment_id: int) -> bool:
+        """Whether the segment is still written, or holds records that are not decided (I5)."""
+
+    def set_sequence(self, sequence: int) -> None:
+        """The last committed journal sequence, stamped into every record from now on."""
 
     def read(
         self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int
@@ -110,6 +134,24 @@ class DiskSet(Protocol):
 
     def segments(self, slot: int) -> Iterator[int]:
         """Ids of the segments that lie on the disk."""
+
+    async def drop(self, slot: int, segment_id: int) -> None:
+        """Move a segment to the disk's quarantine. OSError if that fails."""
+
+    async def refresh(self) -> None:
+        """Ask every readable disk for its free room."""
+
+    async def probe(self, slot: int) -> Probe:
+        """Look whether the disk is there and takes writes; changes nothing."""
+
+    async def readmit(self, slot: int) -> None:
+        """Put a disk back to service after a probe that found everything in order.
+
+        Whether its content is to be believed is decided above, before. DiskOffline if not.
+        """
+
+    def fence(self, slot: int, reason: str) -> None:
+        """Take a disk out of service until it is readmitted."""
 
     async def seal(self) -> None:
         """Seal every open segment (clean shutdown): preallocated room is cut off."""

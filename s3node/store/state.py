@@ -17,7 +17,6 @@ from s3node.base.errors import DiskFull, DiskOffline, StorageFault
 from s3node.base.filesystem import FileSystem, Usage
 from s3node.base.ids import EpochIds
 from s3node.store.engine import Completion, Engine, Read, Stage, Write
-from s3node.store.epoch import Epoch
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.seams import DiskState, DiskStatus
@@ -34,11 +33,10 @@ class Disk:
     slot: int
     path: str
     identity: Identity | None
-    epoch: Epoch | None
     state: DiskState
     reason: str
-    usage: Usage = Usage(0, 0)
-    lock_fd: int = -1
+    usage: Usage
+    lock_fd: int
 
     @property
     def readable(self) -> bool:
@@ -113,9 +111,9 @@ class Context:
         try:
             self.engine.submit(writes, reads)
         except MemoryError:
-            for one in (*writes, *reads):
-                failed = Completion(one.token, errno.ENOMEM, Stage.DEAD, 0)
-                self.loop.call_soon(self._waiting.pop(one.token), failed)
+            for token in [one.token for one in writes] + [one.token for one in reads]:
+                failed = Completion(token, errno.ENOMEM, Stage.DEAD, 0)
+                self.loop.call_soon(self._waiting.pop(token), failed)
 
     def wake(self) -> None:
         """Hand out what the engine completed."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from s3node.store.record import BLOCK_BYTES
 
 from s3node.model.rows import Data
 from s3node.objects import layout
+from s3node.store.record import BLOCK_BYTES
 
 
 @given(st.integers(1, 15))
