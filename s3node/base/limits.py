@@ -72,3 +72,76 @@ LIST_ROWS_PER_READ = 512
 
 assert STRIPE_BYTES_TARGET * 2 <= BUFFER_BUDGET_BYTES
 assert INLINE_BYTES_MAX < STRIPE_BYTES_TARGET
+
+# --- the wire --------------------------------------------------------------------------------
+
+REQUEST_LINE_BYTES_MAX = 16 * KIB
+"""Method and target: a key of 1024 bytes is 3 KiB percent-encoded, a presigned query 4 KiB."""
+
+HEADER_FIELD_BYTES_MAX = 16 * KIB
+"""Name and value of one header."""
+
+HEADER_FIELDS_MAX = 128
+"""Headers of one request."""
+
+HEADER_BYTES_MAX = 64 * KIB
+"""Request line and headers together, so that connections cannot pin memory field by field."""
+
+RECEIVE_BUFFER_BYTES = 256 * KIB
+"""Body bytes held per request before the socket is no longer read (twice this at the most)."""
+
+SEND_BUFFER_BYTES = 512 * KIB
+"""Response bytes queued per connection before the producer waits."""
+
+CONNECTIONS_MAX = 4096
+"""Open connections per listener; one more is closed at once."""
+
+REQUESTS_MAX = 256
+"""Requests being worked on at once; one more is answered 503 SlowDown."""
+
+UNREAD_BYTES_MAX = 256 * KIB
+"""A body that nobody wanted is read up to this, to keep the connection; else it is closed."""
+
+LINGER_BYTES_MAX = 64 * MIB
+"""Thrown away after a refusal that closes, so that the client gets to read the answer."""
+
+TLS_HANDSHAKE_S = 10.0
+HEADER_S = 20.0
+"""From the first byte of a request to the end of its headers."""
+
+KEEPALIVE_S = 75.0
+"""Of silence between requests (and before the first)."""
+
+BODY_IDLE_S = 30.0
+"""Without one body byte from a client that owes some."""
+
+BODY_RATE_WINDOW_S = 60.0
+BODY_RATE_BYTES_MIN = 1 * KIB
+"""A body must come at this many bytes per second, judged once the client has been waited for
+this long in all; time spent on our side does not count."""
+
+SEND_IDLE_S = 60.0
+"""Without the client taking enough of the response for the next piece to be queued."""
+
+LINGER_S = 5.0
+STOP_GRACE_S = 30.0
+"""For requests in progress after SIGTERM."""
+
+TLS_RELOAD_S = 30.0
+"""Between looks at the certificate files."""
+
+RETRY_AFTER_S = 5
+"""What a 503 tells clients to wait."""
+
+DESCRIPTORS_SPARE = 512
+"""File descriptors needed beside those of connections: segments, logs, the index, stdio."""
+
+DESCRIPTORS_MIN = 4096
+"""Below this the node does not start."""
+
+assert REQUEST_LINE_BYTES_MAX <= HEADER_BYTES_MAX
+assert HEADER_FIELD_BYTES_MAX <= HEADER_BYTES_MAX
+assert UNREAD_BYTES_MAX <= LINGER_BYTES_MAX
+assert BODY_IDLE_S <= BODY_RATE_WINDOW_S
+assert REQUESTS_MAX <= CONNECTIONS_MAX
+assert DESCRIPTORS_SPARE < DESCRIPTORS_MIN

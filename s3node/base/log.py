@@ -1,0 +1,116 @@
+"""The log: one line per event on stderr, JSON for machines, plain for a terminal.
+
+Built on the standard logging module, so that libraries' messages go the same way. Extra fields
+are given as ``extra={"fields": {...}}``; `access` writes the one line per request.
+
+No secret is ever written. Three nets, all in the formatters, so that no caller can forget them:
+secrets registered with `hide` are replaced wherever they stand; values of signature, credential
+and token parameters are replaced by their shape; so is whatever follows ``Authorization:``.
+Control characters are escaped: a key cannot forge a line or move the cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TextIO
+
+HIDDEN = "[hidden]"
+ACCESS = logging.getLogger("s3node.access")
+
+_SECRET_BYTES_MIN = 4
+_secrets: set[str] = set()
+
+_SHAPES = (
+    re.compile(
+        r"(?i)((?:x-amz-signature|x-amz-credential|x-amz-security-token|awsaccesskeyid"
+        r"|signature|credential)[\"']?\s*[=:]\s*[\"']?)[^&\s,;\"']+"
+    ),
+    re.compile(r"(?i)(authorization[\"']?\s*[=:,]\s*)[^\r\n]+"),
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def hide(secret: str) -> None:
+    """Never let `secret` appear in a line from now on."""
+    assert len(secret) >= _SECRET_BYTES_MIN, "a secret this short would blank the log"
+    _secrets.add(secret)
+
+
+def redact(text: str) -> str:
+    """`text` without secrets."""
+    for secret in _secrets:
+        text = text.replace(secret, HIDDEN)
+    for shape in _SHAPES:
+        text = shape.sub(rf"\g<1>{HIDDEN}", text)
+    return text
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value if isinstance(value, int | float | bool | None) else redact(str(value))
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields = getattr(record, "fields", {})
+    assert isinstance(fields, dict)
+    return fields
+
+
+def _when(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": _when(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(_clean(line), ensure_ascii=True)
+
+
+class PlainFormatter(logging.Formatter):
+    """For people: time, level, message, fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        head = f"{_when(record)[11:23]} {record.levelname:<7} {record.getMessage()}"
+        parts = [head, *(f"{name}={value}" for name, value in _fields(record).items())]
+        text = _escape(redact(" ".join(parts)).replace("\n", "\\n"))
+        if record.exc_info:
+            text += "\n" + _escape(redact(self.formatException(record.exc_info)))
+        return text
+
+
+def _escape(text: str) -> str:
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def setup(stream: TextIO, *, level: str = "info", plain: bool | None = None) -> None:
+    """Send everything to `stream`; `plain` is whether it is a terminal unless said otherwise."""
+    handler = logging.StreamHandler(stream)
+    choice = stream.isatty() if plain is None else plain
+    handler.setFormatter(PlainFormatter() if choice else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def access(**fields: object) -> None:
+    """The line of one request: request id, operation, bucket, key, status, bytes, duration."""
+    ACCESS.info("request", extra={"fields": fields})

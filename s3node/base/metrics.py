@@ -1,0 +1,72 @@
+"""Every counter, gauge and histogram of the node, in one place.
+
+Names follow Prometheus: unit in the name, `_total` on counters. Labels have few values, all of
+them from tables in the code: never a bucket, a key or an address.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+REQUESTS = Counter(
+    "s3node_requests",
+    "S3 requests answered",
+    ("operation", "status"),
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "s3node_request_seconds",
+    "From the end of the request's headers to the end of its answer",
+    ("operation",),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+RECEIVED_BYTES = Counter(
+    "s3node_received_bytes", "Body bytes received from S3 clients", registry=REGISTRY
+)
+SENT_BYTES = Counter("s3node_sent_bytes", "Body bytes sent to S3 clients", registry=REGISTRY)
+REQUESTS_IN_PROGRESS = Gauge(
+    "s3node_requests_in_progress", "S3 requests being worked on", registry=REGISTRY
+)
+REQUESTS_REFUSED_BUSY = Counter(
+    "s3node_requests_refused_busy", "S3 requests answered SlowDown", registry=REGISTRY
+)
+CONNECTIONS = Gauge("s3node_connections", "Open connections", ("listener",), registry=REGISTRY)
+CONNECTIONS_REFUSED = Counter(
+    "s3node_connections_refused",
+    "Connections closed because too many were open",
+    ("listener",),
+    registry=REGISTRY,
+)
+RESPONSES_CUT = Counter(
+    "s3node_responses_cut",
+    "Responses whose connection was cut after the first byte, by what went wrong",
+    ("cause",),
+    registry=REGISTRY,
+)
+CERTIFICATE_RELOADS = Counter(
+    "s3node_certificate_reloads",
+    "Certificate files read again, by outcome",
+    ("outcome",),
+    registry=REGISTRY,
+)
+READY = Gauge("s3node_ready", "1 while S3 requests are served", registry=REGISTRY)
+DISK_BYTES = Gauge(
+    "s3node_disk_bytes", "Bytes of each disk, by kind", ("slot", "kind"), registry=REGISTRY
+)
+DISK_STATE = Gauge(
+    "s3node_disk_state",
+    "1 for the state each disk is in",
+    ("slot", "state"),
+    registry=REGISTRY,
+)
+
+
+def text() -> bytes:
+    """All of them in the text exposition format."""
+    return generate_latest(REGISTRY)
