@@ -93,6 +93,14 @@ class Body:
         """The client waits for 100 Continue, and has not been told to go on."""
         return self._owes_continue
 
+    def next_has_begun(self) -> None:
+        """Another message, or a refusal to parse one, came behind this body.
+
+        If the body has not ended, its chunks are malformed: whoever reads it is told now.
+        """
+        if not self._stream.is_eof():
+            self._stream.set_exception(web.RequestPayloadError("malformed chunk"))
+
     async def discard(self, most: int) -> None:
         """Read and forget up to `most` bytes; returns early at the end or when it breaks."""
         with suppress(S3Error):
@@ -201,7 +209,7 @@ class Exchange:
         length: int,
     ) -> None:
         bodiless = self.method == "HEAD" or status in _BODILESS
-        pieces: Sequence[memoryview] = () if bodiless else await anext(stream, ())
+        pieces: Sequence[memoryview] = () if bodiless else await _next(stream)
         self._settle_connection()
         lines = _head(status, headers, None if status in _BODILESS else length, self.keep_alive)
         self.answered = True
@@ -225,7 +233,7 @@ class Exchange:
                     raise ValueError(f"more than the {length} bytes announced")
                 await self._send(piece)
                 self.sent += len(piece)
-            pieces = await anext(stream, ())
+            pieces = await _next(stream)
         if self.sent != length:
             raise ValueError(f"{self.sent} bytes instead of the {length} announced")
 
@@ -241,21 +249,19 @@ class Exchange:
         if unread is None or unread > limits.UNREAD_BYTES_MAX or self.body.uninvited:
             self.keep_alive = False
 
-    async def finish(self) -> None:
-        """After the answer: read off what nobody wanted, so that the client gets to read it."""
+    async def finish(self) -> bool:
+        """After the answer: read off what nobody wanted, if the connection is to be kept.
+
+        False when the connection must be closed with request bytes still to come.
+        """
         if self.body.unread == 0 or self.gone:
-            return
+            return True
         if self.keep_alive:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience.body_idle):
                     await self.body.discard(limits.UNREAD_BYTES_MAX)
-            return
-        transport = self._request.transport
-        if transport is not None and transport.can_write_eof():
-            transport.write_eof()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience.linger):
-                await self.body.discard(limits.LINGER_BYTES_MAX)
+            self.keep_alive = self.body.unread == 0
+        return self.keep_alive
 
     def cut(self) -> None:
         """Close the connection now, so that what was sent cannot pass for a whole answer."""
@@ -302,6 +308,14 @@ def _reason(status: int) -> str:
 async def _one(body: bytes) -> AsyncIterator[Sequence[memoryview]]:
     if body:
         yield [memoryview(body)]
+
+
+async def _next(stream: AsyncIterator[Sequence[memoryview]]) -> Sequence[memoryview]:
+    """The next pieces, none at the end. (anext's default breaks in CPython 3.11.)"""
+    try:
+        return await anext(stream)
+    except StopAsyncIteration:
+        return ()
 
 
 async def _close(stream: AsyncIterator[Sequence[memoryview]]) -> None:

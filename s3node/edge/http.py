@@ -18,6 +18,8 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import cast
 
 from aiohttp import http_parser, web
 from aiohttp.http_exceptions import LineTooLong
@@ -48,7 +50,16 @@ def refuse_slow_parser() -> None:
 class Connection(web.RequestHandler):
     """One client connection: aiohttp's protocol with deadlines and bounds."""
 
-    __slots__ = ("_begun", "_done", "_header_bytes", "_header_timer", "_server", "exchange")
+    __slots__ = (
+        "_done",
+        "_header_bytes",
+        "_header_timer",
+        "_lost",
+        "_refused",
+        "_secure",
+        "_server",
+        "exchange",
+    )
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -65,14 +76,17 @@ class Connection(web.RequestHandler):
             auto_decompress=False,
         )
         self._server = server
+        self._secure = server.secure
         self._done = 0  # requests answered
         self._header_bytes = 0
         self._header_timer: asyncio.TimerHandle | None = None
+        self._lost = asyncio.Event()
+        self._refused = False
         self.exchange: Exchange | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.set_write_buffer_limits(high=limits.SEND_BUFFER_BYTES)
+        # uvloop's transports are asyncio's by shape, not by class.
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=limits.SEND_BUFFER_BYTES)
         super().connection_made(transport)
         metrics.CONNECTIONS.labels(self._server.name).inc()
         if len(self._server.connections) > self._server.connections_max:
@@ -82,10 +96,17 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         metrics.CONNECTIONS.labels(self._server.name).dec()
         self._end_header()
+        self._lost.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            self._throw_away(len(data))
+            return
+        count = self._request_count
         super().data_received(data)
+        if self.exchange is not None and self._request_count != count:
+            self.exchange.body.next_has_begun()
         if self._request_count != self._done:
             self._end_header()
         elif data:
@@ -106,6 +127,28 @@ class Connection(web.RequestHandler):
             self._header_timer.cancel()
             self._header_timer = None
 
+    async def linger(self) -> None:
+        """Before a close with bytes still to come, leave the client time to read the answer.
+
+        Closing at once would reset the connection, and the reset overtakes the answer.
+        """
+        self._refused = True
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        if not transport.is_reading():
+            transport.resume_reading()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._server.patience.linger):
+                await self._lost.wait()
+
+    def _throw_away(self, count: int) -> None:
+        self._header_bytes += count
+        if self._header_bytes > limits.LINGER_BYTES_MAX:
+            self.force_close()
+
     def stop_when_idle(self) -> None:
         """Close now, or after the answer that is being worked on."""
         if self.exchange is None:
@@ -115,8 +158,9 @@ class Connection(web.RequestHandler):
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """aiohttp's handler: runs the exchange and reports what became of the connection."""
-        exchange = Exchange(request, self._server.patience, secure=self._server.secure)
+        exchange = Exchange(request, self._server.patience, secure=self._secure)
         self.exchange = exchange
+        self._server.begin()
         try:
             refusal = _unacceptable(request)
             if refusal or self._server.stopping:
@@ -126,10 +170,12 @@ class Connection(web.RequestHandler):
                 await exchange.answer(status, headers, body)
             else:
                 await self._server.handler(exchange)
-            await exchange.finish()
+            if not await exchange.finish():
+                await self.linger()
         finally:
             self.exchange = None
             self._done += 1
+            self._server.end()
         return _Answered(exchange.keep_alive)
 
     def handle_error(
@@ -144,6 +190,7 @@ class Connection(web.RequestHandler):
             LOG.error("the handler failed", exc_info=exc)
             self.force_close()
             return _Answered(keep_alive=False)
+        self._refused = True
         code = "RequestHeaderSectionTooLarge" if isinstance(exc, LineTooLong) else "BadRequest"
         LOG.info(
             "request refused by the parser",
@@ -197,6 +244,7 @@ class _Refused(_Answered):
         exchange.keep_alive = False
         status, headers, body = self._refusal
         await exchange.answer(status, headers, body)
+        await _connection(request).linger()
 
 
 class HttpServer(web.Server):
@@ -221,6 +269,20 @@ class HttpServer(web.Server):
         self.secure = False
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Server | None = None
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def begin(self) -> None:
+        """A request is being worked on."""
+        self._busy += 1
+        self._idle.clear()
+
+    def end(self) -> None:
+        """It is done with."""
+        self._busy -= 1
+        if self._busy == 0:
+            self._idle.set()
 
     def __call__(self) -> web.RequestHandler:
         return Connection(self, self._loop)
@@ -259,8 +321,7 @@ class HttpServer(web.Server):
             connection.stop_when_idle()
         try:
             async with asyncio.timeout(grace):
-                while any(connection.exchange for connection in self._live()):
-                    await asyncio.sleep(_STOP_POLL_S)
+                await self._idle.wait()
         except TimeoutError:
             LOG.warning("requests were cut at the end of the grace period")
         await self.shutdown(timeout=0.1)
@@ -269,13 +330,14 @@ class HttpServer(web.Server):
         return [each for each in self.connections if isinstance(each, Connection)]
 
 
-_STOP_POLL_S = 0.02
-
-
 async def _dispatch(request: web.BaseRequest) -> web.StreamResponse:
+    return await _connection(request).respond(request)
+
+
+def _connection(request: web.BaseRequest) -> Connection:
     connection = request.protocol
     assert isinstance(connection, Connection)
-    return await connection.respond(request)
+    return connection
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,0 +1,537 @@
+"""The HTTP layer on real sockets: framing, bounds, deadlines, 100-continue, hang-ups, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from s3node.base import limits
+from s3node.base.errors import S3Error
+from s3node.edge.exchange import Exchange, Patience, ResponseCut
+from tests.edge.wire import Wire, serving
+
+HOST = b"Host: x\r\n"
+FAST = Patience(
+    header=0.3, keepalive=0.6, body_idle=0.3, body_window=0.6, body_rate=1000, send_idle=0.5,
+    linger=0.3,
+)  # fmt: skip
+
+
+async def echo(exchange: Exchange) -> None:
+    """Answers the target and the body; the framing as headers."""
+    try:
+        body = b"".join([piece async for piece in exchange.body])
+    except S3Error as error:
+        await exchange.answer(400, [("X-Code", error.code)])
+        return
+    await exchange.answer(200, [("X-Target", exchange.target.decode("latin-1"))], body)
+
+
+async def refuse_unread(exchange: Exchange) -> None:
+    await exchange.answer(403, [], b"no")
+
+
+GOOD = {
+    "plain": (b"GET /k HTTP/1.1\r\n" + HOST + b"\r\n", b""),
+    "slashes": (b"GET ///a//b HTTP/1.1\r\n" + HOST + b"\r\n", b""),
+    "escapes": (b"GET /a%2Fb/%2e%2e/%zz?x=%&y=+ HTTP/1.1\r\n" + HOST + b"\r\n", b""),
+    "odd path": (b"GET /[::1]:90/@a:b HTTP/1.1\r\n" + HOST + b"\r\n", b""),
+    "absolute": (b"GET http://x/b/k HTTP/1.1\r\n" + HOST + b"\r\n", b""),
+    "length": (b"PUT /k HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc", b"abc"),
+    "gzip kept": (
+        b"PUT /k HTTP/1.1\r\n" + HOST + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        b"abc",
+    ),
+    "chunked": (
+        b"PUT /k HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\n1;x=y\r\nd\r\n0\r\nTrailer: t\r\n\r\n",
+        b"abcd",
+    ),
+    "upgrade ignored": (
+        b"PUT /k HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Content-Length: 3\r\n\r\nabc",
+        b"abc",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOOD)
+async def test_target_and_body_arrive_as_sent(name: str) -> None:
+    request, body = GOOD[name]
+    async with serving(echo) as (_, port), await Wire.connect(port) as wire:
+        for _ in range(2):  # the connection carries another one
+            answer = await wire.ask(request)
+            assert answer.status == 200
+            assert answer.headers["x-target"].encode() == request.split(b" ")[1]
+            assert answer.body == body
+            assert answer.headers["server"] == "s3node"
+            assert answer.headers["date"].endswith(" GMT")
+
+
+def _put(lines: bytes, body: bytes = b"") -> bytes:
+    return b"PUT /k HTTP/1.1\r\n" + HOST + lines + b"\r\n" + body
+
+
+def _get(lines: bytes, key: bytes = b"k") -> bytes:
+    return b"GET /" + key + b" HTTP/1.1\r\n" + HOST + lines + b"\r\n"
+
+
+REFUSED = {
+    "length and coding": _put(b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
+    "coding and length": _put(b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", b"0\r\n\r\n"),
+    "two lengths": _put(b"Content-Length: 3\r\nContent-Length: 3\r\n", b"abc"),
+    "length list": _put(b"Content-Length: 3, 3\r\n", b"abc"),
+    "signed length": _put(b"Content-Length: +3\r\n", b"abc"),
+    "negative length": _put(b"Content-Length: -3\r\n", b"abc"),
+    "empty length": _put(b"Content-Length: \r\n", b"abc"),
+    "huge length": _put(b"Content-Length: 99999999999999999999999\r\n", b"abc"),
+    "space before colon": _put(b"Content-Length : 3\r\n", b"abc"),
+    "other coding": _put(b"Transfer-Encoding: xchunked\r\n", b"0\r\n\r\n"),
+    "two codings": _put(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"),
+    "coding twice": _put(b"Transfer-Encoding: chunked\r\n" * 2, b"0\r\n\r\n"),
+    "coding last": _put(b"Transfer-Encoding: chunked, gzip\r\n", b"0\r\n\r\n"),
+    "coding identity": _put(b"Transfer-Encoding: identity\r\n", b"0\r\n\r\n"),
+    "chunked in 1.0": _put(b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n").replace(b"1.1", b"1.0"),
+    "bad chunk size": _put(b"Transfer-Encoding: chunked\r\n", b"zz\r\nabc"),
+    "chunk too long": _put(b"Transfer-Encoding: chunked\r\n", b"3\r\nabcX\r\n0\r\n\r\n"),
+    "chunk bare LF": _put(b"Transfer-Encoding: chunked\r\n", b"3\nabc\n0\n\n"),
+    "chunk size huge": _put(b"Transfer-Encoding: chunked\r\n", b"fffffffffffffffff\r\nabc"),
+    "two hosts": b"GET /k HTTP/1.1\r\n" + HOST * 2 + b"\r\n",
+    "no host": b"GET /k HTTP/1.1\r\nA: b\r\n\r\n",
+    "bare LF line": b"GET /k HTTP/1.1\n" + HOST + b"\r\n",
+    "bare LF header": b"GET /k HTTP/1.1\r\nHost: x\nA: b\r\n\r\n",
+    "bare CR": _get(b"A: b\rc\r\n"),
+    "folded": _get(b"A: b\r\n c\r\n"),
+    "NUL in value": _get(b"A: b\x00c\r\n"),
+    "control in name": _get(b"A\x01: bc\r\n"),
+    "no colon": _get(b"nocolon\r\n"),
+    "no name": _get(b": a\r\n"),
+    "HTTP/2.0": b"GET /k HTTP/2.0\r\n" + HOST + b"\r\n",
+    "HTTP/0.9": b"GET /k\r\n\r\n",
+    "preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "lower case method": b"get /k HTTP/1.1\r\n" + HOST + b"\r\n",
+    "unknown method": b"FOO /k HTTP/1.1\r\n" + HOST + b"\r\n",
+    "CONNECT": b"CONNECT h:80 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "space in target": b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n",
+    "raw UTF-8 target": b"GET /\xc3\xa9 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "NUL in target": b"GET /a\x00b HTTP/1.1\r\n" + HOST + b"\r\n",
+    "bad absolute": b"GET http://[bad/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    "TLS on plain": b"\x16\x03\x01\x00\xa5\x01\x00",
+    "other expectation": _put(b"Expect: 200-ok\r\nContent-Length: 0\r\n"),
+    "long target": _get(b"", b"a" * limits.REQUEST_LINE_BYTES_MAX),
+    "long field": _get(b"A: " + b"b" * (limits.HEADER_FIELD_BYTES_MAX + 9) + b"\r\n"),
+    "many fields": _get(b"A: b\r\n" * limits.HEADER_FIELDS_MAX),
+}  # fmt: skip
+
+
+REFUSED_FORMS = [
+    pytest.param(name, split, id=f"{name}{' byte by byte' if split else ''}")
+    for name, request in REFUSED.items()
+    for split in (False, True)
+    if not split or len(request) < 1000
+]
+
+
+@pytest.mark.parametrize(("name", "split"), REFUSED_FORMS)
+async def test_what_smugglers_send_is_refused(name: str, split: bool) -> None:
+    """One refusal, then the connection is closed: nothing behind it is taken for a request."""
+    request = REFUSED[name]
+    async with serving(echo, FAST) as (_, port), await Wire.connect(port) as wire:
+        if split:
+            for at in range(len(request)):
+                wire.writer.write(request[at : at + 1])
+                await asyncio.sleep(0.0002)
+        else:
+            await wire.send(request + b"GET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n")
+        answers = await wire.closed(3)
+    assert b"/smuggled" not in answers
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert answers.startswith(b"HTTP/1.1 4")
+    assert b"\r\nConnection: close\r\n" in answers
+
+
+async def test_malformed_chunk_is_told_to_the_reader_at_once() -> None:
+    async with serving(echo, FAST) as (_, port), await Wire.connect(port) as wire:
+        await wire.send(_put(b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n"))
+        await asyncio.sleep(0.05)
+        answer = await asyncio.wait_for(wire.ask(b"zz\r\n"), FAST.body_idle / 2)
+        assert answer.headers["x-code"] == "IncompleteBody"
+        assert answer.headers["connection"] == "close"
+        await wire.closed(2)
+
+
+async def test_endless_headers_are_cut() -> None:
+    async with serving(echo) as (_, port), await Wire.connect(port) as wire:
+        await wire.send(b"GET /k HTTP/1.1\r\n" + HOST)
+        field = b"A: " + b"b" * (limits.HEADER_FIELD_BYTES_MAX // 2) + b"\r\n"
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                await wire.send(field)
+                await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"G", b"GET /k HTTP/1.1\r\n", b"GET /k HTTP/1.1\r\n" + HOST], ids=repr
+)
+async def test_silence_before_a_request_closes(sent: bytes) -> None:
+    async with serving(echo, FAST) as (_, port), await Wire.connect(port) as wire:
+        await wire.send(sent)
+        assert await wire.closed(2) == b""
+
+
+async def test_header_deadline_does_not_move_with_each_byte() -> None:
+    async with serving(echo, FAST) as (_, port), await Wire.connect(port) as wire:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(ConnectionError):
+            for byte in b"GET /k HTTP/1.1\r\nHost: " + b"x" * 10000:
+                await wire.send(bytes((byte,)))
+                await asyncio.sleep(0.02)
+        assert loop.time() - began < 5 * FAST.header
+
+
+async def test_idle_connection_closes_after_keepalive() -> None:
+    async with serving(echo, FAST) as (_, port), await Wire.connect(port) as wire:
+        for _ in range(3):
+            await asyncio.sleep(FAST.keepalive / 2)
+            assert (await wire.ask(GOOD["plain"][0])).status == 200
+        assert await wire.closed(FAST.keepalive * 4) == b""
+
+
+async def test_stalled_body_is_a_request_timeout() -> None:
+    async with serving(echo, FAST) as (_, port), await Wire.connect(port) as wire:
+        answer = await wire.ask(_put(b"Content-Length: 10\r\n", b"abc"))
+        assert answer.headers["x-code"] == "RequestTimeout"
+
+
+async def test_trickled_body_is_a_request_timeout() -> None:
+    """Never idle for long, yet below the minimum rate."""
+    async with serving(echo, FAST) as (_, port), await Wire.connect(port) as wire:
+        await wire.send(_put(b"Content-Length: 100000\r\n"))
+        answer = asyncio.create_task(wire.answer())
+        while not answer.done():
+            wire.writer.write(b"x")
+            await asyncio.sleep(0.05)
+        assert (await answer).headers["x-code"] == "RequestTimeout"
+
+
+async def test_slow_server_is_not_held_against_the_client() -> None:
+    async def dawdle(exchange: Exchange) -> None:
+        count = 0
+        async for piece in exchange.body:
+            count += len(piece)
+            await asyncio.sleep(0.3)
+        await exchange.answer(200, [], str(count).encode())
+
+    async with serving(dawdle, FAST) as (_, port), await Wire.connect(port) as wire:
+        answer = await wire.ask(_put(b"Content-Length: 2000000\r\n", b"x" * 2_000_000))
+        assert (answer.status, answer.body) == (200, b"2000000")
+
+
+async def test_client_that_does_not_read_is_cut() -> None:
+    faults: list[str] = []
+
+    async def pour(exchange: Exchange) -> None:
+        async def stream() -> AsyncIterator[Sequence[memoryview]]:
+            while True:
+                yield [memoryview(bytes(1 << 20))]
+
+        try:
+            await exchange.answer(200, [], stream=stream(), length=1 << 40)
+        except ResponseCut as cut:
+            faults.append(cut.cause)
+
+    async with serving(pour, FAST) as (_, port), await Wire.connect(port) as wire:
+        await wire.send(GOOD["plain"][0])
+        await asyncio.sleep(FAST.send_idle * 3)
+        assert faults == ["stalled"]
+
+
+EXPECT = b"Expect: 100-continue\r\nContent-Length: 3\r\n"
+
+
+async def test_continue_is_sent_when_the_body_is_wanted() -> None:
+    gate = asyncio.Event()
+
+    async def later(exchange: Exchange) -> None:
+        await gate.wait()
+        await echo(exchange)
+
+    async with serving(later) as (_, port), await Wire.connect(port) as wire:
+        await wire.send(_put(EXPECT))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(wire.reader.read(1), 0.1)
+        gate.set()
+        assert await wire.head() == (100, {})
+        answer = await wire.ask(b"abc")
+        assert (answer.status, answer.body) == (200, b"abc")
+        assert (await wire.ask(GOOD["plain"][0])).status == 200
+
+
+async def test_refused_expectation_gets_the_error_without_continue_and_a_close() -> None:
+    async with serving(refuse_unread, FAST) as (_, port), await Wire.connect(port) as wire:
+        answer = await wire.ask(_put(EXPECT))
+        assert (answer.status, answer.body) == (403, b"no")
+        assert answer.headers["connection"] == "close"
+        assert await wire.closed(2) == b""
+
+
+async def test_body_that_did_not_wait_needs_no_continue() -> None:
+    async with serving(echo) as (_, port), await Wire.connect(port) as wire:
+        answer = await wire.ask(_put(EXPECT, b"abc"))
+        assert (answer.status, answer.body) == (200, b"abc")
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"), [(limits.UNREAD_BYTES_MAX, True), (limits.UNREAD_BYTES_MAX + 1, False)]
+)
+async def test_unread_body_is_drained_or_the_connection_closed(count: int, kept: bool) -> None:
+    async with serving(refuse_unread, FAST) as (_, port), await Wire.connect(port) as wire:
+        body = b"GET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n"
+        body += b"x" * (count - len(body))
+        answer = await wire.ask(_put(b"Content-Length: %d\r\n" % count, body))
+        assert answer.status == 403
+        if kept:
+            assert (await wire.ask(GOOD["plain"][0])).status == 403
+        else:
+            assert answer.headers["connection"] == "close"
+            assert await wire.closed(2) == b""
+
+
+async def test_refusal_is_read_in_whole_by_a_client_that_is_still_sending() -> None:
+    """No reset overtakes the answer, though far more comes than the socket buffers hold."""
+    async with serving(refuse_unread) as (_, port), await Wire.connect(port) as wire:
+        answer = asyncio.create_task(wire.answer())
+        await wire.send(_put(b"Content-Length: 50000000\r\n"))
+        await asyncio.wait_for(wire.send(b"x" * 20_000_000), 5)
+        assert (await answer).body == b"no"
+
+
+async def test_head_has_length_and_no_body() -> None:
+    async def sized(exchange: Exchange) -> None:
+        await exchange.answer(200, [], length=12345)
+
+    async with serving(sized) as (_, port), await Wire.connect(port) as wire:
+        for _ in range(2):
+            answer = await wire.ask(b"HEAD /k HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert answer.headers["content-length"] == "12345"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_bodiless_statuses_say_no_length(status: int) -> None:
+    async def bodiless(exchange: Exchange) -> None:
+        await exchange.answer(status, [("ETag", '"x"')])
+
+    async with serving(bodiless) as (_, port), await Wire.connect(port) as wire:
+        for _ in range(2):
+            answer = await wire.ask(GOOD["plain"][0])
+            assert answer.status == status
+            assert "content-length" not in answer.headers
+
+
+async def test_header_bytes_are_latin_1_both_ways() -> None:
+    async def back(exchange: Exchange) -> None:
+        value = dict(exchange.headers)[b"X-Meta"]
+        await exchange.answer(200, [("x-meta", value.decode("latin-1"))])
+
+    async with serving(back) as (_, port), await Wire.connect(port) as wire:
+        await wire.send(b"GET / HTTP/1.1\r\n" + HOST + b"X-Meta: \xc3\xa9\xff\r\n\r\n")
+        raw = await wire.reader.readuntil(b"\r\n\r\n")
+        assert b"\r\nx-meta: \xc3\xa9\xff\r\n" in raw
+
+
+@pytest.mark.parametrize("header", ["a\r\nb", "a\nb", "a\0b", "\x7f"], ids=repr)
+async def test_response_header_cannot_be_split(header: str) -> None:
+    async def split(exchange: Exchange) -> None:
+        with pytest.raises(ValueError, match="control character"):
+            await exchange.answer(200, [("X-Evil", header)])
+        assert not exchange.answered
+        await exchange.answer(500, [])
+
+    async with serving(split) as (_, port), await Wire.connect(port) as wire:
+        assert (await wire.ask(GOOD["plain"][0])).status == 500
+
+
+PIECES = 5
+PIECE = 70_000
+
+
+@pytest.mark.parametrize("fault", ["short", "long", "raises", "none"])
+@pytest.mark.parametrize("after", range(PIECES))
+async def test_streams_are_exact_or_cut(fault: str, after: int) -> None:
+    """Before the first byte a fault is an error to the caller; later it cuts the connection."""
+    closed: list[bool] = []
+    seen: list[str] = []
+    content = [bytes((index,)) * PIECE for index in range(PIECES)]
+
+    async def stream() -> AsyncIterator[Sequence[memoryview]]:
+        try:
+            for index, piece in enumerate(content):
+                if index == after and fault == "raises":
+                    raise S3Error("ServiceUnavailable")
+                if index == after and fault == "short":
+                    return
+                half = len(piece) // 2
+                yield [memoryview(piece)[:half], memoryview(piece)[half:]]
+            if fault == "long":
+                yield [memoryview(b"x")]
+        finally:
+            closed.append(True)
+
+    async def handler(exchange: Exchange) -> None:
+        try:
+            await exchange.answer(200, [], stream=stream(), length=PIECES * PIECE)
+        except ResponseCut:
+            seen.append("cut")
+        except S3Error:
+            seen.append("error")
+            await exchange.answer(503, [])
+
+    async with serving(handler, FAST) as (_, port), await Wire.connect(port) as wire:
+        await wire.send(GOOD["plain"][0])
+        status, headers = await wire.head()
+        rest = b"".join(content)
+        if fault == "none":
+            assert await wire.reader.readexactly(PIECES * PIECE) == rest
+        elif fault == "raises" and after == 0:
+            assert (status, seen) == (503, ["error"])
+        elif fault == "long":
+            await wire.closed()
+            assert seen == ["cut"]
+        else:
+            assert status == 200
+            assert int(headers["content-length"]) == len(rest)
+            got = await wire.closed()
+            assert len(got) < len(rest)
+            assert rest.startswith(got)
+            assert seen == ["cut"]
+    assert closed == [True]
+
+
+UPLOAD = _put(b"Content-Length: 40\r\n", b"0123456789" * 4)
+
+
+@pytest.mark.parametrize("polite", [True, False], ids=["FIN", "RST"])
+async def test_hang_up_at_every_byte_of_an_upload(polite: bool) -> None:
+    """Whoever reads the body sees an error, never an early end; nothing stays behind."""
+    ended: list[str] = []
+
+    async def store(exchange: Exchange) -> None:
+        got = b""
+        try:
+            async for piece in exchange.body:
+                got += piece
+            ended.append("whole" if len(got) == 40 else f"short: {len(got)}")
+        except S3Error as error:
+            ended.append(error.code)
+        await exchange.answer(200, [])
+
+    async with serving(store, FAST) as (server, port):
+        for count in range(len(UPLOAD)):
+            wire = await Wire.connect(port)
+            await wire.send(UPLOAD[:count])
+            if count % 3 == 0:
+                await asyncio.sleep(0.002)
+            if polite:
+                wire.writer.close()
+            else:
+                wire.writer.transport.abort()
+        await asyncio.sleep(0.1)
+        assert set(ended) <= {"IncompleteBody"}, ended
+        assert not server.connections
+        async with await Wire.connect(port) as wire:
+            assert (await wire.ask(UPLOAD)).status == 200
+        assert ended[-1] == "whole"
+
+
+async def test_hang_up_during_a_download_closes_the_stream() -> None:
+    closed = asyncio.Event()
+
+    async def pour(exchange: Exchange) -> None:
+        async def stream() -> AsyncIterator[Sequence[memoryview]]:
+            try:
+                while True:
+                    yield [memoryview(bytes(1 << 16))]
+                    await asyncio.sleep(0)
+            finally:
+                closed.set()
+
+        with pytest.raises(ResponseCut, match="hung_up"):
+            await exchange.answer(200, [], stream=stream(), length=1 << 40)
+
+    async with serving(pour) as (server, port):
+        wire = await Wire.connect(port)
+        await wire.send(GOOD["plain"][0])
+        await wire.reader.readexactly(1000)
+        wire.writer.transport.abort()
+        await asyncio.wait_for(closed.wait(), 2)
+        await asyncio.sleep(0.05)
+        assert not server.connections
+
+
+async def test_too_many_connections_are_closed_at_once() -> None:
+    async with (
+        serving(echo, connections_max=2) as (_, port),
+        await Wire.connect(port) as first,
+        await Wire.connect(port) as second,
+    ):
+        assert (await first.ask(GOOD["plain"][0])).status == 200
+        assert (await second.ask(GOOD["plain"][0])).status == 200
+        async with await Wire.connect(port) as third:
+            assert await third.closed(2) == b""
+        assert (await first.ask(GOOD["plain"][0])).status == 200
+
+
+async def test_stop_lets_requests_finish_and_closes_idle_connections() -> None:
+    began = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        began.set()
+        await echo(exchange)
+
+    async with serving(slow) as (server, port):
+        idle = await Wire.connect(port)
+        assert (await idle.ask(GOOD["plain"][0])).status == 200
+        busy = await Wire.connect(port)
+        began.clear()
+        await busy.send(_put(b"Content-Length: 6\r\n", b"abc"))
+        await began.wait()
+        stop = asyncio.create_task(server.stop(5.0))
+        assert await idle.closed(2) == b""
+        with pytest.raises(OSError, match="refused"):
+            await Wire.connect(port)
+        await busy.send(b"def")
+        answer = await busy.answer()
+        assert (answer.status, answer.body) == (200, b"abcdef")
+        assert answer.headers["connection"] == "close"
+        await asyncio.wait_for(stop, 2)
+
+
+async def test_stop_cuts_what_outlasts_the_grace() -> None:
+    async with serving(echo) as (server, port), await Wire.connect(port) as wire:
+        await wire.send(_put(b"Content-Length: 6\r\n", b"abc"))
+        await asyncio.sleep(0.05)
+        await asyncio.wait_for(server.stop(0.2), 3)
+        assert b"200" not in await wire.closed(2)
+
+
+def test_pure_python_parser_is_refused() -> None:
+    program = (
+        "from s3node.base.errors import ConfigError\n"
+        "from s3node.edge.http import refuse_slow_parser\n"
+        "try:\n    refuse_slow_parser()\nexcept ConfigError as e:\n    print(e)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"AIOHTTP_NO_EXTENSIONS": "1", "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "no C parser" in result.stdout, result.stderr

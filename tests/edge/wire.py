@@ -1,0 +1,82 @@
+"""Raw sockets for tests: bytes out, bytes in, nothing in between that could be helpful."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from s3node.edge.exchange import Patience
+from s3node.edge.http import Handler, HttpServer
+
+ANSWER_S_MAX = 10.0
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def refuse(code: str, message: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    return 400, [("X-Code", code)], message.encode()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    handler: Handler, patience: Patience | None = None, **options: int
+) -> AsyncIterator[tuple[HttpServer, int]]:
+    server = HttpServer(handler, refuse, name="test", patience=patience, **options)
+    port = await server.start("127.0.0.1", 0)
+    try:
+        yield server, port
+    finally:
+        await server.stop(1.0)
+
+
+class Wire:
+    """One TCP connection to the server under test."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, port: int, **options: object) -> Wire:
+        return cls(*await asyncio.open_connection("127.0.0.1", port, **options))  # type: ignore[arg-type]
+
+    async def __aenter__(self) -> Wire:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await asyncio.wait_for(self.writer.wait_closed(), 1)
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), ANSWER_S_MAX)
+        first, *lines = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+        fields = (line.partition(": ") for line in lines)
+        return int(first.split()[1]), {name.lower(): value for name, _, value in fields}
+
+    async def answer(self, method: str = "GET") -> Answer:
+        status, headers = await self.head()
+        length = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
+        body = await asyncio.wait_for(self.reader.readexactly(length), ANSWER_S_MAX)
+        return Answer(status, headers, body)
+
+    async def ask(self, data: bytes) -> Answer:
+        await self.send(data)
+        return await self.answer(data.split(b" ", 1)[0].decode("latin-1"))
+
+    async def closed(self, within: float = ANSWER_S_MAX) -> bytes:
+        """What still comes until the server closes; TimeoutError when it does not."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), within)
+        except ConnectionResetError:
+            return b""
