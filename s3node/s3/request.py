@@ -1,0 +1,331 @@
+"""A request as values: method, target and headers in, bucket, key and query out.
+
+Rules, all kept in `parse`, so that no later code has to think of them again:
+
+- The target is percent-decoded exactly once, here. The path that SigV4 signs and the key that
+  is stored come from the same decoded bytes (`Request.path`), so they cannot disagree.
+- The bucket is what stands before the first slash, or comes from the host name; the key is
+  everything after it: ``..``, ``//`` and encoded slashes are bytes of the key, `+` is a plus.
+- A header that decides something must not occur twice: who reads the first and who reads the
+  last would see two requests.
+- Nothing is taken from X-Forwarded-For or Forwarded; `remote` is the peer's address.
+
+This module does no I/O and knows neither operations nor credentials.
+
+Sources: "Virtual hosting of buckets", "Bucket naming rules", "Object key names" of the Amazon S3
+User Guide; RFC 9112 sections 3.2 (targets) and 5 (fields).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from s3node.base.errors import S3Error
+
+KEY_BYTES_MAX = 1024
+TARGET_BYTES_MAX = 32 * 1024
+HEADERS_MAX = 256
+
+# The only path that is neither a bucket nor an object (operation WriteGetObjectResponse).
+OBJECT_LAMBDA_PATH = "/WriteGetObjectResponse"
+
+_SINGLE = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "content-md5",
+        "content-type",
+        "date",
+        "expect",
+        "expires",
+        "host",
+        "range",
+        "transfer-encoding",
+    }
+)
+_SINGLE_PREFIXES = ("x-amz-", "if-")
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
+_METHOD = re.compile(r"[A-Z]{1,16}\Z")
+_TARGET = re.compile(rb"[!\"$-\x7e\x80-\xff]+\Z")  # no controls, no space, no '#'
+_ESCAPE = re.compile(rb"%(..?|\Z)", re.DOTALL)
+_HEX_PAIR = re.compile(rb"[0-9A-Fa-f]{2}\Z")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+
+class Headers:
+    """Request headers: immutable, names lower case, values the wire's bytes as latin-1.
+
+    Order is the wire's. Values carry no surrounding white space.
+    """
+
+    __slots__ = ("_items", "_map")
+
+    def __init__(self, items: Iterable[tuple[str, str]]) -> None:
+        self._items = tuple(items)
+        self._map: dict[str, list[str]] = {}
+        for name, value in self._items:
+            self._map.setdefault(name, []).append(value)
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value; of a repeated header its values joined with a comma."""
+        values = self._map.get(name)
+        return default if values is None else ",".join(values)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a header, in order; empty when absent."""
+        return list(self._map.get(name, ()))
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """All (name, value) pairs in the wire's order."""
+        return self._items
+
+    def names(self) -> Iterable[str]:
+        """Each name once, in order of first occurrence."""
+        return self._map.keys()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._map
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._map)
+
+    def __repr__(self) -> str:
+        return f"Headers({', '.join(self._map)})"  # names only: values may be secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asked, decoded once.
+
+    `raw_path` and `raw_query` are the wire's bytes as latin-1. `path` is the percent-decoded
+    path: the one that is signed, and whose tail is the key.
+    """
+
+    method: str
+    raw_path: str
+    raw_query: str
+    path: bytes = field(repr=False)
+    headers: Headers
+    host: str
+    secure: bool
+    remote: str
+    bucket: str | None
+    key: str | None
+    query: tuple[tuple[str, str], ...] = field(repr=False)
+
+    def param(self, name: str) -> str | None:
+        """The value of a query parameter; names are unique (see `parse`)."""
+        for key, value in self.query:
+            if key == name:
+                return value
+        return None
+
+    def has(self, name: str) -> bool:
+        """Whether a query parameter is there, with or without a value."""
+        return any(key == name for key, _ in self.query)
+
+
+@dataclass(slots=True)
+class Response:
+    """What an operation answers.
+
+    `stream`, when set, yields `length` bytes in pieces and `body` is ignored. `length` without
+    `stream` is the Content-Length that HEAD reports.
+    """
+
+    status: int = 200
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    stream: AsyncIterator[Sequence[memoryview]] | None = None
+    length: int | None = None
+
+
+def parse(
+    method: str,
+    target: bytes | str,
+    headers: Iterable[tuple[bytes, bytes]],
+    *,
+    domains: Sequence[str],
+    secure: bool,
+    remote: str,
+) -> Request:
+    """The request in these bytes, or S3Error.
+
+    `target` as str is UTF-8 with surrogate escapes. `domains` are the host names that may carry
+    a bucket in front; ports are ignored. Any other host is path style.
+    """
+    if not _METHOD.match(method):
+        raise S3Error("MethodNotAllowed")
+    fields = _headers(headers)
+    host = _host(fields)
+    path_bytes, query_bytes = _split_target(target, fields)
+    path = decode(path_bytes)
+    raw_path = path_bytes.decode("latin-1")
+    bucket, key = _address(path_bytes, path, host, domains)
+    if bucket is not None and raw_path != OBJECT_LAMBDA_PATH:
+        check_bucket_name(bucket)
+    return Request(
+        method=method,
+        raw_path=raw_path,
+        raw_query=query_bytes.decode("latin-1"),
+        path=path,
+        headers=fields,
+        host=host,
+        secure=secure,
+        remote=remote,
+        bucket=bucket,
+        key=key,
+        query=_query(query_bytes),
+    )
+
+
+def decode(escaped: bytes) -> bytes:
+    """Percent-decode once; InvalidURI for a broken escape, NUL or invalid UTF-8."""
+    try:
+        plain = _ESCAPE.sub(_unescape, escaped) if b"%" in escaped else escaped
+        plain.decode("utf-8")
+    except ValueError:
+        raise S3Error("InvalidURI") from None
+    if b"\0" in plain:
+        raise S3Error("InvalidURI")
+    return plain
+
+
+def check_bucket_name(name: str) -> None:
+    """InvalidBucketName unless `name` follows the naming rules for general purpose buckets."""
+    if (
+        not _BUCKET.match(name)
+        or ".." in name
+        or name.startswith(_RESERVED_PREFIXES)
+        or name.endswith(_RESERVED_SUFFIXES)
+        or _is_address(name)
+    ):
+        raise S3Error("InvalidBucketName", BucketName=name)
+
+
+def check_key(key: bytes) -> None:
+    """KeyTooLongError for keys S3 would not store."""
+    if len(key) > KEY_BYTES_MAX:
+        raise S3Error("KeyTooLongError", Size=str(len(key)), MaxSizeAllowed=str(KEY_BYTES_MAX))
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    pair = match[1]
+    if not _HEX_PAIR.match(pair):
+        raise ValueError(pair)
+    return bytes((int(pair, 16),))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    items: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for raw_name, raw_value in raw:
+        value = raw_value.strip(b" \t")
+        if not _TOKEN.match(raw_name) or not _VALUE.match(value):
+            raise S3Error("InvalidRequest", "A request header is malformed.")
+        name = raw_name.decode("ascii").lower()
+        if name in seen and (name in _SINGLE or name.startswith(_SINGLE_PREFIXES)):
+            raise S3Error("InvalidRequest", f"The header {name} must not occur more than once.")
+        seen.add(name)
+        items.append((name, value.decode("latin-1")))
+    if len(items) > HEADERS_MAX:
+        raise S3Error("RequestHeaderSectionTooLarge")
+    return Headers(items)
+
+
+def _host(headers: Headers) -> str:
+    """The Host header in lower case, or "" (HTTP/1.0 may leave it out)."""
+    host = (headers.get("host") or "").lower()
+    if host and not _HOST.match(host):
+        raise S3Error("InvalidRequest", "The Host header is malformed.")
+    return host
+
+
+def _split_target(target: bytes | str, headers: Headers) -> tuple[bytes, bytes]:
+    """(path, query) as they stand on the wire; the absolute form must agree with Host."""
+    wire = target.encode("utf-8", "surrogateescape") if isinstance(target, str) else target
+    if len(wire) > TARGET_BYTES_MAX or not _TARGET.match(wire):
+        raise S3Error("InvalidURI")
+    if not wire.startswith(b"/"):
+        wire = _absolute(wire, headers)
+    path, _, query = wire.partition(b"?")
+    return path, query
+
+
+def _absolute(wire: bytes, headers: Headers) -> bytes:
+    scheme, separator, rest = wire.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise S3Error("InvalidURI")
+    end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    authority = rest[:end].decode("latin-1").lower()
+    if authority != (headers.get("host") or "").lower():
+        raise S3Error("InvalidRequest", "The request target and the Host header disagree.")
+    tail = rest[end:]
+    return tail if tail.startswith(b"/") else b"/" + tail
+
+
+def _address(
+    raw_path: bytes, path: bytes, host: str, domains: Sequence[str]
+) -> tuple[str | None, str | None]:
+    """(bucket, key). The split is at the first slash of the wire, not of the decoded path."""
+    bucket = _host_bucket(host, domains)
+    if bucket is not None:
+        key = path[1:]
+    else:
+        if path == b"/":
+            return None, None
+        raw_bucket = raw_path[1:].partition(b"/")[0]
+        bucket_bytes = decode(raw_bucket)
+        bucket = bucket_bytes.decode("utf-8")
+        key = path[1 + len(bucket_bytes) + 1 :]
+    check_key(key)
+    return bucket, key.decode("utf-8") or None
+
+
+def _host_bucket(host: str, domains: Sequence[str]) -> str | None:
+    """The bucket in front of the longest matching domain; None is path style."""
+    name = _name_of(host)
+    for domain in sorted((_name_of(domain.lower()) for domain in domains), key=len, reverse=True):
+        if name == domain:
+            return None
+        if name.endswith("." + domain):
+            return name[: -len(domain) - 1]
+    return None
+
+
+def _name_of(host: str) -> str:
+    """The host without port and without the dot that ends a full name."""
+    match = _HOST.match(host)
+    name = match[1] if match else host
+    return name.removesuffix(".")
+
+
+def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """Decoded parameters in order. In a query, unlike in a path, `+` is a space."""
+    pairs: dict[str, str] = {}
+    for piece in raw.split(b"&"):
+        if not piece:
+            continue
+        name_bytes, _, value_bytes = piece.partition(b"=")
+        name = decode(name_bytes.replace(b"+", b" ")).decode("utf-8")
+        if name in pairs:
+            message = "A query parameter must not occur more than once."
+            raise S3Error("InvalidArgument", message, ArgumentName=name)
+        pairs[name] = decode(value_bytes.replace(b"+", b" ")).decode("utf-8")
+    return tuple(pairs.items())
