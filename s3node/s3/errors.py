@@ -60,7 +60,8 @@ TABLE: Mapping[str, ErrorInfo] = {
     "ExpiredToken": _E(400, "The provided token has expired."),
     "IllegalLocationConstraintException": _E(
         400,
-        "The specified location constraint is incompatible for the region this request was sent to.",
+        "The specified location constraint is incompatible for the region this request was sent "
+        "to.",
     ),
     "IncompleteBody": _E(400, "The request body terminated unexpectedly"),
     "InternalError": _E(500, "We encountered an internal error. Please try again."),

@@ -170,7 +170,7 @@ def parse(
     path = decode(path_bytes)
     raw_path = path_bytes.decode("latin-1")
     bucket, key = _address(path_bytes, path, host, domains)
-    if bucket is not None and raw_path != OBJECT_LAMBDA_PATH:
+    if bucket is not None and (raw_path != OBJECT_LAMBDA_PATH or key is not None):
         check_bucket_name(bucket)
     return Request(
         method=method,

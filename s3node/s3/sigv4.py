@@ -26,9 +26,10 @@ import hmac
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import quote
 
 from s3node.base.errors import S3Error
 from s3node.s3.headers import parse_http_date
@@ -203,12 +204,10 @@ def signing_key(secret: str, date: str, region: str) -> bytes:
     return key
 
 
-def canonical_request(
-    request: Request, signed_headers: Sequence[str], payload_hash: str
-) -> str:
+def canonical_request(request: Request, signed_headers: Sequence[str], payload_hash: str) -> str:
     """The canonical request; header values are the wire's bytes as latin-1."""
     query = sorted(
-        (quote(name.encode("utf-8")), quote(value.encode("utf-8")))
+        (quote(name, safe=""), quote(value, safe=""))
         for name, value in request.query
         if name != "X-Amz-Signature"
     )
@@ -232,5 +231,309 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
 
 
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_QUOTED = {False: [], True: []}  # type: dict[bool, list[str]]
+def _hmac_hex(key: bytes, message: str) -> str:
+    return hmac.digest(key, message.encode("latin-1"), "sha256").hex()
+
+
+def _claim(request: Request, now_ms: int, region: str) -> _Claim | None:
+    """The one signature that a request carries, checked for form and time; None if anonymous."""
+    header = request.headers.get("authorization")
+    presigned = any(
+        request.has(name) for name in ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature")
+    )
+    if header is not None and (presigned or request.has("Signature")):
+        raise S3Error(
+            "InvalidArgument",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
+            "query string parameter or the Authorization header should be specified",
+            ArgumentName="Authorization",
+        )
+    if "x-amz-security-token" in request.headers or request.has("X-Amz-Security-Token"):
+        raise S3Error("InvalidToken")
+    if request.has("AWSAccessKeyId") or request.has("Signature"):
+        raise _sigv2()
+    if presigned:
+        return _query_claim(request, now_ms, region)
+    return None if header is None else _header_claim(request, header, now_ms, region)
+
+
+def _sigv2() -> S3Error:
+    message = "The authorization mechanism you have provided is not supported. Please use "
+    return S3Error("InvalidRequest", message + f"{ALGORITHM}.")
+
+
+def _error(code: str, message: str | None, fields: Mapping[str, str]) -> S3Error:
+    """An error with fields whose names need not be identifiers."""
+    error = S3Error(code, message)
+    error.fields.update(fields)
+    return error
+
+
+def _header_claim(request: Request, header: str, now_ms: int, region: str) -> _Claim:
+    scheme, _, rest = header.partition(" ")
+    if scheme == "AWS":
+        raise _sigv2()
+    if scheme == "AWS4-ECDSA-P256-SHA256":
+        raise S3Error("NotImplemented", "Signature Version 4A is not implemented.")
+    if scheme != ALGORITHM:
+        message = "Unsupported Authorization Type"
+        raise S3Error("InvalidArgument", message, ArgumentName="Authorization")
+    credential, signed_headers, signature = _authorization_fields(rest)
+    malformed = _Malformed("AuthorizationHeaderMalformed", "The authorization header is malformed")
+    access_key, date = malformed.credential(credential, region)
+    timestamp = _header_timestamp(request)
+    sent_ms = _timestamp_ms(timestamp)
+    if sent_ms is None:
+        raise S3Error(
+            "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
+        )
+    malformed.same_day(date, timestamp)
+    _check_skew(timestamp, sent_ms, now_ms)
+    payload_hash = _content_sha256(request)
+    if payload_hash is None:
+        raise S3Error(
+            "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
+        )
+    names = malformed.signed_headers(signed_headers)
+    if not _SIGNATURE.match(signature):
+        raise malformed.because("the signature is not 64 hexadecimal digits")
+    return _Claim(access_key, date, region, timestamp, names, signature, payload_hash, False)
+
+
+def _authorization_fields(rest: str) -> tuple[str, str, str]:
+    """Credential, SignedHeaders and Signature, each exactly once, in any order."""
+    values: dict[str, str] = {}
+    for piece in rest.split(","):
+        name, _, value = piece.strip(" \t").partition("=")
+        if name in values or name not in ("Credential", "SignedHeaders", "Signature") or not value:
+            break
+        values[name] = value
+    else:
+        if len(values) == 3:
+            return values["Credential"], values["SignedHeaders"], values["Signature"]
+    raise S3Error(
+        "AuthorizationHeaderMalformed",
+        "The authorization header is malformed; the authorization component is malformed.",
+    )
+
+
+def _header_timestamp(request: Request) -> str:
+    """x-amz-date, else Date in either of its forms, as YYYYMMDDTHHMMSSZ; "" when missing."""
+    stamp = request.headers.get("x-amz-date") or request.headers.get("date") or ""
+    if _TIMESTAMP.match(stamp) or "x-amz-date" in request.headers:
+        return stamp
+    seconds = parse_http_date(stamp)
+    return "" if seconds is None else format_timestamp(seconds * 1000)
+
+
+def format_timestamp(ms: int) -> str:
+    """YYYYMMDDTHHMMSSZ of milliseconds since 1970."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(ms // 1000))
+
+
+def _timestamp_ms(stamp: str) -> int | None:
+    if not _TIMESTAMP.match(stamp):
+        return None
+    try:
+        return calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ")) * 1000
+    except ValueError:
+        return None
+
+
+def _iso(ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ms // 1000))
+
+
+def _check_skew(timestamp: str, sent_ms: int, now_ms: int) -> None:
+    if abs(now_ms - sent_ms) > SKEW_MS_MAX:
+        raise S3Error(
+            "RequestTimeTooSkewed",
+            RequestTime=timestamp,
+            ServerTime=_iso(now_ms),
+            MaxAllowedSkewMilliseconds=str(SKEW_MS_MAX),
+        )
+
+
+class _Malformed(NamedTuple):
+    """The two spellings of "this is not a SigV4 claim": header and query."""
+
+    code: str
+    prefix: str
+
+    def because(self, reason: str, **fields: str) -> S3Error:
+        return _error(self.code, f"{self.prefix}; {reason}", fields)
+
+    def credential(self, value: str, region: str) -> tuple[str, str]:
+        """(access key, day) of ``key/day/region/service/terminator``, for this node."""
+        parts = value.rsplit("/", 4)
+        if len(parts) != 5 or not parts[0]:
+            raise self.because(
+                'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/'
+                'aws4_request".'
+            )
+        access_key, date, scope_region, service, terminator = parts
+        if not re.fullmatch("[0-9]{8}", date):
+            raise self.because(
+                f'incorrect date format "{date}". This date in the credential must be in the '
+                'format "yyyyMMdd".'
+            )
+        if scope_region != region:
+            raise self.because(
+                f"the region '{scope_region}' is wrong; expecting '{region}'", Region=region
+            )
+        if service != SERVICE:
+            raise self.because(
+                f'incorrect service "{service}". This endpoint belongs to "{SERVICE}".'
+            )
+        if terminator != TERMINATOR:
+            raise self.because(
+                f'incorrect terminal "{terminator}". This endpoint uses "{TERMINATOR}".'
+            )
+        return access_key, date
+
+    def same_day(self, date: str, timestamp: str) -> None:
+        day = timestamp[:8]
+        if date != day:
+            raise self.because(
+                f'Invalid credential date "{date}". This date is not the same as X-Amz-Date: '
+                f'"{day}".'
+            )
+
+    def signed_headers(self, value: str) -> tuple[str, ...]:
+        """The signed header names: lower case, each once, host among them."""
+        names = tuple(value.split(";"))
+        if len(set(names)) != len(names) or not all(_NAME.match(name) for name in names):
+            raise self.because("the SignedHeaders are mal-formed.")
+        if "host" not in names:
+            raise S3Error(
+                "AccessDenied",
+                "There were headers present in the request which were not signed",
+                HeadersNotSigned="host",
+            )
+        return names
+
+
+def _query_claim(request: Request, now_ms: int, region: str) -> _Claim:
+    algorithm, credential, timestamp, expires, signed_headers, signature = (
+        request.param(name) or "" for name in _QUERY_NAMES
+    )
+    if not all((algorithm, credential, timestamp, expires, signed_headers, signature)):
+        raise S3Error(
+            "AuthorizationQueryParametersError",
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, "
+            "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and "
+            "X-Amz-Expires parameters.",
+        )
+    if algorithm == "AWS4-ECDSA-P256-SHA256":
+        raise S3Error("NotImplemented", "Signature Version 4A is not implemented.")
+    code = "AuthorizationQueryParametersError"
+    if algorithm != ALGORITHM:
+        raise S3Error(code, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+    malformed = _Malformed(code, "Error parsing the X-Amz-Credential parameter")
+    access_key, date = malformed.credential(credential, region)
+    sent_ms = _timestamp_ms(timestamp)
+    if sent_ms is None:
+        message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
+        raise S3Error(code, message)
+    malformed.same_day(date, timestamp)
+    _check_validity(expires, sent_ms, now_ms)
+    names = malformed.signed_headers(signed_headers)
+    if not _SIGNATURE.match(signature):
+        raise malformed.because("the signature is not 64 hexadecimal digits")
+    payload_hash = _content_sha256(request) or UNSIGNED_PAYLOAD
+    return _Claim(access_key, date, region, timestamp, names, signature, payload_hash, True)
+
+
+def _check_validity(expires: str, sent_ms: int, now_ms: int) -> None:
+    """A presigned URL holds from its date (give or take the skew) for `expires` seconds."""
+    code = "AuthorizationQueryParametersError"
+    if not re.fullmatch("-?[0-9]{1,18}", expires):
+        raise S3Error(code, "X-Amz-Expires should be a number")
+    seconds = int(expires)
+    if seconds < 1:
+        raise S3Error(code, "X-Amz-Expires must be greater than zero")
+    if seconds > EXPIRES_S_MAX:
+        raise S3Error(
+            code,
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given "
+            f"X-Amz-Expires must be less than {EXPIRES_S_MAX} seconds",
+        )
+    if sent_ms > now_ms + SKEW_MS_MAX:
+        raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=_iso(now_ms))
+    end_ms = sent_ms + seconds * 1000
+    if now_ms > end_ms:
+        fields = {"X-Amz-Expires": expires, "Expires": _iso(end_ms), "ServerTime": _iso(now_ms)}
+        raise _error("AccessDenied", "Request has expired", fields)
+
+
+def _content_sha256(request: Request) -> str | None:
+    """x-amz-content-sha256 from the header or, presigned, from the query; checked for form."""
+    header = request.headers.get("x-amz-content-sha256")
+    parameter = request.param("X-Amz-Content-Sha256")
+    if header is not None and parameter is not None and header != parameter:
+        message = "The x-amz-content-sha256 header and query parameter differ."
+        raise S3Error("InvalidArgument", message, ArgumentName="x-amz-content-sha256")
+    value = parameter if header is None else header
+    if value is None or value == UNSIGNED_PAYLOAD or value in _STREAMING or _SHA256.match(value):
+        return value
+    if value.startswith("STREAMING-AWS4-ECDSA-"):
+        raise S3Error("NotImplemented", f"{value} is not implemented.")
+    raise S3Error(
+        "InvalidArgument",
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a "
+        "valid sha256 value.",
+        ArgumentName="x-amz-content-sha256",
+        ArgumentValue=value,
+    )
+
+
+def _payload_spec(payload_hash: str, signer: ChunkSigner | None) -> PayloadSpec:
+    if payload_hash == UNSIGNED_PAYLOAD:
+        return PayloadSpec(PayloadKind.UNSIGNED)
+    kind = _STREAMING.get(payload_hash)
+    if kind is None:
+        return PayloadSpec(PayloadKind.LITERAL, sha256=bytes.fromhex(payload_hash))
+    if kind not in _SIGNED_KINDS:
+        return PayloadSpec(kind)
+    if signer is None:
+        raise S3Error("InvalidRequest", "An anonymous request cannot have signed chunks.")
+    return PayloadSpec(kind, signer=signer)
+
+
+def _check_signed(request: Request, claim: _Claim) -> None:
+    """AccessDenied for a deciding header that the signature does not cover."""
+    signed = set(claim.signed_headers)
+    missing = [name for name in claim.signed_headers if name not in request.headers]
+    if missing:
+        raise S3Error(
+            "AuthorizationHeaderMalformed",
+            f"SignedHeaders names headers that the request does not have: {', '.join(missing)}",
+        )
+    conditions = request.method in _WRITES and not claim.presigned
+    unsigned = [
+        name
+        for name in request.headers.names()
+        if name not in signed
+        and (name.startswith("x-amz-") or (conditions and name.startswith("if-")))
+    ]
+    if unsigned:
+        raise S3Error(
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            HeadersNotSigned=", ".join(unsigned),
+        )
+
+
+def _mismatch(claim: _Claim, to_sign: str, canonical: str) -> S3Error:
+    """SignatureDoesNotMatch with what the client needs to find its own mistake."""
+    fields = {
+        "AWSAccessKeyId": claim.access_key,
+        "StringToSign": to_sign,
+        "SignatureProvided": claim.signature,
+        "StringToSignBytes": to_sign.encode("latin-1").hex(" "),
+    }
+    if not any(_SECRET_HEADERS.search(name) for name in claim.signed_headers):
+        fields["CanonicalRequest"] = canonical
+        fields["CanonicalRequestBytes"] = canonical.encode("latin-1").hex(" ")
+    return _error("SignatureDoesNotMatch", None, fields)
