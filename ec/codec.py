@@ -76,3 +76,8 @@ def check_wanted(geometry: Geometry, wanted: Sequence[int]) -> None:
         raise ValueError(f"{geometry} has no such shards: {list(wanted)}")
     if len(set(wanted)) != len(wanted):
         raise ValueError(f"a shard is wanted twice: {list(wanted)}")
+
+
+def check_out(wanted: Sequence[int], out: Sequence[Buffer]) -> None:
+    if len(out) != len(wanted):
+        raise ValueError(f"{len(out)} buffers for {len(wanted)} wanted shards")

@@ -15,7 +15,7 @@ from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any
 
 from ec._gf import ffi, lib
-from ec.codec import check_encode, check_shards, check_wanted, choose_sources
+from ec.codec import check_encode, check_out, check_shards, check_wanted, choose_sources
 from ec.geometry import Geometry
 from ec.matrix import conversion
 
@@ -122,7 +122,8 @@ class NativeCodec:
     ) -> None:
         """See Codec.rebuild."""
         chosen = choose_sources(geometry, sources)
-        if wanted or out:
+        check_out(wanted, out)
+        if wanted:
             plan = _plan(geometry, chosen, tuple(wanted))
             self._apply(plan, [sources[index] for index in chosen], out)
 
@@ -133,8 +134,6 @@ class NativeCodec:
         for shard in inputs + outputs:
             if len(shard) != shard_bytes:
                 raise ValueError(f"shards of {shard_bytes} and of {len(shard)} bytes")
-        if len(outputs) != plan.rows:
-            raise ValueError(f"{len(outputs)} buffers for {plan.rows} wanted shards")
         if not lib.gf_apply(
             self._kernel, plan, shard_bytes, new(_SOURCES, inputs), new(_OUTPUTS, outputs)
         ):

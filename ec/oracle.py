@@ -13,7 +13,7 @@ from importlib import metadata
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from ec.codec import check_encode, check_shards, check_wanted, choose_sources
+from ec.codec import check_encode, check_out, check_shards, check_wanted, choose_sources
 from ec.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -93,15 +93,16 @@ class PyeclibCodec:
         """See Codec.rebuild."""
         chosen = choose_sources(geometry, sources)
         check_wanted(geometry, wanted)
+        check_out(wanted, out)
         shard_bytes = _common_length(
             map(memoryview, chain((sources[index] for index in chosen), out))
         )
-        targets = dict(zip(wanted, out, strict=True))
-        if shard_bytes == 0 or not targets:
+        if shard_bytes == 0 or not wanted:
             return
         headers = self._headers(geometry, shard_bytes)
         fragments = [headers[index] + bytes(sources[index]) for index in chosen]
         rebuilt = self.driver(geometry).reconstruct(fragments, list(wanted))
+        targets = dict(zip(wanted, out, strict=True))
         for index, fragment in zip(sorted(wanted), rebuilt, strict=True):
             memoryview(targets[index])[:] = memoryview(fragment)[self._HEADER_BYTES :]
 
@@ -174,7 +175,8 @@ class IsalCodec:
         """See Codec.rebuild."""
         chosen = choose_sources(geometry, sources)
         check_wanted(geometry, wanted)
-        if wanted or out:
+        check_out(wanted, out)
+        if wanted:
             tables = self.tables(geometry, chosen, tuple(wanted))
             self._apply(tables, [sources[index] for index in chosen], out)
 
