@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
-from s3node.s3.sigv4 import ChunkSigner
+from s3node.s3.signing import ChunkSigner
 
 Buffer = bytes | bytearray | memoryview
 

@@ -21,27 +21,31 @@ from __future__ import annotations
 
 import calendar
 import enum
-import hashlib
 import hmac
 import re
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import quote
 
 from s3node.base.errors import S3Error
 from s3node.s3.headers import parse_http_date
 from s3node.s3.request import Request
+from s3node.s3.signing import (
+    ALGORITHM,
+    SERVICE,
+    TERMINATOR,
+    ChunkSigner,
+    KeyCache,
+    canonical_request,
+    hmac_hex,
+    string_to_sign,
+)
 
-ALGORITHM = "AWS4-HMAC-SHA256"
-SERVICE = "s3"
-TERMINATOR = "aws4_request"
+__all__ = ["ANONYMOUS", "Identity", "KeyCache", "PayloadKind", "PayloadSpec", "authenticate"]
+
 SKEW_MS_MAX = 15 * 60 * 1000
 EXPIRES_S_MAX = 7 * 24 * 3600
-KEY_CACHE_ENTRIES = 1024
-SHA256_EMPTY = hashlib.sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _WRITES = frozenset({"PUT", "POST", "DELETE", "PATCH"})
@@ -57,7 +61,6 @@ _TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}\Z")
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
-_SPACES = re.compile(r"[ \t]+")
 _NO_SECRET = "\0" * 40  # stands in for the secret of an unknown key: same work, never right
 # Signed values that are secrets themselves and so are not echoed with a mismatch.
 _SECRET_HEADERS = re.compile(r"(?:security-token|encryption-customer-key)\Z")
@@ -91,60 +94,12 @@ ANONYMOUS = Identity("", "", "", anonymous=True)
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkSigner:
-    """Checks the signatures of a chunked payload, each over the one before it."""
-
-    key: bytes = field(repr=False)
-    timestamp: str
-    scope: str
-    seed: str
-
-    def chunk(self, previous: str, data_sha256: str) -> str:
-        """The signature of a chunk whose data has this SHA-256 (hex)."""
-        head = f"AWS4-HMAC-SHA256-PAYLOAD\n{self.timestamp}\n{self.scope}\n{previous}"
-        return _hmac_hex(self.key, f"{head}\n{SHA256_EMPTY}\n{data_sha256}")
-
-    def trailer(self, previous: str, canonical: bytes) -> str:
-        """The signature of trailers in the form ``name:value\\n``, one after the other."""
-        head = f"AWS4-HMAC-SHA256-TRAILER\n{self.timestamp}\n{self.scope}\n{previous}"
-        return _hmac_hex(self.key, f"{head}\n{hashlib.sha256(canonical).hexdigest()}")
-
-
-@dataclass(frozen=True, slots=True)
 class PayloadSpec:
     """What the signature says about the payload."""
 
     kind: PayloadKind
     sha256: bytes | None = None  # of the payload, when kind is LITERAL
     signer: ChunkSigner | None = None  # when kind is one of the signed chunk kinds
-
-
-class KeyCache:
-    """Signing keys by (secret, day, region): four HMACs saved per request. Bounded, LRU.
-
-    The secret is part of the key, so a replaced secret is never found here.
-    """
-
-    __slots__ = ("_keys", "_size")
-
-    def __init__(self, size: int = KEY_CACHE_ENTRIES) -> None:
-        self._size = size
-        self._keys: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
-
-    def signing_key(self, secret: str, date: str, region: str) -> bytes:
-        name = (secret, date, region)
-        key = self._keys.get(name)
-        if key is None:
-            key = signing_key(secret, date, region)
-            self._keys[name] = key
-            if len(self._keys) > self._size:
-                self._keys.popitem(last=False)
-        else:
-            self._keys.move_to_end(name)
-        return key
-
-    def __len__(self) -> int:
-        return len(self._keys)
 
 
 class _Claim(NamedTuple):
@@ -186,7 +141,7 @@ def authenticate(
     key = key_cache.signing_key(_NO_SECRET if secret is None else secret, claim.date, claim.region)
     canonical = canonical_request(request, claim.signed_headers, claim.payload_hash)
     to_sign = string_to_sign(claim.timestamp, claim.scope, canonical)
-    right = hmac.compare_digest(_hmac_hex(key, to_sign), claim.signature)
+    right = hmac.compare_digest(hmac_hex(key, to_sign), claim.signature)
     if secret is None:
         raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=claim.access_key)
     if not right:
@@ -194,45 +149,6 @@ def authenticate(
     signer = ChunkSigner(key, claim.timestamp, claim.scope, claim.signature)
     identity = Identity(claim.access_key, owner_id, display_name)
     return identity, _payload_spec(claim.payload_hash, signer)
-
-
-def signing_key(secret: str, date: str, region: str) -> bytes:
-    """The key of one day and region, derived from a secret."""
-    key = b"AWS4" + secret.encode("utf-8")
-    for part in (date, region, SERVICE, TERMINATOR):
-        key = hmac.digest(key, part.encode("utf-8"), "sha256")
-    return key
-
-
-def canonical_request(request: Request, signed_headers: Sequence[str], payload_hash: str) -> str:
-    """The canonical request; header values are the wire's bytes as latin-1."""
-    query = sorted(
-        (quote(name, safe=""), quote(value, safe=""))
-        for name, value in request.query
-        if name != "X-Amz-Signature"
-    )
-    headers = "".join(
-        f"{name}:{_SPACES.sub(' ', request.headers.get(name) or '')}\n" for name in signed_headers
-    )
-    return "\n".join(
-        (
-            request.method,
-            quote(request.path, safe="/"),
-            "&".join(f"{name}={value}" for name, value in query),
-            headers,
-            ";".join(signed_headers),
-            payload_hash,
-        )
-    )
-
-
-def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
-    digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
-    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
-
-
-def _hmac_hex(key: bytes, message: str) -> str:
-    return hmac.digest(key, message.encode("latin-1"), "sha256").hex()
 
 
 def _claim(request: Request, now_ms: int, region: str) -> _Claim | None:
