@@ -46,6 +46,10 @@ class Budget:
                 self._wake()
             raise
 
+    def force(self, amount: int) -> None:
+        """Account for memory that is there already, even above the total."""
+        self._take(amount)
+
     def give(self, amount: int) -> None:
         """Give back what was taken."""
         self.used -= amount

@@ -21,7 +21,7 @@ import xxhash
 from ec import Codec, Geometry
 from s3node.base.errors import QuorumLost, ShardCorrupt, ShardMissing, StorageFault
 from s3node.base.limits import OFFLOAD_BYTES_MIN
-from s3node.model.rows import STRIPES_PER_RUN, Data, LocationRow, Stripe
+from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
 from s3node.objects import layout
 from s3node.objects.budget import Budget
 from s3node.objects.layout import ShardRange, StripeRange
@@ -50,6 +50,11 @@ def shard_identity(item: Data, index: int, stripe: Stripe, shard: int) -> Shard:
         index * item.stripe_bytes,
         (),
     )
+
+
+def place_of(location: Location) -> Place:
+    """The row's words for a place, in the disk set's."""
+    return Place(location.slot, location.segment, location.offset)
 
 
 class StripeReader:
@@ -127,9 +132,8 @@ class StripeReader:
             if location is None:
                 continue
             identity = shard_identity(item, index, stripe, part.shard)
-            place = Place(location.slot, location.segment, location.offset)
             asked.append(part.shard)
-            wanted.append((place, identity, size, part.start, part.stop))
+            wanted.append((place_of(location), identity, size, part.start, part.stop))
         futures = self._disks.read_many(wanted)
         results = await asyncio.gather(*futures, return_exceptions=True)
         got: dict[int, memoryview] = {}

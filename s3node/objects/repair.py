@@ -25,7 +25,7 @@ from s3node.meta import tables
 from s3node.meta.kv import Kv, ReadTx, WriteTx
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
 from s3node.objects.placement import ranked, room
-from s3node.objects.read import StripeReader, shard_identity
+from s3node.objects.read import StripeReader, place_of, shard_identity
 from s3node.objects.write import owed_row
 from s3node.store.record import block_digests
 from s3node.store.seams import Append, DiskSet
@@ -130,7 +130,11 @@ class Repairer:
             owed += len(lost)
             for shard, location in (await self._place(item, index, stripe, lost)).items():
                 found[index, shard] = location
-        entered = await fill(self._kv, data_id, run, found, self._clock.wall_ms()) if found else 0
+        try:
+            now_ms = self._clock.wall_ms()
+            entered = await fill(self._kv, data_id, run, found, now_ms) if found else 0
+        finally:
+            self._disks.unpin([place_of(location) for location in found.values()])
         return entered, entered == owed
 
     async def _place(

@@ -117,6 +117,9 @@ class ObjectStore:
             task = asyncio.get_running_loop().create_task(self._await_late(written))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
+        else:
+            for stripe in written.stripes:
+                stripe.unpin()
 
     async def read(self, row: VersionRow | PartRow, start: int, stop: int) -> AsyncIterator[Pieces]:
         """Bytes start..stop of a version or part, verified, in order.
@@ -173,6 +176,8 @@ class ObjectStore:
                 await fill(self._kv, written.data.data_id, run, found, self._clock.wall_ms())
             except StorageFault as fault:
                 _log.warning("late shards stay owed until the next repair: %s", fault)
+        for stripe in written.stripes:
+            stripe.unpin()
 
     def _locate(self, data_id: bytes, run: int) -> LocationRow | None:
         return self._kv.read(lambda tx: tables.get_locations(tx, data_id, run))

@@ -3,7 +3,7 @@
     filling      pieces are copied into the stripe's buffer, on the loop
     coding       hashed, encoded, its blocks digested: in a thread, one stripe of an object at
                  a time, while the next one fills
-    appended     one crossing into the disk set; the buffer stays until every disk answered
+    appended     one crossing into the disk set; a shard's memory stays until its disk answered
     quorum       enough shards are on the platter: the stripe may be named by a row (I1)
     complete     every disk answered; what failed everywhere is owed
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ import xxhash
 
 from ec import Codec, Geometry
 from s3node.base.errors import QuorumLost, StorageFault
-from s3node.base.limits import DISKS_MAX, INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
+from s3node.base.limits import INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, OwedRow, Stripe
 from s3node.objects import layout
 from s3node.objects.budget import Budget
@@ -41,28 +41,43 @@ STRIPES_IN_FLIGHT_MAX = 2
 Update = Callable[[memoryview], None]
 
 
-@dataclass(slots=True)
 class StripeBuffer:
-    """A stripe that is being filled: `filled` of `size` bytes are there.
+    """A stripe that is being filled, shard by shard.
 
-    `taken` is what it and its parity take from the budget.
+    Each data shard has memory of its own, so that what is answered can be given back while a
+    slow disk still holds the rest.
     """
 
-    size: int
-    data: bytearray
-    taken: int
-    filled: int = 0
+    def __init__(self, size: int, k: int) -> None:
+        self.size = size
+        self.filled = 0
+        self.shard_bytes = layout.shard_bytes(size, k)
+        self.shards = [bytearray(self.shard_bytes) for _ in range(k)]
 
     def take(self, piece: memoryview) -> int:
         """Copy what fits of `piece`; returns how much that was."""
-        count = min(len(piece), self.size - self.filled)
-        self.data[self.filled : self.filled + count] = piece[:count]
+        index, offset = divmod(self.filled, self.shard_bytes)
+        count = min(len(piece), self.size - self.filled, self.shard_bytes - offset)
+        self.shards[index][offset : offset + count] = piece[:count]
         self.filled += count
         return count
 
-    @property
-    def view(self) -> memoryview:
-        return memoryview(self.data)[: self.filled]
+    def views(self) -> Iterator[memoryview]:
+        """The stripe's bytes in order, without the padding."""
+        left = self.size
+        for shard in self.shards:
+            count = min(left, self.shard_bytes)
+            yield memoryview(shard)[:count]
+            left -= count
+
+    def split(self, k: int) -> StripeBuffer:
+        """The same bytes over another number of data shards."""
+        other = StripeBuffer(self.size, k)
+        for view in self.views():
+            taken = 0
+            while taken < len(view):
+                taken += other.take(view[taken:])
+        return other
 
 
 class StripeWrite:
@@ -73,8 +88,8 @@ class StripeWrite:
         disks: DiskSet,
         plan: Plan,
         shards: Sequence[Shard],
-        payloads: Sequence[memoryview],
-        finished: Callable[[], None],
+        payloads: Sequence[bytearray],
+        budget: Budget,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.geometry = plan.geometry
@@ -85,19 +100,20 @@ class StripeWrite:
         self.complete: asyncio.Future[None] = loop.create_future()
         self._disks = disks
         self._shards = shards
-        self._payloads = payloads
+        self._payloads: list[bytearray | None] = list(payloads)
+        self._budget = budget
         self._spares = list(plan.spares)
         self._pending = 0
         self._synced = 0
         self._faults: list[str] = []
-        self._finished = finished
         self._append(range(plan.geometry.n), plan.slots)
 
     def _append(self, indexes: Sequence[int], slots: Sequence[int]) -> None:
-        batch = [
-            Append(slot, self._shards[index], self._payloads[index])
-            for index, slot in zip(indexes, slots, strict=True)
-        ]
+        batch = []
+        for index, slot in zip(indexes, slots, strict=True):
+            payload = self._payloads[index]
+            assert payload is not None, "a shard is appended until it is answered"
+            batch.append(Append(slot, self._shards[index], payload))
         self._pending += len(batch)
         futures = self._disks.append(batch)
         for index, future in zip(indexes, futures, strict=True):
@@ -105,17 +121,25 @@ class StripeWrite:
 
     def _answered(self, index: int, done: asyncio.Future[Place]) -> None:
         self._pending -= 1
-        fault = None if done.cancelled() else done.exception()
-        if done.cancelled() or isinstance(fault, StorageFault):
-            self._faults.append(str(fault or "cancelled"))
-            if self._spares:
-                self._append([index], [self._spares.pop(0)])
-        elif fault is not None:
-            raise fault
-        else:
+        fault = done.exception()
+        if fault is None:
             self.places[index] = done.result()
             self._synced += 1
+        elif isinstance(fault, StorageFault):
+            self._faults.append(str(fault))
+            if self._spares:
+                self._append([index], [self._spares.pop(0)])
+                return
+        else:
+            raise fault
+        self._give_back(index)
         self._judge()
+
+    def _give_back(self, index: int) -> None:
+        payload = self._payloads[index]
+        assert payload is not None, "a shard is answered once"
+        self._payloads[index] = None
+        self._budget.give(len(payload))
 
     def _judge(self) -> None:
         needed = write_quorum(self.geometry)
@@ -129,10 +153,13 @@ class StripeWrite:
                         + "; ".join(sorted(set(self._faults)))
                     )
                 )
-        if self._pending == 0 and not self.complete.done():
-            self._payloads = ()
+        if self._pending == 0:
             self.complete.set_result(None)
-            self._finished()
+
+    def unpin(self) -> None:
+        """The write is decided, and every disk has answered."""
+        assert self.complete.done(), "a disk may still answer"
+        self._disks.unpin([place for place in self.places if place is not None])
 
     def row(self) -> Stripe:
         """The stripe as far as it is on the platter now."""
@@ -251,15 +278,18 @@ class ObjectWriter:
                         await self._pass_on(full, update, last=received == length)
         finally:
             if buffer is not None:
-                self._budget.give(buffer.taken)
+                self._give(buffer)
         assert received == length, "the payload promised another length"
 
     async def _buffer(self, size: int) -> StripeBuffer:
         assert size > 0, "the payload is longer than it promised"
-        room = size + DISKS_MAX  # the zeros that pad the last shard
-        taken = room + self._geometry.m * layout.shard_bytes(size, self._geometry.k)
-        await self._budget.take(taken)
-        return StripeBuffer(size, bytearray(room), taken)
+        k, n = self._geometry.k, self._geometry.n
+        await self._budget.take(n * layout.shard_bytes(size, k))
+        return StripeBuffer(size, k)
+
+    def _give(self, buffer: StripeBuffer) -> None:
+        """Give back what `_buffer` took: room for the data and the parity."""
+        self._budget.give(self._geometry.n * buffer.shard_bytes)
 
     async def _pass_on(self, buffer: StripeBuffer, update: Update, *, last: bool) -> None:
         """Code and append a full stripe; in the background unless it is the last."""
@@ -270,7 +300,7 @@ class ObjectWriter:
                 await asyncio.shield(self._stripes[-STRIPES_IN_FLIGHT_MAX].quorum)
         except BaseException:
             work.close()
-            self._budget.give(buffer.taken)
+            self._give(buffer)
             raise
         if last:
             await work
@@ -283,54 +313,50 @@ class ObjectWriter:
             await coding
 
     async def _code(self, buffer: StripeBuffer, update: Update) -> None:
-        taken = buffer.taken
+        index = len(self._stripes)
         try:
-            stripe = len(self._stripes)
-            plan = plan_stripe(
-                self._disks.writable(), self._geometry, self._data_id, stripe, buffer.size
-            )
-            parity_bytes = plan.geometry.m * layout.shard_bytes(buffer.size, plan.geometry.k)
+            writable = self._disks.writable()
+            plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size)
+            work = (plan.geometry, buffer, update)
             if buffer.size < OFFLOAD_BYTES_MIN:
-                coded = self._encode(plan.geometry, buffer, update, parity_bytes)
+                coded = self._encode(*work)
             else:
                 loop = asyncio.get_running_loop()
-                coded = await loop.run_in_executor(
-                    self._threads, self._encode, plan.geometry, buffer, update, parity_bytes
-                )
+                coded = await loop.run_in_executor(self._threads, self._encode, *work)
         except BaseException:
-            self._budget.give(taken)
+            self._give(buffer)
             raise
+        self._give(buffer)
         payloads, digests = coded
+        self._budget.force(sum(len(payload) for payload in payloads))
         shards = [
             Shard(
                 self._data_id,
-                stripe,
                 index,
+                shard,
                 plan.geometry.k,
                 plan.geometry.m,
                 CODE_CAUCHY,
                 buffer.size,
-                stripe * self._stripe_bytes,
-                digests[index],
+                index * self._stripe_bytes,
+                digests[shard],
             )
-            for index in range(plan.geometry.n)
+            for shard in range(plan.geometry.n)
         ]
-        self._stripes.append(
-            StripeWrite(self._disks, plan, shards, payloads, lambda: self._budget.give(taken))
-        )
+        self._stripes.append(StripeWrite(self._disks, plan, shards, payloads, self._budget))
 
     def _encode(
-        self, geometry: Geometry, buffer: StripeBuffer, update: Update, parity_bytes: int
-    ) -> tuple[list[memoryview], list[tuple[int, ...]]]:
+        self, geometry: Geometry, buffer: StripeBuffer, update: Update
+    ) -> tuple[list[bytearray], list[tuple[int, ...]]]:
         """Hash, code and digest one stripe; CPU work without side effects on others."""
-        update(buffer.view)
-        self._digest.update(buffer.view)
-        size = layout.shard_bytes(buffer.size, geometry.k)
-        data = memoryview(buffer.data)
-        parity = memoryview(bytearray(parity_bytes))
-        shards = [data[i * size : (i + 1) * size] for i in range(geometry.k)]
-        shards += [parity[i * size : (i + 1) * size] for i in range(geometry.m)]
-        self._codec.encode_into(geometry, shards[: geometry.k], shards[geometry.k :])
+        for view in buffer.views():
+            update(view)
+            self._digest.update(view)
+        if geometry.k != len(buffer.shards):
+            buffer = buffer.split(geometry.k)
+        parity = [bytearray(buffer.shard_bytes) for _ in range(geometry.m)]
+        self._codec.encode_into(geometry, buffer.shards, parity)
+        shards = [*buffer.shards, *parity]
         return shards, [block_digests(shard) for shard in shards]
 
     async def _settle(self) -> None:
@@ -350,9 +376,14 @@ class ObjectWriter:
                 await coding
         for stripe in self._stripes:
             stripe.quorum.add_done_callback(_consume)
+            stripe.complete.add_done_callback(partial(_unpin, stripe))
 
 
 def _consume(future: asyncio.Future[None]) -> None:
     """Nobody waits for this outcome any more: that it failed is not news."""
     if not future.cancelled():
         future.exception()
+
+
+def _unpin(stripe: StripeWrite, _: asyncio.Future[None]) -> None:
+    stripe.unpin()

@@ -50,6 +50,7 @@ class OpenSegment:
     proven: bool = False  # something in it was answered
     dead: bool = False
     retiring: bool = False
+    finishing: bool = False
 
 
 class _Waiting(NamedTuple):
@@ -296,6 +297,9 @@ class SegmentWriter:
 
     def _finish(self, one: OpenSegment, cut: int | None) -> None:
         """Close the file; `cut` is the size of one that was sealed."""
+        if one.finishing:
+            return
+        one.finishing = True
         context = self._context
         fd = one.file.fd
         context.engine.detach(one.file)

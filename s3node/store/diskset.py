@@ -152,14 +152,15 @@ class Disks:
     # ---- disks that fail and come back
 
     async def refresh(self) -> None:
-        """Ask every readable disk for its room; one that cannot tell is offline."""
+        """Look whether every readable disk is still there, and how much room it has."""
 
         async def one(disk: Disk) -> None:
-            try:
-                work = partial(self._context.fs.usage, disk.path)
-                disk.usage = await self._run(disk.slot, work, Lane.READ)
-            except OSError as fault:
-                disk.demote(DiskState.OFFLINE, f"cannot be asked for its room: {fault.strerror}")
+            work = partial(_look, self._context.fs, disk)
+            usage, reason = await self._run(disk.slot, work, Lane.READ)
+            if usage is None:
+                disk.demote(DiskState.OFFLINE, reason)
+            else:
+                disk.usage = usage
 
         await asyncio.gather(*(one(disk) for disk in self._disks if disk.readable))
 
@@ -219,6 +220,20 @@ def _disk(fs: FileSystem, one: Opened) -> Disk:
         except OSError as fault:
             disk.demote(DiskState.OFFLINE, f"cannot be asked for its room: {fault.strerror}")
     return disk
+
+
+def _look(fs: FileSystem, disk: Disk) -> tuple[Usage | None, str]:
+    """The room of a disk that is in service; None and the reason if it is not there any more.
+
+    An unmounted disk leaves a directory that can be asked for its room: the identity tells.
+    """
+    _, identity, reason = read_identity(fs, disk.path)
+    if identity is None or identity != disk.identity:
+        return None, f"gone: {reason}" if reason else "another disk is at its path"
+    try:
+        return fs.usage(disk.path), ""
+    except OSError as fault:
+        return None, f"cannot be asked for its room: {fault.strerror}"
 
 
 def _probe(fs: FileSystem, disk: Disk, others: Sequence[Identity | None]) -> Probe:

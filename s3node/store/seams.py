@@ -139,7 +139,7 @@ class DiskSet(Protocol):
         """Move a segment to the disk's quarantine. OSError if that fails."""
 
     async def refresh(self) -> None:
-        """Ask every readable disk for its free room."""
+        """Look whether every readable disk is still there, and how much room it has."""
 
     async def probe(self, slot: int) -> Probe:
         """Look whether the disk is there and takes writes; changes nothing."""

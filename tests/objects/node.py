@@ -1,0 +1,94 @@
+"""An object store over real files: six disks as directories, the plain engine, metadata in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ec import Geometry, NativeCodec
+from s3node.base.clock import SystemClock
+from s3node.base.filesystem import RealFileSystem
+from s3node.base.ids import EpochIds
+from s3node.meta.memory import MemoryKv
+from s3node.model.rows import PartRow
+from s3node.objects.store import ObjectStore
+from s3node.objects.write import Written
+from s3node.store.disks import create_disk, open_disks
+from s3node.store.diskset import Disks
+from s3node.store.identity import Identity
+from s3node.store.plain import ThreadEngine
+
+DEPLOYMENT = b"deployment-id-01"
+
+
+class ObjectNode:
+    """`async with ObjectNode(folder) as node:` on the running loop."""
+
+    def __init__(
+        self, folder: Path, k: int = 4, m: int = 2, fs: RealFileSystem | None = None
+    ) -> None:
+        self.folder = folder
+        self.geometry = Geometry(k, m)
+        self.fs = fs or RealFileSystem()
+        self.kv = MemoryKv()
+        self.random = random.Random(1)
+
+    async def __aenter__(self) -> ObjectNode:
+        paths = [str(self.folder / f"disk{slot}") for slot in range(self.geometry.n)]
+        for slot, path in enumerate(paths):
+            if not Path(path).exists():
+                identity = Identity(DEPLOYMENT, bytes([slot]) * 16, slot, len(paths), 0)
+                create_disk(self.fs, path, identity, bytes(16))
+        clock = SystemClock()
+        ids = EpochIds(1, self.random.randbytes)
+        opened = open_disks(self.fs, paths)
+        self.disks = Disks(self.fs, ThreadEngine(self.fs), opened, ids, clock)
+        self.threads = ThreadPoolExecutor(2)
+        self.store = ObjectStore(
+            self.kv, self.disks, NativeCodec(), self.geometry, ids, clock, self.threads
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+        await self.disks.close()
+        self.threads.shutdown()
+        assert self.store.budget.used == 0
+
+    async def put(self, content: bytes, piece: int = 100_000) -> PartRow:
+        """Write, commit, release: the row that a reader needs."""
+        written = await self.write(content, piece)
+        await self.kv.write(lambda tx: self.store.stage(tx, written))
+        self.store.release(written)
+        return PartRow(
+            len(content), "", written.digest, 0, data=written.data, inline=written.inline
+        )
+
+    async def write(self, content: bytes, piece: int = 100_000) -> Written:
+        seen = bytearray()
+
+        async def pieces() -> AsyncIterator[memoryview]:
+            view = memoryview(content)
+            for start in range(0, len(view), piece):
+                await asyncio.sleep(0)
+                yield view[start : start + piece]
+
+        written = await self.store.write(pieces(), seen.extend, len(content))
+        assert bytes(seen) == content, "every byte is hashed once, in order"
+        return written
+
+    async def get(self, row: PartRow, start: int = 0, stop: int | None = None) -> bytes:
+        stop = row.size if stop is None else stop
+        got = bytearray()
+        async for pieces in await self.store.read(row, start, stop):
+            for piece in pieces:
+                got += piece
+        return bytes(got)
+
+    def lose(self, slot: int) -> None:
+        """Every segment of the disk is gone."""
+        for path in (self.folder / f"disk{slot}" / "segments").iterdir():
+            path.unlink()
