@@ -1,0 +1,460 @@
+"""The engine: decides write sets, makes frames of them, and puts frames into the index.
+
+    write set -> validated against index and overlay -> frame on m + 1 disks -> index -> answer
+
+The open batch takes write sets as they come: each is validated against the index plus the
+overlay (rows decided but not yet in the index) and, if still true, joins. The batch closes when
+the journal is free, at once when it already is: a lone writer waits for nobody, and under load
+batch i + 1 gathers while i syncs. What was decided is final: it waits for its frame, however
+long that takes, and nothing is decided on top of a frame in doubt.
+
+A write set that is no longer true is answered as a conflict: fn runs again once what it ran into
+is in the index, and after `TRIES_ON_SNAPSHOT` of that, at its turn, on the state as decided,
+where it cannot conflict.
+
+Invariants: frames are decided and made durable in sequence order, one in flight; rows reach the
+index only from durable frames, whole and in order; overlay = rows of decided frames that the
+index may lack; no LMDB transaction lives across an await (I8). All methods but `read` belong to
+the event loop; the index is written in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from sortedcontainers import SortedDict
+
+from s3node.base.clock import Clock
+from s3node.base.errors import FormatError, JournalStalled, StorageFault
+from s3node.meta import frame as frames
+from s3node.meta.frame import Frame, Position
+from s3node.meta.kv import ReadTx, WriteTx
+from s3node.meta.transaction import (
+    WRITE_SET_BYTES_MAX,
+    Rows,
+    SnapshotTx,
+    WriteSet,
+    merged,
+    resolve,
+    valid,
+)
+
+T = TypeVar("T")
+
+BATCH_SETS_MAX = 1024
+TRIES_ON_SNAPSHOT = 3
+RETRY_SECONDS = 0.5
+
+
+class Index(Protocol):
+    def read(self, fn: Callable[[ReadTx, int], T]) -> T: ...
+
+    def apply(self, batches: Sequence[tuple[Position, Rows]]) -> None: ...
+
+
+class Commits(Protocol):
+    """What the engine needs of the journal."""
+
+    @property
+    def stall(self) -> str: ...
+
+    async def commit(self, frame: Frame) -> None: ...
+
+    async def settle(self) -> None: ...
+
+
+class Overlay:
+    """Rows of decided frames, over a snapshot of the index: a `ReadTx`."""
+
+    def __init__(self) -> None:
+        self._rows: Any = SortedDict()  # key -> (value or None, sequence)
+        self._below: ReadTx | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def over(self, below: ReadTx) -> Overlay:
+        """The same rows, over this snapshot."""
+        view = Overlay()
+        view._rows, view._below = self._rows, below
+        return view
+
+    def reset(self) -> None:
+        self._rows.clear()
+
+    def put(self, rows: Rows, sequence: int) -> None:
+        for key, value in rows.items():
+            self._rows[key] = (value, sequence)
+
+    def drop(self, rows: Rows, sequence: int) -> None:
+        """Forget the rows of an applied frame that no later one replaced."""
+        for key in rows:
+            if self._rows[key][1] == sequence:
+                del self._rows[key]
+
+    def get(self, key: bytes) -> bytes | None:
+        assert self._below is not None
+        if key in self._rows:
+            value: bytes | None = self._rows[key][0]
+            return value
+        return self._below.get(key)
+
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        assert self._below is not None
+        if start >= stop:
+            return
+        own = list(self._rows.irange(start, stop, (True, False), reverse))
+        below = self._below.scan(start, stop, reverse=reverse)
+        for key, found in merged(below, own, reverse=reverse):
+            value = self._rows[key][0] if key in self._rows else found
+            if value is not None:
+                yield key, value
+
+
+@dataclass(slots=True, eq=False)
+class _Submission:
+    """A write set that waits for its verdict; `fn` instead, when it is to run at its turn."""
+
+    answer: asyncio.Future[bool]
+    write_set: WriteSet | None
+    fn: Callable[[WriteTx], Any] | None = None
+    result: Any = None
+    error: Exception | None = None
+
+    def tell(self, verdict: bool) -> None:
+        if self.answer.done():
+            return  # the caller went away; what was decided stays decided
+        if self.error is not None:
+            self.answer.set_exception(self.error)
+        else:
+            self.answer.set_result(verdict)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Decided write sets on their way to one frame."""
+
+    sequence: int
+    rows: Rows = field(default_factory=dict)
+    size: int = 0
+    full: bool = False
+    members: list[_Submission] = field(default_factory=list)
+    position: Position | None = None  # of its frame, once there is one
+
+    def fail(self, error: Exception) -> None:
+        for member in self.members:
+            member.fail(error)
+        self.members.clear()
+
+
+class Engine:
+    """The `Kv` over an index and a journal."""
+
+    def __init__(
+        self,
+        index: Index,
+        journal: Commits,
+        clock: Clock,
+        *,
+        position: Position,
+        deployment_id: bytes,
+        epoch: int,
+        applied: Callable[[Rows, int], None] = lambda rows, sequence: None,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """`position` is where index and journal both stand; `applied` is told, on the loop, of
+        the rows and sequence of every frame that reached the index.
+        """
+        self._index = index
+        self._journal = journal
+        self._clock = clock
+        self._framed = position  # the newest frame made
+        self._applied = position.sequence
+        self._deployment_id = deployment_id
+        self._epoch = epoch
+        self._tell = applied
+        self._retry_seconds = retry_seconds
+        self._overlay = Overlay()
+        self._queue: deque[_Submission] = deque()
+        self._open: _Batch | None = None
+        self._unapplied: deque[_Batch] = deque()  # framed, not in the index
+        self._durable: deque[_Batch] = deque()  # of those: may go to the index
+        self._gathering = False
+        self._work = asyncio.Event()
+        self._to_apply = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._stalls = {"journal": "", "index": ""}
+        self._closing = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._commit_batches(), name="journal commits"),
+            asyncio.create_task(self._apply_batches(), name="index writer"),
+        ]
+
+    @property
+    def stall(self) -> str:
+        """Why nothing is being decided; "" in good times."""
+        return "; ".join(reason for reason in self._stalls.values() if reason)
+
+    @property
+    def sequence(self) -> int:
+        """The last sequence in the index."""
+        return self._applied
+
+    def failed(self) -> BaseException | None:
+        """The broken invariant that ended one of the engine's tasks, if one did."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+    def read(self, fn: Callable[[ReadTx], T]) -> T:
+        """See `Kv.read`; on the caller's thread."""
+        return self._index.read(lambda tx, _: fn(tx))
+
+    async def write(self, fn: Callable[[WriteTx], T]) -> T:
+        """See `Kv.write`."""
+        for _ in range(TRIES_ON_SNAPSHOT):
+            self._refuse_when_stalled()
+            result, write_set = self._index.read(lambda tx, basis: _run(fn, tx, basis))
+            if not write_set.writes and not write_set.adds:
+                return result
+            submission = self._enqueue(write_set, None)
+            if await submission.answer:
+                return result
+            await self._in_index(self._pending())
+        self._refuse_when_stalled()
+        submission = self._enqueue(None, fn)
+        await submission.answer
+        at_turn: T = submission.result
+        return at_turn
+
+    async def close(self) -> None:
+        """Refuse new writes, finish what was decided, stop. The journal and index stay open."""
+        self._closing = True
+        while self._busy() and self.failed() is None and not self.stall:
+            moved = asyncio.ensure_future(self._moved.wait())
+            await asyncio.wait({moved, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+            moved.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown()
+
+    def _busy(self) -> bool:
+        return bool(self._queue or self._open or self._unapplied)
+
+    def _pending(self) -> int:
+        """The sequence that will be in the index when all that is decided now is."""
+        return self._open.sequence if self._open is not None else self._framed.sequence
+
+    async def _in_index(self, sequence: int) -> None:
+        while self._applied < sequence:
+            self._refuse_when_stalled()
+            await self._moved.wait()
+
+    def _refuse_when_stalled(self) -> None:
+        if self._closing:
+            raise JournalStalled("the node is stopping")
+        failure = self.failed()
+        if failure is not None:
+            raise AssertionError("the engine is broken") from failure
+        if self.stall:
+            raise JournalStalled(self.stall)
+
+    def _pulse(self) -> None:
+        self._moved.set()
+        self._moved.clear()
+
+    # Deciding.
+
+    def _enqueue(
+        self, write_set: WriteSet | None, fn: Callable[[WriteTx], Any] | None
+    ) -> _Submission:
+        loop = asyncio.get_running_loop()
+        submission = _Submission(loop.create_future(), write_set, fn)
+        self._queue.append(submission)
+        if not self._gathering:
+            self._gathering = True
+            loop.call_soon(self._gather)
+        return submission
+
+    def _gather(self) -> None:
+        """Decide what waits, as far as the open batch has room."""
+        self._gathering = False
+        if self._queue and not self.stall:
+            self._index.read(self._decide_queue)
+        if self._open is not None:
+            self._work.set()
+
+    def _decide_queue(self, below: ReadTx, _: int) -> None:
+        state = self._overlay.over(below)
+        while self._queue and not (self._open is not None and self._open.full):
+            submission = self._queue[0]
+            if submission.answer.done() or self._decide(submission, state):
+                self._queue.popleft()
+
+    def _decide(self, submission: _Submission, state: Overlay) -> bool:
+        """Whether it has its verdict or its place in the open batch; else that is full."""
+        try:
+            write_set = self._true_write_set(submission, state)
+            rows = resolve(write_set, state) if write_set is not None else {}
+        except FormatError as error:
+            submission.fail(error)  # a damaged row: the caller's answer, nobody else's
+            return True
+        if write_set is None:
+            submission.tell(False)
+            return True
+        return self._join(submission, rows, write_set.size())
+
+    def _true_write_set(self, submission: _Submission, state: Overlay) -> WriteSet | None:
+        """The write set if it may join, None for a conflict."""
+        write_set = submission.write_set
+        if write_set is None:
+            return self._run_at_turn(submission, state)
+        unchanged = write_set.basis == self._applied and not len(self._overlay)
+        return write_set if unchanged or valid(write_set, state) else None
+
+    def _run_at_turn(self, submission: _Submission, state: Overlay) -> WriteSet:
+        """What fn makes of the decided state, errors too, is answered when that is durable."""
+        assert submission.fn is not None
+        submission.error = None
+        try:
+            submission.result, write_set = _run(submission.fn, state, self._pending())
+        except Exception as error:  # fn's own, to be raised where it was asked for
+            submission.error = error
+            return WriteSet(self._pending(), {}, (), {}, {})
+        return write_set
+
+    def _join(self, submission: _Submission, rows: Rows, size: int) -> bool:
+        batch = self._open
+        if batch is not None and batch.size + size > WRITE_SET_BYTES_MAX:
+            batch.full = True
+            return False
+        if batch is None:
+            batch = self._open = _Batch(self._framed.sequence + 1)
+        batch.rows.update(rows)
+        batch.size += size
+        batch.members.append(submission)
+        batch.full = len(batch.members) >= BATCH_SETS_MAX
+        self._overlay.put(rows, batch.sequence)
+        return True
+
+    # Making durable.
+
+    async def _commit_batches(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._open is not None:
+                batch, self._open = self._open, None
+                await self._make_durable(batch)
+                self._durable.append(batch)
+                self._to_apply.set()
+                self._gather()
+
+    async def _make_durable(self, batch: _Batch) -> None:
+        frame = frames.pack(
+            frames.BATCH,
+            frames.entries(batch.rows),
+            len(batch.rows),
+            after=self._framed,
+            deployment_id=self._deployment_id,
+            epoch=self._epoch,
+            time_ms=self._clock.wall_ms(),
+            synced_through=self._framed.sequence,
+        )
+        self._framed = batch.position = frame.position
+        self._unapplied.append(batch)
+        try:
+            await self._journal.commit(frame)
+        except JournalStalled as stalled:
+            await self._wait_out(batch, stalled)
+
+    async def _wait_out(self, batch: _Batch, stalled: JournalStalled) -> None:
+        """The frame is in doubt: decide nothing until it is durable."""
+        self._stalls["journal"] = str(stalled)
+        batch.fail(stalled)
+        self._forget_undecided(stalled)
+        while self._stalls["journal"]:
+            await asyncio.sleep(self._retry_seconds)
+            try:
+                await self._journal.settle()
+            except JournalStalled as again:
+                self._stalls["journal"] = str(again)
+            else:
+                self._stalls["journal"] = ""
+
+    def _forget_undecided(self, error: Exception) -> None:
+        """Everybody without a frame is refused; nothing of theirs was ever in one."""
+        if self._open is not None:
+            self._open.fail(error)
+            self._open = None
+        for submission in self._queue:
+            submission.fail(error)
+        self._queue.clear()
+        self._overlay.reset()
+        for batch in self._unapplied:
+            self._overlay.put(batch.rows, batch.sequence)
+        self._pulse()
+
+    # Into the index.
+
+    async def _apply_batches(self) -> None:
+        while True:
+            await self._to_apply.wait()
+            self._to_apply.clear()
+            while self._durable:
+                batches = list(self._durable)
+                self._durable.clear()
+                await self._apply(batches)
+
+    async def _apply(self, batches: list[_Batch]) -> None:
+        content = [(b.position, b.rows) for b in batches if b.position is not None]
+        assert len(content) == len(batches)
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(self._thread, self._index.apply, content)
+                break
+            except StorageFault as fault:
+                self._index_failed(str(fault))
+                await asyncio.sleep(self._retry_seconds)
+        self._stalls["index"] = ""
+        for batch in batches:
+            assert self._unapplied.popleft() is batch
+            self._overlay.drop(batch.rows, batch.sequence)
+            self._applied = batch.sequence
+            self._tell(batch.rows, batch.sequence)
+        for batch in batches:
+            for member in batch.members:
+                member.tell(True)
+        self._pulse()
+
+    def _index_failed(self, reason: str) -> None:
+        self._stalls["index"] = f"the index takes no writes: {reason}"
+        for batch in self._unapplied:
+            batch.fail(JournalStalled(self._stalls["index"]))
+        self._pulse()
+
+
+def _run(fn: Callable[[WriteTx], T], snapshot: ReadTx, basis: int) -> tuple[T, WriteSet]:
+    tx = SnapshotTx(snapshot, basis)
+    result = fn(tx)
+    write_set = tx.write_set()
+    assert write_set.size() <= WRITE_SET_BYTES_MAX, "a transaction's writes are bounded"
+    return result, write_set

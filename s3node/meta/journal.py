@@ -1,0 +1,399 @@
+"""The journal writer: frames to every disk's log, committed when m + 1 have them.
+
+Every slot has a feeder: one append in flight, the frames that came meanwhile join the next one.
+So a slow disk holds up nothing; one that lags by more than a bound is given up (OUT) until it
+has been readmitted: all frames that checkpoints still need are copied to it from the other
+disks, then it takes part again. A log whose append failed is dead (I3): what it did not answer
+goes into a new log file, tried again after a while.
+
+When fewer than m + 1 slots can take a frame the journal is stalled, with a reason. The frame
+stays where it is, the same bytes for the same sequence, until it is durable.
+
+Invariants: frames of one slot reach its logs in order; a frame counts only when the disk set
+answered it as synced; a log file name is never used twice. Runs on one event loop; copies and
+removals of files run in a thread. Knows the disk set only as `Logs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio import Future
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from s3node.base.errors import JournalStalled, StorageFault
+from s3node.base.filesystem import Buffer
+from s3node.meta.frame import Frame, Position
+from s3node.meta.homes import Home, log_name
+
+
+class Logs(Protocol):
+    """What the journal needs of the disk set."""
+
+    def writable_logs(self) -> Sequence[int]: ...
+
+    def log_append(self, slot: int, data: Buffer) -> Future[None]: ...
+
+    def log_rotate(self, slot: int, name: str) -> Future[None]: ...
+
+
+class Limits(NamedTuple):
+    """Bounds in bytes, times in seconds."""
+
+    log_bytes: int = 16 << 20  # a log file is not appended to beyond this
+    lag_bytes: int = 64 << 20  # a slot that owes more than this is given up
+    join_bytes: int = 4 << 20  # frames joined into one append
+    retry_seconds: float = 1.0
+
+
+class SlotState(Enum):
+    LIVE = "live"
+    FAILED = "failed"  # its log is dead; a new one is tried after a while
+    OUT = "out"  # it lacks frames: to be readmitted
+    JOINING = "joining"  # being readmitted
+
+
+class LogFile(NamedTuple):
+    """A closed log file and the last sequence in it."""
+
+    name: str
+    last: int
+
+
+class SlotStatus(NamedTuple):
+    state: SlotState
+    reason: str
+    synced: int  # last sequence on the platter
+    lag_bytes: int
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    number: int
+    state: SlotState
+    reason: str = ""
+    waiting: deque[Frame] = field(default_factory=deque)
+    waiting_bytes: int = 0
+    synced: int = 0
+    name: str = ""  # the open log file, "" when there is none
+    size: int = 0
+    begun: int = 0  # log files begun in this life
+    files: list[LogFile] = field(default_factory=list)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def push(self, frame: Frame) -> None:
+        self.waiting.append(frame)
+        self.waiting_bytes += len(frame.data)
+        self.wake.set()
+
+    def drop(self, count: int) -> None:
+        for _ in range(count):
+            self.waiting_bytes -= len(self.waiting.popleft().data)
+
+
+class Readmission(Protocol):
+    """Copies the frames after sequence `base`, up to `last`, into the log file `name` of a slot,
+    then removes what else its journal held. Runs in a thread; OSError, StorageFault.
+    """
+
+    def __call__(
+        self, homes: Mapping[int, Home], slot: int, base: int, last: Position, name: str
+    ) -> None: ...
+
+
+class _Retained:
+    """Bytes of the frames that are still needed, by runs of at least `RUN_BYTES`."""
+
+    RUN_BYTES = 1 << 20
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._runs: deque[list[int]] = deque()  # [last sequence, bytes]
+
+    def add(self, sequence: int, size: int) -> None:
+        self.total += size
+        if self._runs and self._runs[-1][1] < self.RUN_BYTES:
+            self._runs[-1][0] = sequence
+            self._runs[-1][1] += size
+        else:
+            self._runs.append([sequence, size])
+
+    def cut(self, base: int) -> None:
+        while self._runs and self._runs[0][0] <= base:
+            self.total -= self._runs.popleft()[1]
+
+
+class Journal:
+    """Writes frames. `start` it on the loop, `commit` frames one at a time, `close` it."""
+
+    def __init__(
+        self,
+        logs: Logs,
+        homes: Mapping[int, Home],
+        *,
+        need: int,
+        epoch: int,
+        last: Position,
+        base: int,
+        retained_bytes: int = 0,
+        files: Mapping[int, Sequence[LogFile]],
+        out: Mapping[int, str],
+        readmission: Readmission,
+        limits: Limits = Limits(),  # noqa: B008
+    ) -> None:
+        """`need` is m + 1; `last` the newest durable frame; checkpoints hold all up to `base`, the
+        frames after it have `retained_bytes`; `files` are the log files found, `out` the slots
+        that lack frames, and why.
+        """
+        self._logs = logs
+        self._homes = homes
+        self._need = need
+        self._epoch = epoch
+        self._base = base
+        self._retained = _Retained()
+        self._retained.add(last.sequence, retained_bytes)
+        self._limits = limits
+        self._readmission = readmission
+        self.durable = last  # every frame up to here is synced on m + 1 disks
+        self._slots = {
+            number: _Slot(
+                number,
+                SlotState.OUT if number in out else SlotState.LIVE,
+                out.get(number, ""),
+                files=list(files.get(number, ())),
+                synced=0 if number in out else last.sequence,
+            )
+            for number in homes
+        }
+        self._current: Frame | None = None
+        self._settled: Future[None] | None = None
+        self._fed = asyncio.Event()
+        self._feeders: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin on the running loop."""
+        self._feeders = [
+            asyncio.create_task(self._feed(slot), name=f"journal slot {slot.number}")
+            for slot in self._slots.values()
+        ]
+        for slot in self._slots.values():
+            slot.wake.set()
+
+    async def close(self, patience: float = 5.0) -> None:
+        """Let the slots catch up for a while, then stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._caught_up()
+        for feeder in self._feeders:
+            feeder.cancel()
+        await asyncio.gather(*self._feeders, return_exceptions=True)
+
+    @property
+    def stall(self) -> str:
+        """Why no frame can be made durable now; "" when one can."""
+        able = [s for s in self._slots.values() if s.state is SlotState.LIVE]
+        if len(able) >= self._need:
+            return ""
+        down = ", ".join(
+            f"slot {s.number} {s.state.value} ({s.reason})"
+            for s in self._slots.values()
+            if s.state is not SlotState.LIVE
+        )
+        return f"{len(able)} of the {self._need} disks that a journal frame needs: {down}"
+
+    def status(self) -> dict[int, SlotStatus]:
+        return {
+            number: SlotStatus(s.state, s.reason, s.synced, s.waiting_bytes)
+            for number, s in self._slots.items()
+        }
+
+    def retained_bytes(self) -> int:
+        """Bytes of the frames that no checkpoint holds."""
+        return self._retained.total
+
+    async def commit(self, frame: Frame) -> None:
+        """Make the next frame durable. JournalStalled: not now; `settle` waits on.
+
+        The frame before must be durable.
+        """
+        assert self._current is None, "one frame at a time"
+        assert frame.position.sequence == self.durable.sequence + 1
+        self._current = frame
+        self._retained.add(frame.position.sequence, len(frame.data))
+        for slot in self._slots.values():
+            if slot.state is not SlotState.OUT:
+                slot.push(frame)
+                self._give_up_laggard(slot)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait for the frame in doubt; JournalStalled while it cannot be made durable."""
+        if self._current is None:
+            return
+        if self.stall:
+            raise JournalStalled(self.stall)
+        self._settled = asyncio.get_running_loop().create_future()
+        await self._settled
+
+    async def cut(self, base: int) -> None:
+        """Remove whole log files that hold nothing after `base`."""
+        self._base = max(self._base, base)
+        self._retained.cut(base)
+        await asyncio.gather(*(self._cut(slot) for slot in self._slots.values()))
+
+    # Feeding one slot.
+
+    async def _feed(self, slot: _Slot) -> None:
+        while True:
+            try:
+                if slot.state is SlotState.OUT:
+                    await self._readmit(slot)
+                elif slot.number not in self._logs.writable_logs():
+                    raise StorageFault("its log takes no appends")
+                else:
+                    await self._feed_once(slot)
+            except StorageFault as fault:
+                self._fail(slot, str(fault))
+                await asyncio.sleep(self._limits.retry_seconds)
+
+    async def _feed_once(self, slot: _Slot) -> None:
+        if not slot.name or slot.size >= self._limits.log_bytes:
+            await self._rotate(slot)
+        if slot.state is SlotState.FAILED:
+            slot.state, slot.reason = SlotState.LIVE, ""
+        while slot.state is SlotState.LIVE and not slot.waiting:
+            slot.wake.clear()
+            await slot.wake.wait()
+        if slot.state is not SlotState.LIVE:
+            return  # given up meanwhile
+        batch = self._batch(slot)
+        data = batch[0].data if len(batch) == 1 else b"".join(frame.data for frame in batch)
+        await self._logs.log_append(slot.number, data)
+        if slot.state is SlotState.LIVE:
+            slot.drop(len(batch))
+            slot.size += len(data)
+            slot.synced = batch[-1].position.sequence
+            self._count()
+            self._fed.set()
+
+    async def _rotate(self, slot: _Slot) -> None:
+        first = slot.waiting[0].position.sequence if slot.waiting else slot.synced + 1
+        self._close_log(slot, slot.synced)
+        name = self._new_name(slot, first)
+        await self._logs.log_rotate(slot.number, name)
+        slot.name, slot.size = name, 0
+
+    def _new_name(self, slot: _Slot, first: int) -> str:
+        slot.begun += 1
+        return log_name(first, self._epoch, slot.begun)
+
+    def _batch(self, slot: _Slot) -> list[Frame]:
+        batch: list[Frame] = []
+        size = 0
+        for frame in slot.waiting:
+            size += len(frame.data)
+            if batch and size > self._limits.join_bytes:
+                break
+            batch.append(frame)
+        return batch
+
+    def _close_log(self, slot: _Slot, last: int) -> None:
+        if slot.name:
+            slot.files.append(LogFile(slot.name, last))
+        slot.name = ""
+
+    def _fail(self, slot: _Slot, reason: str) -> None:
+        slot.reason = reason
+        if slot.state is SlotState.LIVE:
+            slot.state = SlotState.FAILED
+            # What was not answered may lie in the dead log all the same.
+            self._close_log(slot, slot.synced + len(slot.waiting))
+        elif slot.state is SlotState.JOINING:
+            self._give_up(slot, reason)
+        self._give_up_laggard(slot)
+        self._tell_stall()
+        self._fed.set()
+
+    def _give_up_laggard(self, slot: _Slot) -> None:
+        if slot.state is not SlotState.OUT and slot.waiting_bytes > self._limits.lag_bytes:
+            self._give_up(slot, f"lagged behind by {slot.waiting_bytes} bytes")
+            self._tell_stall()
+
+    def _give_up(self, slot: _Slot, reason: str) -> None:
+        slot.state, slot.reason = SlotState.OUT, reason
+        self._close_log(slot, slot.synced + len(slot.waiting))
+        slot.waiting.clear()
+        slot.waiting_bytes = 0
+        slot.wake.set()
+
+    # What is durable.
+
+    def _count(self) -> None:
+        if self._current is None:
+            return
+        sequence = self._current.position.sequence
+        holders = sum(slot.synced >= sequence for slot in self._slots.values())
+        if holders >= self._need:
+            self.durable, self._current = self._current.position, None
+            if self._settled is not None and not self._settled.done():
+                self._settled.set_result(None)
+
+    def _tell_stall(self) -> None:
+        if self._settled is not None and not self._settled.done() and self.stall:
+            self._settled.set_exception(JournalStalled(self.stall))
+
+    async def _caught_up(self) -> None:
+        """Wait until every live slot has every frame."""
+        while any(s.waiting for s in self._slots.values() if s.state is SlotState.LIVE):
+            self._fed.clear()
+            await self._fed.wait()
+
+    # Bringing slots back, and letting go of old files.
+
+    async def _readmit(self, slot: _Slot) -> None:
+        if slot.number not in self._logs.writable_logs():
+            await asyncio.sleep(self._limits.retry_seconds)
+            return
+        slot.state = SlotState.JOINING
+        last = self.durable
+        if self._current is not None:
+            slot.push(self._current)
+        name = self._new_name(slot, self._base + 1)
+        try:
+            await _in_thread(
+                lambda: self._readmission(self._homes, slot.number, self._base, last, name)
+            )
+        except OSError as error:
+            raise StorageFault(f"readmission: {error}") from error
+        if slot.state is SlotState.JOINING:
+            slot.files = [LogFile(name, last.sequence)]
+            slot.synced = last.sequence
+            slot.state, slot.reason = SlotState.LIVE, ""
+
+    async def _cut(self, slot: _Slot) -> None:
+        if slot.state is SlotState.OUT:
+            return
+        gone = [file for file in slot.files if file.last <= self._base]
+        if not gone:
+            return
+        home = self._homes[slot.number]
+        try:
+            await _in_thread(lambda: _remove(home, gone))
+        except OSError:
+            return  # tried again with the next cut; the files only take room
+        slot.files = [file for file in slot.files if file not in gone]
+
+
+def _remove(home: Home, files: Sequence[LogFile]) -> None:
+    for file in files:
+        if home.fs.exists(f"{home.journal}/{file.name}"):
+            home.fs.unlink(f"{home.journal}/{file.name}")
+    home.fs.fsync_dir(home.journal)
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    await asyncio.to_thread(work)

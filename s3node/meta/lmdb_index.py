@@ -1,0 +1,249 @@
+"""The index on LMDB: what the journal and the checkpoints say, ready to be read.
+
+It is never the truth. Every commit lies synced on m + 1 disks before it comes here, so nothing
+is synced on the way (sync=False), and the file is used again only after a clean close that left
+a seal over its every byte (`s3node.meta.index_seal`): LMDB's meta pages have no checksums, its
+pages neither, and a flipped bit in a mapped tree is a wrong answer or a crash. After anything
+else (kill, power cut, damage, a copy from elsewhere) it is rebuilt. So this file is never opened
+unverified, and the worst that can be wrong with it is that it is gone.
+
+Invariants: one write transaction at a time, from whoever calls `apply`; a read transaction lives
+within one call of `read` and never across an await (I8); the map grows only while no transaction
+is open. No WRITEMAP: a stray store must not reach the file. Nothing above `meta` knows LMDB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+import xxhash
+
+from s3node.base.errors import DiskFailed, FormatError
+from s3node.base.filesystem import RealFileSystem, write_file
+from s3node.meta import index_seal, schema, values
+from s3node.meta.frame import ORIGIN, Position
+from s3node.meta.index_seal import Seal
+from s3node.meta.kv import ReadTx
+from s3node.meta.transaction import Rows
+
+T = TypeVar("T")
+
+DATA = "data.mdb"
+MAP_BYTES = 1 << 30
+READERS_MAX = 512
+_PIECE = 1 << 22
+_STATE = struct.Struct("<16sQ16s")  # deployment id, sequence, chain
+
+Batch = tuple[Position, Rows]
+
+
+class LmdbTx:
+    """A `ReadTx` over one LMDB transaction."""
+
+    __slots__ = ("_txn",)
+
+    def __init__(self, txn: Any) -> None:
+        self._txn = txn
+
+    def get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._txn.get(key)
+        return value
+
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        start = max(start, schema.JOURNALED_START)
+        stop = min(stop, schema.KEYS_END[:-1])
+        with self._txn.cursor() as cursor:
+            if reverse:
+                yield from _backwards(cursor, start, stop)
+            elif cursor.set_range(start):
+                for key, value in cursor.iternext():
+                    if key >= stop:
+                        return
+                    yield key, value
+
+
+def _backwards(cursor: Any, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+    found = cursor.prev() if cursor.set_range(stop) else cursor.last()
+    while found and cursor.key() >= start:
+        yield cursor.item()
+        found = cursor.prev()
+
+
+class _Gate:
+    """Many transactions, or one change of the map."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._inside = 0
+        self._waiting = 0
+        self._mine = threading.local()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        depth = getattr(self._mine, "depth", 0)
+        with self._condition:
+            while self._waiting and not depth:
+                self._condition.wait()
+            self._inside += 1
+        self._mine.depth = depth + 1
+        try:
+            yield
+        finally:
+            self._mine.depth = depth
+            with self._condition:
+                self._inside -= 1
+                self._condition.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._condition:
+            self._waiting += 1
+            try:
+                while self._inside:
+                    self._condition.wait()
+                yield
+            finally:
+                self._waiting -= 1
+                self._condition.notify_all()
+
+
+class LmdbIndex:
+    """An open index. Opened once per process, after any fork."""
+
+    def __init__(self, path: Path, deployment_id: bytes, *, map_bytes: int = MAP_BYTES) -> None:
+        """Open or create; the caller has verified what is there (see `verified`)."""
+        path.mkdir(mode=0o700, exist_ok=True)
+        self.path = path
+        self._deployment_id = deployment_id
+        self._gate = _Gate()
+        self._env = lmdb.open(
+            str(path),
+            map_size=map_bytes,
+            max_readers=READERS_MAX,
+            sync=False,
+            metasync=False,
+            writemap=False,
+            map_async=False,
+            readahead=False,
+            mode=0o600,
+        )
+        self._env.reader_check()
+
+    def read(self, fn: Callable[[ReadTx, int], T]) -> T:
+        """fn(snapshot, the sequence it stands at), now, on this thread."""
+        with self._gate.transaction(), self._env.begin() as txn:
+            return fn(LmdbTx(txn), self._state(txn).sequence)
+
+    def position(self) -> Position:
+        with self._gate.transaction(), self._env.begin() as txn:
+            return self._state(txn)
+
+    def apply(self, batches: Sequence[Batch]) -> None:
+        """Put batches in, all at once, and move on to the last one's position."""
+        while True:
+            try:
+                with self._gate.transaction(), self._env.begin(write=True) as txn:
+                    for _, rows in batches:
+                        self._write(txn, rows)
+                    content = _STATE.pack(self._deployment_id, *batches[-1][0])
+                    txn.put(schema.NODE_STATE, values.seal(schema.NODE_STATE, content))
+                return
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.Error as error:
+                raise DiskFailed(f"{self.path}: {error}") from error
+
+    def load(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Rows of a checkpoint, in order, before there is a position."""
+        self.apply([(ORIGIN, dict(rows))])
+
+    def reader_check(self) -> int:
+        """Free the slots of readers that died; how many."""
+        freed: int = self._env.reader_check()
+        return freed
+
+    def used_bytes(self) -> int:
+        info, stat = self._env.info(), self._env.stat()
+        used: int = (info["last_pgno"] + 1) * stat["psize"]
+        return used
+
+    def close(self) -> None:
+        """Without a seal: it will be rebuilt."""
+        self._env.close()
+
+    def close_sealed(self) -> Seal:
+        """Close so that the next open can use it again."""
+        position = self.position()
+        self._env.sync(True)
+        self._env.close()
+        size, digest = _fingerprint(self.path / DATA)
+        seal = Seal(self._deployment_id, position, size, digest)
+        write_file(RealFileSystem(), str(self.path), index_seal.NAME, index_seal.pack(seal))
+        return seal
+
+    def _state(self, txn: Any) -> Position:
+        value = txn.get(schema.NODE_STATE)
+        if value is None:
+            return ORIGIN
+        deployment_id, sequence, chain = _STATE.unpack(values.unseal(schema.NODE_STATE, value))
+        if deployment_id != self._deployment_id:
+            raise FormatError("the index belongs to another deployment")
+        return Position(sequence, chain)
+
+    def _write(self, txn: Any, rows: Rows) -> None:
+        for key, value in rows.items():
+            if value is None:
+                txn.delete(key)
+            else:
+                txn.put(key, value)
+
+    def _grow(self) -> None:
+        with self._gate.alone():
+            self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+
+def verified(path: Path, deployment_id: bytes) -> Seal | str:
+    """The seal of an index that is byte for byte what a clean close left; else why it is not."""
+    try:
+        seal = index_seal.unpack((path / index_seal.NAME).read_bytes())
+        found = _fingerprint(path / DATA)
+    except FileNotFoundError as error:
+        return f"not closed cleanly: no {Path(error.filename).name}"
+    except (OSError, FormatError) as error:
+        return str(error)
+    if seal.deployment_id != deployment_id:
+        return "of another deployment"
+    if found != (seal.data_bytes, seal.data_digest):
+        return "changed since it was closed"
+    return seal
+
+
+def unseal(path: Path) -> None:
+    """Before the first write: from here on a crash means a rebuild."""
+    (path / index_seal.NAME).unlink()
+    RealFileSystem().fsync_dir(str(path))
+
+
+def map_bytes_for(path: Path) -> int:
+    """A map that holds the file and leaves room to grow."""
+    data = path / DATA
+    size = data.stat().st_size if data.exists() else 0
+    return max(MAP_BYTES, 2 * size)
+
+
+def _fingerprint(path: Path) -> tuple[int, bytes]:
+    hasher = xxhash.xxh3_128()
+    size = 0
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            hasher.update(piece)
+            size += len(piece)
+    return size, hasher.digest()
