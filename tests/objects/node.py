@@ -1,4 +1,4 @@
-"""An object store over real files: six disks as directories, the plain engine, metadata in memory."""
+"""An object store over real files: six directories as disks, plain engine, metadata in memory."""
 
 from __future__ import annotations
 
