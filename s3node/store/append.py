@@ -17,6 +17,7 @@ All of this runs on the event loop; nothing here blocks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from asyncio import Future
 from collections import Counter, deque
@@ -178,13 +179,16 @@ class SegmentWriter:
             return
         fd, self.disk.usage = made.result()
         limits, context = self._context.limits, self._context
-        file = context.engine.attach(
+        file = context.attach(
             fd,
             SECTOR,
             step_min=limits.allocate_min_bytes,
             step_max=limits.allocate_max_bytes,
             limit=limits.segment_bytes,
         )
+        if file is None:
+            self._fail_waiting(fault_of(errno.ENOMEM, f"slot {self.disk.slot}: a new segment"))
+            return
         self._open = OpenSegment(segment_id, file, context.loop.create_future())
         refusal = self.disk.refusal()
         if refusal:  # the disk failed or was fenced while the file was made

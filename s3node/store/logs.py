@@ -7,6 +7,7 @@ rotation to a new name succeeds (I3). Appends and rotations take effect in the o
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from asyncio import Future
 from collections import deque
@@ -159,11 +160,17 @@ class LogWriter:
             self.disk.write_failed(getattr(error, "errno", None) or 0, 0, proven=False)
             self._answer(wanted, fault_from(error, f"slot {self.disk.slot}: log {wanted.name}"))
         else:
-            self._close_file()
-            self._file = self._context.engine.attach(made.result(), 0)
-            self._end, self._fault, self._proven = 0, None, False
-            self._answer(wanted, None)
+            self._adopt(wanted, self._context.attach(made.result(), 0))
         self._next()
+
+    def _adopt(self, wanted: _Wanted, file: File | None) -> None:
+        """The new log is there: it takes the place of the one before."""
+        if file is None:
+            self._answer(wanted, fault_of(errno.ENOMEM, f"slot {self.disk.slot}: {wanted.name}"))
+            return
+        self._close_file()
+        self._file, self._end, self._fault, self._proven = file, 0, None, False
+        self._answer(wanted, None)
 
     def _close_file(self) -> Future[None]:
         """Close the open file, if there is one, behind everything done to it."""

@@ -168,16 +168,17 @@ class SegmentReader:
     def _opened(self, segment_id: int, one: _OpenFile, opening: Future[int]) -> None:
         waiting, one.waiting = one.waiting, []
         error = opening.exception()
-        if error is not None:
+        one.file = None if error else self._context.attach(opening.result(), 0)
+        if one.file is None:
             if self._files.get(segment_id) is one:
                 del self._files[segment_id]
-            fault = self._open_fault(segment_id, error)
+            fault = self._open_fault(segment_id, error or OSError(errno.ENOMEM, "no memory"))
             for _, future in waiting:
                 if not future.done():
                     future.set_exception(fault)
             return
-        one.file = self._context.engine.attach(opening.result(), 0)
-        out = [self._start(one, one.file, wanted, future) for wanted, future in waiting]
+        file = one.file
+        out = [self._start(one, file, wanted, future) for wanted, future in waiting]
         self._context.submit([], out)
         self._close_idle(one)
         self._trim()

@@ -16,7 +16,7 @@ from s3node.base.clock import Clock
 from s3node.base.errors import DiskFull, DiskOffline, StorageFault
 from s3node.base.filesystem import FileSystem, Usage
 from s3node.base.ids import EpochIds
-from s3node.store.engine import Completion, Engine, Read, Stage, Write
+from s3node.store.engine import Completion, Engine, File, Read, Stage, Write
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.seams import DiskState, DiskStatus
@@ -103,6 +103,16 @@ class Context:
         self._token += 1
         self._waiting[self._token] = callback
         return self._token
+
+    def attach(
+        self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
+    ) -> File | None:
+        """Make a file known to the engine; None, and it is closed, if there is no memory."""
+        try:
+            return self.engine.attach(fd, size, step_min=step_min, step_max=step_max, limit=limit)
+        except MemoryError:
+            self.fs.close(fd)
+            return None
 
     def submit(self, writes: Sequence[Write], reads: Sequence[Read] = ()) -> None:
         """Hand a batch to the engine; if it has no room for it, everything in it fails."""

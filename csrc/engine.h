@@ -1,0 +1,107 @@
+/* The disk engine: per slot one queue of writes with one thread, and one of reads with some.
+ *
+ * engine_submit hands over a batch of operations; each goes to its slot's queue. The writing
+ * thread takes all that is queued, joins writes that follow each other in a file to one pwritev,
+ * syncs each file once, and completes them all with one wake: that is the group commit. Reading
+ * threads take one operation at a time, so that a read never waits for a sync.
+ *
+ * Invariants
+ *  1. A file that failed a write or a sync is dead: nothing more is tried on its descriptor, and
+ *     everything later for it completes with the same error and the stage ENGINE_DEAD.
+ *  2. A write completes without error only after fdatasync of its file returned without error,
+ *     called after its last byte was written.
+ *  3. Every operation that engine_submit accepted completes exactly once; a batch is accepted
+ *     whole or not at all.
+ *  4. While completions are there to reap, the event descriptor is readable, or a wake is on its
+ *     way: it is signalled whenever the list of completions stops being empty.
+ *  5. Nothing here aborts, prints, or keeps errno: errors are positive numbers in completions.
+ *
+ * All calls to the system go through a table, so that tests can replace each of them.
+ */
+#ifndef S3NODE_ENGINE_H
+#define S3NODE_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    ENGINE_BUFFERS = 4,    /* of one write */
+    ENGINE_IOV_MAX = 1024, /* of one pwritev: the kernel's UIO_MAXIOV */
+    ENGINE_CHUNK = 256     /* operations allocated at a time; they are never given back */
+};
+
+enum { ENGINE_DONE, ENGINE_WRITE, ENGINE_SYNC, ENGINE_READ, ENGINE_DEAD };
+
+typedef struct engine engine;
+typedef struct engine_file engine_file;
+
+typedef struct { /* as struct iovec */
+    void *base;
+    size_t length;
+} engine_iov;
+
+/* What the engine asks of the system. A negative result is a negated errno. */
+typedef struct {
+    int64_t (*pwritev)(int fd, const engine_iov *iov, int count, int64_t offset);
+    int64_t (*pread)(int fd, void *buffer, size_t length, int64_t offset);
+    int (*fdatasync)(int fd);
+    int (*fallocate)(int fd, int64_t offset, int64_t length);
+    int (*wake)(int event_fd);
+    int (*spawn)(void *thread, void *(*body)(void *), void *argument); /* thread: pthread_t* */
+    void *(*allocate)(size_t size);
+    void (*release)(void *memory);
+} engine_calls;
+
+typedef struct {
+    uint64_t token;
+    engine_file *file;
+    int64_t offset;
+    int64_t tail_offset; /* reads: where the bytes behind the first `head` come from */
+    size_t head;         /* reads: bytes of iov[0] that come from `offset` */
+    int32_t slot;
+    int32_t count; /* writes: how many of iov; reads: 1 */
+    engine_iov iov[ENGINE_BUFFERS];
+} engine_op;
+
+typedef struct {
+    uint64_t token;
+    int64_t got; /* bytes read; fewer than asked where the file ends */
+    int32_t error;
+    int32_t stage;
+} engine_completion;
+
+typedef struct {
+    uint64_t crossings, drains, writes, syncs, reads, wakes, bytes_written, bytes_read;
+} engine_counters;
+
+/* The kernel's and libc's. */
+void engine_system_calls(engine_calls *calls);
+
+/* An engine with its threads running; NULL and *error if there is no memory or no thread. */
+engine *engine_new(int slots, int readers, int event_fd, const engine_calls *calls, int *error);
+
+/* Finish what is queued and end the threads. Blocks. Completions can still be reaped. */
+void engine_stop(engine *e);
+
+/* After engine_stop and the last engine_detach. */
+void engine_free(engine *e);
+
+/* Make a file known; NULL without memory. Its first `allocated` bytes are reserved; more is in
+ * steps that double from step_min to step_max, never beyond limit; step_max 0 reserves none. */
+engine_file *engine_attach(engine *e, int fd, int64_t allocated, int64_t step_min,
+                           int64_t step_max, int64_t limit);
+
+/* Forget a file of which nothing is under way. The descriptor stays the caller's. */
+void engine_detach(engine *e, engine_file *file);
+
+/* Queue a batch: 0, or a positive errno and nothing of it was taken. Buffers must stay as they
+ * are until their operation completes. */
+int engine_submit(engine *e, const engine_op *writes, int write_count, const engine_op *reads,
+                  int read_count);
+
+/* Up to `capacity` completions; how many. */
+int engine_reap(engine *e, engine_completion *out, int capacity);
+
+void engine_count(engine *e, engine_counters *out);
+
+#endif

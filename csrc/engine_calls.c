@@ -1,0 +1,63 @@
+/* The engine's calls to the system: thin, each answering a negated errno. */
+#define _GNU_SOURCE
+#include "engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(engine_iov) == sizeof(struct iovec), "engine_iov is struct iovec");
+_Static_assert(offsetof(engine_iov, base) == offsetof(struct iovec, iov_base), "the same");
+_Static_assert(offsetof(engine_iov, length) == offsetof(struct iovec, iov_len), "the same");
+_Static_assert(sizeof(off_t) == 8, "files are larger than 4 GiB");
+
+static int64_t system_pwritev(int fd, const engine_iov *iov, int count, int64_t offset)
+{
+    ssize_t written = pwritev(fd, (const struct iovec *)(const void *)iov, count, offset);
+    return written < 0 ? -errno : written;
+}
+
+static int64_t system_pread(int fd, void *buffer, size_t length, int64_t offset)
+{
+    ssize_t got = pread(fd, buffer, length, offset);
+    return got < 0 ? -errno : got;
+}
+
+static int system_fdatasync(int fd)
+{
+    return fdatasync(fd) < 0 ? -errno : 0;
+}
+
+static int system_fallocate(int fd, int64_t offset, int64_t length)
+{
+    return fallocate(fd, 0, offset, length) < 0 ? -errno : 0;
+}
+
+static int system_wake(int event_fd)
+{
+    uint64_t one = 1;
+    /* EAGAIN: the counter is full, so the descriptor is readable already. */
+    return write(event_fd, &one, sizeof one) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+static int system_spawn(void *thread, void *(*body)(void *), void *argument)
+{
+    return -pthread_create(thread, NULL, body, argument);
+}
+
+void engine_system_calls(engine_calls *calls)
+{
+    *calls = (engine_calls){
+        .pwritev = system_pwritev,
+        .pread = system_pread,
+        .fdatasync = system_fdatasync,
+        .fallocate = system_fallocate,
+        .wake = system_wake,
+        .spawn = system_spawn,
+        .allocate = malloc,
+        .release = free,
+    };
+}

@@ -1,0 +1,168 @@
+"""The disk engine in C (csrc/engine.c) behind the `Engine` seam.
+
+One crossing submits a batch and one reaps one; both release the GIL. Completions are announced
+by one event descriptor on the loop. Buffers of what is under way are kept alive here. Cold work
+runs in threads over the `FileSystem`, as with the other engines.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from s3node.base.errors import StorageFault
+from s3node.store._engine import ffi, lib
+from s3node.store.engine import (
+    BUFFERS_MAX,
+    Completion,
+    Counters,
+    File,
+    Lane,
+    Read,
+    Write,
+)
+from s3node.store.limits import IOV_MAX
+from s3node.store.plain import ColdThreads
+
+T = TypeVar("T")
+
+_REAP = 256  # completions taken over at one crossing
+
+assert lib.ENGINE_BUFFERS == BUFFERS_MAX, "the seam and the engine agree"
+assert lib.ENGINE_IOV_MAX == IOV_MAX, "the same"
+
+
+@dataclass(slots=True, eq=False)
+class NativeFile(File):
+    """A file the C engine knows; the state beyond `fd` is in `pointer`."""
+
+    pointer: Any = None
+
+
+def system_calls() -> Any:
+    """The table of the kernel's calls, to be changed by tests before an engine is made."""
+    calls = ffi.new("engine_calls *")
+    lib.engine_system_calls(calls)
+    return calls
+
+
+class NativeEngine:
+    """A writing thread and `readers` reading threads per slot, in C."""
+
+    def __init__(self, slots: int, readers: int = 1, calls: Any = None) -> None:
+        self._calls = calls or system_calls()  # kept: the engine may hold callbacks of it
+        self._event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        error = ffi.new("int *")
+        self._engine = lib.engine_new(slots, readers, self._event_fd, self._calls, error)
+        if not self._engine:
+            os.close(self._event_fd)
+            raise StorageFault(f"the disk engine does not start: {os.strerror(error[0])}")
+        self._alive: dict[int, Sequence[Any]] = {}
+        self._reaped = ffi.new(f"engine_completion[{_REAP}]")
+        self._cold = ColdThreads()
+        self._files: set[NativeFile] = set()
+        self._loop: AbstractEventLoop | None = None
+        self._wake: Callable[[], None] | None = None
+
+    def start(self, loop: AbstractEventLoop, wake: Callable[[], None]) -> None:
+        self._loop, self._wake = loop, wake
+        loop.add_reader(self._event_fd, self._signalled)
+
+    def attach(
+        self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
+    ) -> File:
+        pointer = lib.engine_attach(self._engine, fd, size, step_min, step_max, limit)
+        if not pointer:
+            raise MemoryError("no memory for a file of the disk engine")
+        file = NativeFile(fd, size, pointer=pointer)
+        self._files.add(file)
+        return file
+
+    def detach(self, file: File) -> None:
+        assert isinstance(file, NativeFile) and file in self._files, "attached before, and once"
+        self._files.discard(file)
+        lib.engine_detach(self._engine, file.pointer)
+        file.fd, file.pointer = -1, None
+
+    def submit(self, writes: Sequence[Write], reads: Sequence[Read]) -> None:
+        write_ops = ffi.new("engine_op[]", len(writes))
+        read_ops = ffi.new("engine_op[]", len(reads))
+        alive: dict[int, Sequence[Any]] = {}
+        for index, write in enumerate(writes):
+            alive[write.token] = _fill_write(write_ops[index], write)
+        for index, read in enumerate(reads):
+            alive[read.token] = _fill_read(read_ops[index], read)
+        error = lib.engine_submit(self._engine, write_ops, len(writes), read_ops, len(reads))
+        if error == errno.ENOMEM:
+            raise MemoryError("no memory for the disk engine's queue")
+        assert error == 0, f"the disk engine refused a batch: {os.strerror(error)}"
+        self._alive.update(alive)
+
+    def completions(self) -> Sequence[Completion]:
+        done: list[Completion] = []
+        count = _REAP
+        while count == _REAP:
+            count = lib.engine_reap(self._engine, self._reaped, _REAP)
+            for one in self._reaped[0:count]:
+                done.append(Completion(one.token, one.error, one.stage, one.got))
+                del self._alive[one.token]
+        return done
+
+    def run(self, slot: int, lane: Lane, work: Callable[[], T]) -> Future[T]:
+        assert self._loop is not None, "not started"
+        return self._cold.run(self._loop, slot, lane, work)
+
+    def counters(self) -> Counters:
+        found = ffi.new("engine_counters *")
+        lib.engine_count(self._engine, found)
+        return Counters(**{name: getattr(found, name) for name in Counters.__slots__})
+
+    async def stop(self) -> None:
+        assert self._loop is not None and self._wake is not None, "not started"
+        await self._loop.run_in_executor(None, self._stop)
+        self._loop.remove_reader(self._event_fd)
+        self._wake()  # what was completed last
+        os.close(self._event_fd)
+        for file in list(self._files):
+            self.detach(file)
+        lib.engine_free(self._engine)
+        self._engine = None
+
+    def _stop(self) -> None:
+        lib.engine_stop(self._engine)
+        self._cold.stop()
+
+    def _signalled(self) -> None:
+        """The event descriptor is readable: clear it first, then reap, so that none is missed."""
+        assert self._wake is not None, "not started"
+        try:
+            os.eventfd_read(self._event_fd)
+        except BlockingIOError:
+            return  # cleared by an earlier callback of the same turn
+        self._wake()
+
+
+def _fill_write(op: Any, write: Write) -> Sequence[Any]:
+    """Describe a write to the engine; what must live until it completes."""
+    assert isinstance(write.file, NativeFile), "attached to this engine"
+    assert len(write.buffers) <= BUFFERS_MAX, "too many buffers for one write"
+    views = [ffi.from_buffer(buffer) for buffer in write.buffers]
+    op.token, op.slot, op.file = write.token, write.slot, write.file.pointer
+    op.offset, op.count = write.offset, len(views)
+    for index, view in enumerate(views):
+        op.iov[index].base, op.iov[index].length = view, len(view)
+    return views
+
+
+def _fill_read(op: Any, read: Read) -> Sequence[Any]:
+    """Describe a read to the engine; what must live until it completes."""
+    assert isinstance(read.file, NativeFile), "attached to this engine"
+    view = ffi.from_buffer(read.buffer, require_writable=True)
+    op.token, op.slot, op.file = read.token, read.slot, read.file.pointer
+    op.offset, op.tail_offset, op.head, op.count = read.offset, read.tail_offset, read.head, 1
+    op.iov[0].base, op.iov[0].length = view, len(view)
+    return (view,)

@@ -1,0 +1,376 @@
+"""A file system in memory that keeps apart what is on the platter and what is not.
+
+State: every file has its content as processes see it and as the platter has it; they differ in
+sectors written since the last successful sync. Every directory has its names as seen and as on
+the platter; they differ by the changes since its last fsync.
+
+`crash(rng)` is what may be found after the power went: each unsynced sector new, old or torn, the
+file's size old or new, each unsynced change of a name there or not (a rename wholly). Sectors
+whose sync failed are never made durable by a later sync: the kernel took them for clean.
+
+Faults: `fail_at(n, errno)` makes the n-th call from now fail, `fail(call, errno)` every call of
+one name until `heal()`, `capacity` bytes give ENOSPC, `read_only` EROFS, `short` makes writes
+short. Nothing here reads a clock or an own random source.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from s3node.base.filesystem import Buffer, Usage
+
+SECTOR = 512
+
+
+@dataclass(eq=False)
+class File:
+    seen: bytearray = field(default_factory=bytearray)
+    platter: bytearray = field(default_factory=bytearray)
+    dirty: set[int] = field(default_factory=set)  # sectors a sync would write
+    lost: set[int] = field(default_factory=set)  # sectors that a failed sync gave up
+    locked_by: int = -1
+
+
+@dataclass(eq=False)
+class Directory:
+    seen: dict[str, Node] = field(default_factory=dict)
+    platter: dict[str, Node] = field(default_factory=dict)
+    pending: list[Change] = field(default_factory=list)
+
+
+Node = File | Directory
+
+
+@dataclass(frozen=True)
+class Change:
+    """Names of a directory that change together; None removes."""
+
+    names: tuple[tuple[str, Node | None], ...]
+
+
+@dataclass
+class Descriptor:
+    node: Node
+    path: str
+    writable: bool
+
+
+def fault(number: int, path: str = "") -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+class SimulatedFileSystem:
+    def __init__(self, capacity: int = 1 << 40) -> None:
+        self.root = Directory()
+        self.capacity = capacity
+        self.read_only = False
+        self.short: Random | None = None
+        self.calls = 0
+        self.trace: list[str] = []
+        self._descriptors: dict[int, Descriptor] = {}
+        self._next_fd = 1000
+        self._fail_at: tuple[int, int] | None = None
+        self._failing: dict[str, tuple[int, Callable[[str], bool]]] = {}
+
+    # ---- faults
+
+    def fail_at(self, nth: int, number: int = errno.EIO) -> None:
+        """The `nth` call from now (1 is the next) fails, once."""
+        self._fail_at = (self.calls + nth, number)
+
+    def fail(
+        self, call: str, number: int, where: Callable[[str], bool] = lambda path: True
+    ) -> None:
+        """Every such call on a path that `where` accepts fails until `heal`."""
+        self._failing[call] = (number, where)
+
+    def heal(self) -> None:
+        self._failing.clear()
+        self._fail_at = None
+        self.read_only = False
+
+    def open_descriptors(self) -> int:
+        return len(self._descriptors)
+
+    def _call(self, name: str, path: str) -> None:
+        self.calls += 1
+        self.trace.append(f"{name} {path}")
+        if self._fail_at and self.calls == self._fail_at[0]:
+            raise fault(self._fail_at[1], path)
+        if name in self._failing and self._failing[name][1](path):
+            raise fault(self._failing[name][0], path)
+
+    # ---- names
+
+    def _parent(self, path: str) -> tuple[Directory, str]:
+        parts = [part for part in path.split("/") if part]
+        here = self.root
+        for part in parts[:-1]:
+            found = here.seen.get(part)
+            if found is None:
+                raise fault(errno.ENOENT, path)
+            if not isinstance(found, Directory):
+                raise fault(errno.ENOTDIR, path)
+            here = found
+        return here, parts[-1] if parts else ""
+
+    def _find(self, path: str) -> Node:
+        parent, name = self._parent(path)
+        if not name:
+            return self.root
+        if name not in parent.seen:
+            raise fault(errno.ENOENT, path)
+        return parent.seen[name]
+
+    def _directory(self, path: str) -> Directory:
+        found = self._find(path)
+        if not isinstance(found, Directory):
+            raise fault(errno.ENOTDIR, path)
+        return found
+
+    def _change(self, where: Directory, *names: tuple[str, Node | None]) -> None:
+        for name, node in names:
+            if node is None:
+                where.seen.pop(name, None)
+            else:
+                where.seen[name] = node
+        where.pending.append(Change(names))
+
+    def _may_write(self, path: str) -> None:
+        if self.read_only:
+            raise fault(errno.EROFS, path)
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        self._call("open", path)
+        parent, name = self._parent(path)
+        node = parent.seen.get(name) if name else self.root
+        writable = flags & (os.O_WRONLY | os.O_RDWR) != 0
+        if writable or (flags & os.O_CREAT and node is None):
+            self._may_write(path)
+        if node is None:
+            if not flags & os.O_CREAT:
+                raise fault(errno.ENOENT, path)
+            node = File()
+            self._change(parent, (name, node))
+        elif flags & os.O_CREAT and flags & os.O_EXCL:
+            raise fault(errno.EEXIST, path)
+        if isinstance(node, Directory) and writable:
+            raise fault(errno.EISDIR, path)
+        if isinstance(node, File) and flags & os.O_TRUNC:
+            self._truncate(node, 0)
+        self._next_fd += 1
+        self._descriptors[self._next_fd] = Descriptor(node, path, writable)
+        return self._next_fd
+
+    def close(self, fd: int) -> None:
+        descriptor = self._descriptors.pop(fd, None)
+        if descriptor is None:
+            raise fault(errno.EBADF)
+        self._call("close", descriptor.path)
+        if isinstance(descriptor.node, File) and descriptor.node.locked_by == fd:
+            descriptor.node.locked_by = -1
+
+    def rename(self, source: str, target: str) -> None:
+        self._call("rename", target)
+        self._may_write(target)
+        from_directory, from_name = self._parent(source)
+        to_directory, to_name = self._parent(target)
+        node = self._find(source)
+        if from_directory is to_directory:
+            self._change(from_directory, (from_name, None), (to_name, node))
+        else:
+            self._change(to_directory, (to_name, node))
+            self._change(from_directory, (from_name, None))
+
+    def unlink(self, path: str) -> None:
+        self._call("unlink", path)
+        self._may_write(path)
+        parent, name = self._parent(path)
+        if isinstance(self._find(path), Directory):
+            raise fault(errno.EISDIR, path)
+        self._change(parent, (name, None))
+
+    def mkdir(self, path: str, mode: int = 0o700) -> None:
+        self._call("mkdir", path)
+        self._may_write(path)
+        parent, name = self._parent(path)
+        if name in parent.seen or not name:
+            raise fault(errno.EEXIST, path)
+        self._change(parent, (name, Directory()))
+
+    def listdir(self, path: str) -> list[str]:
+        self._call("listdir", path)
+        return sorted(self._directory(path).seen)
+
+    def exists(self, path: str) -> bool:
+        self._call("exists", path)
+        try:
+            self._find(path)
+        except OSError:
+            return False
+        return True
+
+    def fsync_dir(self, path: str) -> None:
+        self._call("fsync_dir", path)
+        directory = self._directory(path)
+        directory.platter = dict(directory.seen)
+        directory.pending.clear()
+
+    def is_mount(self, path: str) -> bool:
+        self._call("is_mount", path)
+        return False
+
+    # ---- content
+
+    def _descriptor(self, fd: int, writing: bool = False) -> tuple[File, str]:
+        descriptor = self._descriptors.get(fd)
+        if descriptor is None or (writing and not descriptor.writable):
+            raise fault(errno.EBADF)
+        if not isinstance(descriptor.node, File):
+            raise fault(errno.EISDIR)
+        return descriptor.node, descriptor.path
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        file, path = self._descriptor(fd, writing=True)
+        self._call("pwritev", path)
+        self._may_write(path)
+        data = b"".join(bytes(buffer) for buffer in buffers)
+        if self.short and len(data) > 1:
+            data = data[: self.short.randrange(1, len(data) + 1)]
+        room = self.capacity - self._used() + len(file.seen)
+        data = data[: max(0, room - offset)]
+        if not data:
+            raise fault(errno.ENOSPC, path)
+        self._extend(file, offset + len(data))
+        file.seen[offset : offset + len(data)] = data
+        touched = range(offset // SECTOR, (offset + len(data) - 1) // SECTOR + 1)
+        file.dirty.update(touched)
+        file.lost.difference_update(touched)
+        return len(data)
+
+    def pread(self, fd: int, length: int, offset: int) -> bytes:
+        file, path = self._descriptor(fd)
+        self._call("pread", path)
+        return bytes(file.seen[offset : offset + length])
+
+    def fdatasync(self, fd: int) -> None:
+        descriptor = self._descriptors.get(fd)
+        if descriptor is None or not isinstance(descriptor.node, File):
+            raise fault(errno.EBADF)
+        file = descriptor.node
+        try:
+            self._call("fdatasync", descriptor.path)
+        except OSError:
+            file.lost |= file.dirty
+            file.dirty.clear()
+            raise
+        self._resize_platter(file)
+        for sector in file.dirty:
+            part = slice(sector * SECTOR, (sector + 1) * SECTOR)
+            file.platter[part] = file.seen[part]
+        file.dirty.clear()
+
+    def ftruncate(self, fd: int, length: int) -> None:
+        file, path = self._descriptor(fd, writing=True)
+        self._call("ftruncate", path)
+        self._may_write(path)
+        self._truncate(file, length)
+
+    def fallocate(self, fd: int, offset: int, length: int) -> None:
+        file, path = self._descriptor(fd, writing=True)
+        self._call("fallocate", path)
+        self._may_write(path)
+        if offset + length > len(file.seen) + self.capacity - self._used():
+            raise fault(errno.ENOSPC, path)
+        self._extend(file, offset + length)
+
+    def size(self, fd: int) -> int:
+        file, path = self._descriptor(fd)
+        self._call("size", path)
+        return len(file.seen)
+
+    def usage(self, path: str) -> Usage:
+        self._call("usage", path)
+        self._find(path)
+        return Usage(self.capacity, max(0, self.capacity - self._used()))
+
+    def lock(self, fd: int) -> None:
+        file, path = self._descriptor(fd)
+        self._call("lock", path)
+        if file.locked_by not in (-1, fd):
+            raise BlockingIOError(errno.EWOULDBLOCK, "locked", path)
+        file.locked_by = fd
+
+    def _used(self) -> int:
+        def size(node: Node) -> int:
+            if isinstance(node, File):
+                return len(node.seen)
+            return sum(size(child) for child in node.seen.values())
+
+        return size(self.root)
+
+    def _extend(self, file: File, size: int) -> None:
+        if size > len(file.seen):
+            file.seen.extend(bytes(size - len(file.seen)))
+
+    def _truncate(self, file: File, size: int) -> None:
+        if size < len(file.seen):
+            del file.seen[size:]
+            last = -(-size // SECTOR)
+            file.dirty = {sector for sector in file.dirty if sector < last}
+            file.lost = {sector for sector in file.lost if sector < last}
+        self._extend(file, size)
+
+    def _resize_platter(self, file: File) -> None:
+        size = len(file.seen)
+        if size < len(file.platter):
+            del file.platter[size:]
+        file.platter.extend(bytes(size - len(file.platter)))
+
+    # ---- the power goes
+
+    def crash(self, rng: Random) -> SimulatedFileSystem:
+        """One of the states that may be found afterwards; nothing is open or locked in it."""
+        found = SimulatedFileSystem(self.capacity)
+        found.root = self._crashed(self.root, rng, {})  # type: ignore[assignment]
+        return found
+
+    def _crashed(self, node: Node, rng: Random, made: dict[int, Node]) -> Node:
+        if id(node) in made:
+            return made[id(node)]
+        if isinstance(node, File):
+            content = _crashed_content(node, rng)
+            made[id(node)] = copy = File(bytearray(content), bytearray(content))
+            return copy
+        names = dict(node.platter)
+        kept = rng.randrange(len(node.pending) + 1) if rng.random() < 0.5 else None
+        for index, change in enumerate(node.pending):
+            if index < kept if kept is not None else rng.random() < 0.5:
+                for name, child in change.names:
+                    if child is None:
+                        names.pop(name, None)
+                    else:
+                        names[name] = child
+        directory = made[id(node)] = Directory()
+        for name in sorted(names):
+            directory.seen[name] = self._crashed(names[name], rng, made)
+        directory.platter = dict(directory.seen)
+        return directory
+
+
+def _crashed_content(file: File, rng: Random) -> bytes:
+    size = rng.choice([len(file.platter), len(file.seen)])
+    content = bytearray(file.platter[:size])
+    content.extend(bytes(size - len(content)))
+    for sector in sorted(file.dirty | file.lost):
+        start = sector * SECTOR
+        new = file.seen[start : start + SECTOR]
+        fate = rng.randrange(3)
+        kept = 0 if fate == 0 else len(new) if fate == 1 else rng.randrange(len(new) + 1)
+        stop = min(start + kept, size)
+        content[start:stop] = new[: max(0, stop - start)]
+    return bytes(content)
