@@ -50,19 +50,12 @@ XML_BODY_BYTES_MAX = 8 * MIB
 XML_DEPTH_MAX = 8
 XML_ELEMENTS_MAX = 100_000
 
-KEY_BYTES_MAX = 1024
-"""Of an object's key, in UTF-8."""
-
-PUT_BYTES_MAX = 5 * GIB
-"""Of one PUT, one part, or one copied source."""
-
 OBJECT_BYTES_MAX = 5 << 40
 """Of an object made of parts."""
 
 PART_BYTES_MIN = 5 * MIB
 """Of every part but the last."""
 
-PARTS_MAX = 10_000
 LIST_ENTRIES_MAX = 1000
 LIST_BUCKETS_MAX = 10_000
 DELETE_KEYS_MAX = 1000

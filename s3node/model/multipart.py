@@ -20,7 +20,7 @@ import xxhash
 
 from s3node.base.errors import S3Error
 from s3node.base.ids import UPLOAD_ID_BYTES
-from s3node.base.limits import OBJECT_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX
+from s3node.base.limits import OBJECT_BYTES_MAX, PART_BYTES_MIN
 from s3node.model.rows import Checksum, PartRow, UploadRow, VersionRow
 
 COMPOSITE = "COMPOSITE"
@@ -28,8 +28,6 @@ FULL_OBJECT = "FULL_OBJECT"
 
 COMBINABLE = frozenset({"CRC32", "CRC32C", "CRC64NVME"})
 """Algorithms whose value over a whole follows from the values of its parts."""
-
-COMPOSITE_NEVER = frozenset({"CRC64NVME"})
 
 
 class Listed(NamedTuple):
@@ -49,40 +47,6 @@ def parse_upload_id(text: str) -> bytes:
     if len(identity) != UPLOAD_ID_BYTES or identity.hex() != text:
         raise S3Error("NoSuchUpload", UploadId=text)
     return identity
-
-
-def parse_part_number(text: str) -> int:
-    """1 to 10,000, or InvalidArgument."""
-    if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= PARTS_MAX:
-        return int(text)
-    raise S3Error(
-        "InvalidArgument",
-        f"Part number must be an integer between 1 and {PARTS_MAX}, inclusive",
-        ArgumentName="partNumber",
-        ArgumentValue=text,
-    )
-
-
-def checksum_type(algorithm: str, wanted: str) -> str:
-    """The checksum type of an upload, from what CreateMultipartUpload asked for."""
-    if not algorithm:
-        if wanted:
-            raise S3Error(
-                "InvalidRequest",
-                "The x-amz-checksum-type header can only be used with the "
-                "x-amz-checksum-algorithm header.",
-            )
-        return ""
-    if wanted not in {"", COMPOSITE, FULL_OBJECT}:
-        raise S3Error("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
-    refused = COMPOSITE if algorithm in COMPOSITE_NEVER else FULL_OBJECT
-    if wanted == refused and (refused == COMPOSITE or algorithm not in COMBINABLE):
-        raise S3Error(
-            "InvalidRequest",
-            f"The {refused} checksum type cannot be used with the {algorithm.lower()} "
-            "checksum algorithm.",
-        )
-    return wanted or (FULL_OBJECT if algorithm in COMPOSITE_NEVER else COMPOSITE)
 
 
 def part_algorithm(upload: UploadRow, given: str, default: str) -> str:

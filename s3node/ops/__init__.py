@@ -1,1 +1,42 @@
-"""s3node.ops."""
+"""One async function per S3 operation, and the table that names them.
+
+An operation reads like its own description: what is refused, what is looked up, what the model
+decides, what is stored, what is answered. It knows neither HTTP servers nor files nor disks;
+bodies come through `Call`, bytes go through `Node.objects`, rows through `Node.kv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from s3node.ops import buckets, copy, delete, get, lists, multipart, probes, put
+from s3node.ops.context import Operation
+
+OPERATIONS: Mapping[str, Operation] = {
+    "AbortMultipartUpload": multipart.abort_multipart_upload,
+    "CompleteMultipartUpload": multipart.complete_multipart_upload,
+    "CopyObject": copy.copy_object,
+    "CreateBucket": buckets.create_bucket,
+    "CreateMultipartUpload": multipart.create_multipart_upload,
+    "DeleteBucket": buckets.delete_bucket,
+    "DeleteObject": delete.delete_object,
+    "DeleteObjects": delete.delete_objects,
+    "GetBucketAcl": probes.get_bucket_acl,
+    "GetBucketLocation": buckets.get_bucket_location,
+    "GetBucketVersioning": probes.get_bucket_versioning,
+    "GetObject": get.get_object,
+    "GetObjectAcl": probes.get_object_acl,
+    "GetObjectTagging": probes.get_object_tagging,
+    "HeadBucket": buckets.head_bucket,
+    "HeadObject": get.head_object,
+    "ListBuckets": buckets.list_buckets,
+    "ListMultipartUploads": lists.list_multipart_uploads,
+    "ListObjects": lists.list_objects,
+    "ListObjectsV2": lists.list_objects_v2,
+    "ListParts": lists.list_parts,
+    "PutObject": put.put_object,
+    "UploadPart": multipart.upload_part,
+    "UploadPartCopy": copy.upload_part_copy,
+    **probes.ABSENT,
+}
+"""By the name that S3's own model gives the operation."""

@@ -15,8 +15,9 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from s3node.base.errors import S3Error
-from s3node.base.limits import DELETE_KEYS_MAX, PARTS_MAX
+from s3node.base.limits import DELETE_KEYS_MAX
 from s3node.s3 import xml
+from s3node.s3.headers import PART_NUMBER_MAX
 from s3node.s3.xml import Element, Node
 
 CHECKSUM_PREFIX = "Checksum"
@@ -118,7 +119,7 @@ def _object_to_delete(element: Element) -> ObjectToDelete:
         raise S3Error("NotImplemented")
     key = xml.leaf(found["Key"])
     if not key:
-        raise S3Error("UserKeyMustBeSpecified")
+        raise xml.malformed()
     version = xml.leaf(found["VersionId"]) if "VersionId" in found else None
     etag = xml.leaf(found["ETag"]).strip() if "ETag" in found else None
     return ObjectToDelete(key, version or None, etag or None)
@@ -157,7 +158,7 @@ def parse_complete(data: bytes, algorithms: Sequence[str]) -> list[ListedPart]:
     """The parts that a CompleteMultipartUpload body lists, in its order; at least one."""
     root = _root(data, "CompleteMultipartUpload")
     xml.fields(root, frozenset(), repeated="Part")
-    if not 1 <= len(root.children) <= PARTS_MAX:
+    if not 1 <= len(root.children) <= PART_NUMBER_MAX:
         raise xml.malformed()
     return [_listed_part(element, algorithms) for element in root.children]
 
@@ -473,3 +474,8 @@ def owner_full_control(owner: Owner) -> bytes:
         "AccessControlPolicy",
         [("Owner", _owner(owner)), ("AccessControlList", [grant])],
     )
+
+
+def tagging(tags: Sequence[tuple[str, str]]) -> bytes:
+    rows: list[Node] = [("Tag", [("Key", key), ("Value", value)]) for key, value in tags]
+    return xml.render("Tagging", [("TagSet", rows)])

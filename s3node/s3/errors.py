@@ -137,6 +137,10 @@ TABLE: Mapping[str, ErrorInfo] = {
     "NoSuchObjectLockConfiguration": _E(
         404, "The specified object does not have an ObjectLock configuration"
     ),
+    # Not on the page; answered to GetPublicAccessBlock where there is none.
+    "NoSuchPublicAccessBlockConfiguration": _E(
+        404, "The public access block configuration was not found"
+    ),
     "NoSuchTagSet": _E(404, "The TagSet does not exist"),
     "NoSuchUpload": _E(
         404,

@@ -1,0 +1,51 @@
+"""Response headers that several operations share."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+
+from s3node.model.multipart import COMPOSITE, FULL_OBJECT
+from s3node.model.rows import Checksum, VersionRow
+from s3node.s3.headers import http_date
+
+HeaderList = list[tuple[str, str]]
+
+
+def checksum_text(checksum: Checksum) -> str:
+    """The value as S3 shows it: base64, and -N behind a composite of N parts."""
+    text = b64encode(checksum.digest).decode()
+    return f"{text}-{checksum.parts}" if checksum.composite and checksum.parts else text
+
+
+def checksum_pair(checksum: Checksum | None) -> tuple[str, str] | None:
+    """(algorithm, value) as documents take it."""
+    return (checksum.algorithm, checksum_text(checksum)) if checksum else None
+
+
+def checksum_kind(checksum: Checksum | None) -> str:
+    return COMPOSITE if checksum and checksum.composite else FULL_OBJECT
+
+
+def checksum(checksum: Checksum | None) -> HeaderList:
+    """The checksum headers of an object or a part; none where none is kept."""
+    if checksum is None:
+        return []
+    return [
+        (f"x-amz-checksum-{checksum.algorithm.lower()}", checksum_text(checksum)),
+        ("x-amz-checksum-type", checksum_kind(checksum)),
+    ]
+
+
+def validators(row: VersionRow) -> HeaderList:
+    return [("etag", f'"{row.etag}"'), ("last-modified", http_date(row.modified_ms))]
+
+
+def object_headers(row: VersionRow, overrides: Mapping[str, str]) -> HeaderList:
+    """System headers as they were given (or as response-* overrides them), then metadata."""
+    system = dict(row.headers) | dict(overrides)
+    headers = list(system.items())
+    headers += [(f"x-amz-meta-{name}", value) for name, value in row.metadata]
+    if row.storage_class != "STANDARD":
+        headers.append(("x-amz-storage-class", row.storage_class))
+    return headers

@@ -1,0 +1,116 @@
+"""Request bodies: payload out of the wire's framing, its digests, and documents.
+
+Nothing of a body counts before `Sums.finish` or `read_document` returned: what is declared about
+it (length, signatures, digests, checksums) is verified by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from s3node.base.errors import S3Error
+from s3node.base.limits import XML_BODY_BYTES_MAX
+from s3node.model.multipart import COMPOSITE, common_algorithm, part_algorithm
+from s3node.model.rows import Checksum, PartRow, UploadRow
+from s3node.ops.context import Call
+from s3node.s3 import checksums
+
+DEFAULT_ALGORITHM = checksums.DEFAULT
+
+
+class Totals(NamedTuple):
+    """Digests of a whole payload; `sha256` is empty unless the client gave one."""
+
+    md5: bytes
+    sha256: bytes
+    checksum: Checksum | None
+
+
+async def receive(call: Call) -> AsyncIterator[memoryview]:
+    """The payload's bytes as they come; S3Error when framing or length is wrong."""
+    async for data in call.body:
+        for piece in call.payload.feed(data):
+            yield piece
+    call.payload.eof()
+
+
+async def read_document(call: Call) -> bytes:
+    """A whole XML body, verified."""
+    if call.payload.length > XML_BODY_BYTES_MAX:
+        raise S3Error("MaxMessageLengthExceeded")
+    pieces = []
+    async for piece in receive(call):
+        call.payload.update(piece)
+        pieces.append(bytes(piece))
+    call.payload.finish()
+    return b"".join(pieces)
+
+
+def require_digest(call: Call) -> None:
+    """DeleteObjects wants its body to be protected, by Content-MD5 or any checksum."""
+    if "content-md5" not in call.request.headers and call.payload.declared is None:
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
+
+
+class Hashes:
+    """MD5 and one checksum over bytes that the node itself reads."""
+
+    def __init__(self, algorithm: str) -> None:
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self._algorithm = algorithm
+        self._hasher = checksums.ALGORITHMS[algorithm].new()
+
+    def update(self, view: memoryview) -> None:
+        self.md5.update(view)
+        self._hasher.update(view)
+
+    def checksum(self) -> Checksum:
+        return Checksum(self._algorithm, self._hasher.digest())
+
+
+class Sums:
+    """The digests of a payload that is being received.
+
+    The payload computes and verifies what the client declared. Where it declared no checksum,
+    the one that S3 keeps then is computed beside it: the upload's, or the default.
+    """
+
+    def __init__(self, call: Call, upload: UploadRow | None = None) -> None:
+        self._payload = call.payload
+        self._own: tuple[str, checksums.Hasher] | None = None
+        declared = call.payload.declared
+        given = declared.algorithm.name if declared else ""
+        wanted = given or DEFAULT_ALGORITHM
+        if upload is not None:
+            wanted = part_algorithm(upload, given, DEFAULT_ALGORITHM)
+        if wanted != call.payload.algorithm:
+            self._own = wanted, checksums.ALGORITHMS[wanted].new()
+
+    def update(self, view: memoryview) -> None:
+        self._payload.update(view)
+        if self._own is not None:
+            self._own[1].update(view)
+
+    def finish(self) -> Totals:
+        """Every declared digest verified, or S3Error."""
+        digests = self._payload.finish()
+        checksum = Checksum(*digests.checksum) if digests.checksum else None
+        if self._own is not None:
+            checksum = Checksum(self._own[0], self._own[1].digest())
+        return Totals(digests.md5, digests.sha256 or b"", checksum)
+
+
+def combined(upload: UploadRow, chosen: Sequence[PartRow]) -> Checksum | None:
+    """The checksum of an object made of parts, from those of the parts."""
+    name, kind = common_algorithm(upload, chosen)
+    if not name:
+        return None
+    algorithm = checksums.ALGORITHMS[name]
+    digests = [part.checksum.digest for part in chosen if part.checksum is not None]
+    if kind == COMPOSITE:
+        digest = checksums.composite(algorithm, digests)
+        return Checksum(name, digest, composite=True, parts=len(digests))
+    sizes = [part.size for part in chosen]
+    return Checksum(name, checksums.combine(algorithm, zip(digests, sizes, strict=True)))

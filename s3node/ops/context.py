@@ -1,0 +1,107 @@
+"""What every operation is given: the node it runs on and the call it answers.
+
+Nothing here knows HTTP servers, files or disks: `Node.kv` and `Node.objects` are seams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from s3node.base.clock import Clock
+from s3node.base.ids import RandomBytes
+from s3node.meta.kv import Kv, WriteTx
+from s3node.model.rows import Data, PartRow, VersionRow
+from s3node.model.versions import Deed
+from s3node.s3.body import Payload
+from s3node.s3.documents import Owner
+from s3node.s3.request import Request, Response
+from s3node.s3.sigv4 import Identity
+
+
+class Written(Protocol):
+    """Bytes that are durable and that no row names yet."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def inline(self) -> bytes | None: ...
+    @property
+    def data(self) -> Data | None: ...
+
+
+class Objects(Protocol):
+    """Bytes to and from the disks; `s3node.objects` is the real one."""
+
+    async def write(
+        self,
+        pieces: AsyncIterator[memoryview],
+        update: Callable[[memoryview], None],
+        length: int | None,
+        *,
+        inline: bool = True,
+    ) -> Any:
+        """A `Written`. `update` sees every byte once, in order, perhaps on a worker thread.
+
+        Without `inline` the bytes get a data id however few they are, also when there are none.
+        """
+
+    def stage(self, tx: WriteTx, written: Any) -> None:
+        """Its location rows, in the transaction that makes it visible."""
+
+    def release(self, written: Any) -> None:
+        """After the decision, for or against."""
+
+    async def read(
+        self, row: VersionRow | PartRow, start: int, stop: int
+    ) -> AsyncIterator[Sequence[memoryview]]:
+        """Verified bytes start..stop in pieces; an S3Error before the first if it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What operations work with. `token_key` is a secret for continuation tokens."""
+
+    kv: Kv
+    objects: Objects
+    clock: Clock
+    random: RandomBytes
+    region: str
+    owner_id: str
+    display_name: str
+    token_key: bytes
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.owner_id, self.display_name)
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, authenticated. Reading `body` for the first time lets the client send it."""
+
+    request: Request
+    identity: Identity
+    payload: Payload
+    body: AsyncIterator[bytes]
+
+    @property
+    def bucket(self) -> str:
+        assert self.request.bucket is not None, "the route says there is a bucket"
+        return self.request.bucket
+
+    @property
+    def key(self) -> str:
+        assert self.request.key is not None, "the route says there is a key"
+        return self.request.key
+
+
+Operation: TypeAlias = Callable[[Node, Call], Awaitable[Response]]
+
+
+def deed(node: Node, call: Call, key: str = "") -> Deed:
+    """The record of who does what to `key`, now."""
+    return Deed(call.bucket, key, call.identity.access_key, node.clock.wall_ms())

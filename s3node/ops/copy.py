@@ -1,0 +1,177 @@
+"""CopyObject and UploadPartCopy: real copies, read verified and written anew.
+
+The copy's etag is the MD5 of its bytes, also when the source was made of parts; its checksum is
+the one that was asked for, else of the source's algorithm, over the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from s3node.base.errors import S3Error
+from s3node.model.conditions import check_copy_source
+from s3node.model.multipart import part_algorithm
+from s3node.model.rows import PartRow, VersionRow
+from s3node.model.versions import Version, subject, version_name
+from s3node.ops import answers, lookup, parameters
+from s3node.ops.body import DEFAULT_ALGORITHM, Hashes
+from s3node.ops.context import Call, Node, Written
+from s3node.ops.multipart import store_part
+from s3node.ops.put import check_put, commit
+from s3node.s3 import documents
+from s3node.s3.body import UPLOAD_BYTES_MAX
+from s3node.s3.headers import CopySource, check_expected_owner, directive
+from s3node.s3.request import Response
+
+
+class _Copied(NamedTuple):
+    written: Written
+    hashes: Hashes
+
+
+def _source(node: Node, call: Call, source: CopySource) -> Version:
+    """The version to copy, if it is there, the caller's, and meets the conditions."""
+
+    def find(version: str | None) -> Version:
+        return node.kv.read(
+            lambda tx: lookup.need_version(
+                tx, lookup.need_bucket(tx, call, source.bucket), source.key, version
+            )
+        )
+
+    check_expected_owner(
+        call.request.headers, call.identity.owner_id, "x-amz-source-expected-bucket-owner"
+    )
+    found = find(source.version_id)
+    seen = subject(found)
+    assert seen is not None, "need_version gives no delete markers"
+    check_copy_source(parameters.read_conditions(call.request, "x-amz-copy-source-"), seen)
+    return found
+
+
+def _check_size(size: int) -> None:
+    if size > UPLOAD_BYTES_MAX:
+        raise S3Error(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy "
+            f"source: {UPLOAD_BYTES_MAX}",
+        )
+
+
+async def _pieces(node: Node, row: VersionRow, start: int, stop: int) -> AsyncIterator[memoryview]:
+    async for views in await node.objects.read(row, start, stop):
+        for view in views:
+            yield view
+
+
+async def _copy(
+    node: Node, row: VersionRow, start: int, stop: int, algorithm: str, *, inline: bool
+) -> _Copied:
+    hashes = Hashes(algorithm)
+    pieces = _pieces(node, row, start, stop)
+    written = await node.objects.write(pieces, hashes.update, stop - start, inline=inline)
+    return _Copied(written, hashes)
+
+
+def _source_version(source: CopySource, found: Version) -> list[tuple[str, str]]:
+    if source.version_id is None and found[1].null:
+        return []
+    return [("x-amz-copy-source-version-id", version_name(*found))]
+
+
+def _check_changes(call: Call, source: CopySource) -> None:
+    """A copy onto itself that keeps the metadata changes nothing: a mistake."""
+    if (source.bucket, source.key) == (call.bucket, call.key) and source.version_id is None:
+        raise S3Error(
+            "InvalidRequest",
+            "This copy request is illegal because it is trying to copy an object to itself "
+            "without changing the object's metadata, storage class, website redirect location "
+            "or encryption attributes.",
+        )
+
+
+async def copy_object(node: Node, call: Call) -> Response:
+    """CopyObject.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    """
+    parameters.admit(call)
+    source = parameters.copy_source(call.request)
+    replace = directive(call.request.headers, "x-amz-metadata-directive") == "REPLACE"
+    directive(call.request.headers, "x-amz-tagging-directive")  # there are no tags to copy
+    kept = parameters.stored_headers(call.request)
+    conditions = parameters.write_conditions(call.request)
+    asked = parameters.algorithm(call.request)
+    node.kv.read(lambda tx: check_put(tx, node, call, conditions))
+    found = _source(node, call, source)
+    origin = found[1]
+    _check_size(origin.size)
+    if not replace:
+        _check_changes(call, source)
+    algorithm = asked or (origin.checksum.algorithm if origin.checksum else DEFAULT_ALGORITHM)
+    written, hashes = await _copy(node, origin, 0, origin.size, algorithm, inline=True)
+    try:
+        row = VersionRow(
+            hlc=0,
+            modified_ms=0,
+            size=written.size,
+            etag=hashes.md5.hexdigest(),
+            digest=written.digest,
+            inline=written.inline,
+            data=(written.data,) if written.data else (),
+            headers=kept.system if replace else origin.headers,
+            metadata=kept.metadata if replace else origin.metadata,
+            checksum=hashes.checksum(),
+            owner=call.identity.owner_id,
+            storage_class=kept.storage_class,
+        )
+        row = await node.kv.write(lambda tx: commit(tx, node, call, row, conditions, written))
+    finally:
+        node.objects.release(written)
+    answer = parameters.document(
+        documents.copy_result(
+            row.etag,
+            row.modified_ms,
+            answers.checksum_pair(row.checksum),
+            answers.checksum_kind(row.checksum),
+        )
+    )
+    answer.headers += _source_version(source, found)
+    return answer
+
+
+async def upload_part_copy(node: Node, call: Call) -> Response:
+    """UploadPartCopy: a part whose bytes come from an object, whole or a range of it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
+    """
+    parameters.admit(call)
+    number = parameters.need_part_number(call.request)
+    source = parameters.copy_source(call.request)
+    _, upload = node.kv.read(lambda tx: lookup.need_upload(tx, lookup.need_bucket(tx, call), call))
+    found = _source(node, call, source)
+    start, stop = parameters.copy_range(call.request, found[1].size)
+    _check_size(stop - start)
+    algorithm = upload.checksum_algorithm or DEFAULT_ALGORITHM
+    algorithm = part_algorithm(upload, algorithm, DEFAULT_ALGORITHM)
+    written, hashes = await _copy(node, found[1], start, stop, algorithm, inline=False)
+    try:
+        part = PartRow(
+            size=written.size,
+            etag=hashes.md5.hexdigest(),
+            digest=written.digest,
+            modified_ms=node.clock.wall_ms(),
+            data=written.data,
+            checksum=hashes.checksum(),
+        )
+        await node.kv.write(lambda tx: store_part(tx, node, call, number, part, written))
+    finally:
+        node.objects.release(written)
+    answer = parameters.document(
+        documents.copy_result(
+            part.etag, part.modified_ms, answers.checksum_pair(part.checksum), "", part=True
+        )
+    )
+    answer.headers += _source_version(source, found)
+    return answer

@@ -1,0 +1,272 @@
+"""ListObjects, ListObjectsV2, ListMultipartUploads, ListParts.
+
+A listing is a walk in steps (`model.listing`), each within a read transaction of its own over a
+bounded number of rows, with the event loop free in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from s3node.base.errors import S3Error
+from s3node.base.limits import LIST_ENTRIES_MAX, LIST_ROWS_PER_READ
+from s3node.meta import tables
+from s3node.meta.kv import ReadTx
+from s3node.model import listing
+from s3node.model.listing import Entry, Position, Query, Step
+from s3node.model.multipart import parse_upload_id
+from s3node.model.rows import Checksum, PartRow, UploadRow, VersionRow
+from s3node.ops import answers, lookup, parameters
+from s3node.ops.context import Call, Node
+from s3node.s3 import documents
+from s3node.s3.documents import Contents, ListEcho, PartItem, PartsPage, UploadItem
+from s3node.s3.headers import PART_NUMBER_MAX
+from s3node.s3.request import Response
+
+R = TypeVar("R")
+
+
+async def _walk(
+    node: Node,
+    position: Position | None,
+    limit: int,
+    walk: Callable[[Position, int, ReadTx], Step[R]],
+) -> tuple[list[Entry[R]], bool]:
+    """Up to `limit` entries, and whether there are more. A limit of 0 asks for nothing."""
+    entries: list[Entry[R]] = []
+    if limit == 0:
+        return entries, False
+    wanted = limit + 1
+    while position is not None and len(entries) < wanted:
+        found = node.kv.read(partial(walk, position, wanted - len(entries)))
+        entries += found.entries
+        position = found.position
+        await asyncio.sleep(0)
+    return entries[:limit], len(entries) == wanted
+
+
+def _echo(call: Call, limit_name: str) -> ListEcho:
+    request = call.request
+    limit = parameters.integer(request, limit_name, LIST_ENTRIES_MAX)
+    return ListEcho(
+        bucket=call.bucket,
+        prefix=request.param("prefix") or "",
+        delimiter=request.param("delimiter") or "",
+        max_entries=limit,
+        encoding=parameters.encoding(request),
+    )
+
+
+def _query(echo: ListEcho) -> Query:
+    return Query(echo.prefix.encode(), echo.delimiter.encode())
+
+
+def _shown(row: VersionRow) -> bool:
+    return not row.delete_marker
+
+
+async def _objects(
+    node: Node, call: Call, echo: ListEcho, marker: bytes
+) -> tuple[list[Entry[VersionRow]], bool]:
+    """The current versions behind `marker`, rolled up."""
+    parameters.admit(call)
+    bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+    query = _query(echo)
+
+    def walk(position: Position, room: int, tx: ReadTx) -> Step[VersionRow]:
+        def scan(at: Position) -> Iterator[tuple[bytes, bytes, VersionRow]]:
+            return tables.scan_versions(tx, bucket.bucket_id, at.key, at.id)
+
+        return listing.step(
+            query,
+            position,
+            scan,
+            room=room,
+            rows_max=LIST_ROWS_PER_READ,
+            visible=_shown,
+            newest_only=True,
+        )
+
+    return await _walk(node, listing.start(query, marker), echo.max_entries, walk)
+
+
+def _contents(entries: list[Entry[VersionRow]]) -> list[Contents]:
+    return [_content(entry.key, entry.row) for entry in entries if entry.row is not None]
+
+
+def _content(key: bytes, row: VersionRow) -> Contents:
+    return Contents(
+        key.decode(),
+        row.modified_ms,
+        row.etag,
+        row.size,
+        row.storage_class,
+        *_checksum_columns(row.checksum),
+    )
+
+
+def _checksum_columns(checksum: Checksum | None) -> tuple[str, str]:
+    return (checksum.algorithm, answers.checksum_kind(checksum)) if checksum else ("", "")
+
+
+def _prefixes(entries: list[Entry[R]]) -> list[str]:
+    return [entry.key.decode() for entry in entries if entry.row is None]
+
+
+async def list_objects(node: Node, call: Call) -> Response:
+    """ListObjects.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html: NextMarker is given
+    with a delimiter only; without one, the last key serves.
+    """
+    echo = _echo(call, "max-keys")
+    marker = call.request.param("marker") or ""
+    entries, truncated = await _objects(node, call, echo, marker.encode())
+    next_marker = entries[-1].key.decode() if truncated and echo.delimiter else None
+    return parameters.document(
+        documents.list_objects(
+            echo,
+            _contents(entries),
+            _prefixes(entries),
+            node.owner,
+            marker=marker,
+            next_marker=next_marker,
+            truncated=truncated,
+        )
+    )
+
+
+async def list_objects_v2(node: Node, call: Call) -> Response:
+    """ListObjectsV2.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html: a token outweighs
+    start-after, and is good for the same bucket, prefix and delimiter only.
+    """
+    request = call.request
+    echo = _echo(call, "max-keys")
+    start_after = request.param("start-after")
+    token = request.param("continuation-token")
+    scope = (b"objects", call.bucket.encode(), echo.prefix.encode(), echo.delimiter.encode())
+    marker = (start_after or "").encode()
+    if token is not None:
+        marker = parameters.open_token(node, scope, token)
+    fetch_owner = parameters.truth(request, "fetch-owner")
+    entries, truncated = await _objects(node, call, echo, marker)
+    next_token = listing.make_token(node.token_key, scope, entries[-1].key) if truncated else None
+    return parameters.document(
+        documents.list_objects_v2(
+            echo,
+            _contents(entries),
+            _prefixes(entries),
+            node.owner if fetch_owner else None,
+            start_after=start_after,
+            token=token,
+            next_token=next_token,
+        )
+    )
+
+
+async def list_multipart_uploads(node: Node, call: Call) -> Response:
+    """ListMultipartUploads: by key, then by time of initiation.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html: without a key
+    marker, an upload id marker is ignored.
+    """
+    parameters.admit(call)
+    echo = _echo(call, "max-uploads")
+    key_marker = call.request.param("key-marker") or ""
+    id_marker = call.request.param("upload-id-marker") or ""
+    bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+    query = _query(echo)
+    after = _upload_marker(id_marker) if key_marker and id_marker else b""
+
+    def walk(position: Position, room: int, tx: ReadTx) -> Step[UploadRow]:
+        def scan(at: Position) -> Iterator[tuple[bytes, bytes, UploadRow]]:
+            return tables.scan_uploads(tx, bucket.bucket_id, at.key, at.id)
+
+        return listing.step(query, position, scan, room=room, rows_max=LIST_ROWS_PER_READ)
+
+    position = listing.start(query, key_marker.encode(), after)
+    entries, truncated = await _walk(node, position, echo.max_entries, walk)
+    uploads = [
+        _upload_item(entry.key.decode(), entry.id, entry.row)
+        for entry in entries
+        if entry.row is not None
+    ]
+    last = entries[-1] if entries else Entry(b"", b"", None)
+    return parameters.document(
+        documents.list_uploads(
+            echo,
+            uploads,
+            _prefixes(entries),
+            node.owner,
+            marker=(key_marker, id_marker),
+            next_marker=(last.key.decode(), last.id.hex()),
+            truncated=truncated,
+        )
+    )
+
+
+def _upload_marker(text: str) -> bytes:
+    try:
+        return parse_upload_id(text)
+    except S3Error:
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid uploadId marker",
+            ArgumentName="upload-id-marker",
+            ArgumentValue=text,
+        ) from None
+
+
+def _upload_item(key: str, identity: bytes, row: UploadRow) -> UploadItem:
+    return UploadItem(
+        key,
+        identity.hex(),
+        row.initiated_ms,
+        row.storage_class,
+        row.checksum_algorithm,
+        row.checksum_type,
+    )
+
+
+async def list_parts(node: Node, call: Call) -> Response:
+    """ListParts.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
+    """
+    parameters.admit(call)
+    request = call.request
+    limit = parameters.integer(request, "max-parts", LIST_ENTRIES_MAX)
+    marker = parameters.integer(request, "part-number-marker", PART_NUMBER_MAX, default=0)
+    encoding = parameters.encoding(request)
+
+    def page(tx: ReadTx) -> tuple[bytes, UploadRow, list[tuple[int, PartRow]]]:
+        identity, upload = lookup.need_upload(tx, lookup.need_bucket(tx, call), call)
+        rows = tables.scan_parts(tx, identity, marker)
+        return identity, upload, [row for _, row in zip(range(limit + 1), rows, strict=False)]
+
+    identity, upload, rows = node.kv.read(page)
+    truncated = limit > 0 and len(rows) > limit
+    del rows[limit:]
+    parts = [_part_item(number, row) for number, row in rows]
+    next_marker = rows[-1][0] if rows else 0
+    return parameters.document(
+        documents.list_parts(
+            call.bucket,
+            _upload_item(call.key, identity, upload),
+            node.owner,
+            PartsPage(marker, next_marker, limit, truncated),
+            parts,
+            encoding=encoding,
+        )
+    )
+
+
+def _part_item(number: int, row: PartRow) -> PartItem:
+    return PartItem(
+        number, row.modified_ms, row.etag, row.size, answers.checksum_pair(row.checksum)
+    )

@@ -1,0 +1,246 @@
+"""Multipart uploads: create, upload a part, complete, abort.
+
+A part's bytes are durable and its row visible before UploadPart answers; Complete moves no
+bytes, it lists data ids. What is replaced, left out or aborted gets a death row (I5).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from s3node.base.clock import hlc_after
+from s3node.base.errors import S3Error
+from s3node.base.ids import upload_id
+from s3node.meta import tables
+from s3node.meta.kv import WriteTx
+from s3node.model import multipart
+from s3node.model.conditions import WriteConditions
+from s3node.model.multipart import Listed
+from s3node.model.rows import BucketRow, Checksum, PartRow, UploadRow, VersionRow
+from s3node.model.versions import Deed, part_death
+from s3node.ops import answers, lookup, parameters
+from s3node.ops.body import Sums, combined, read_document, receive
+from s3node.ops.context import Call, Node, Written, deed
+from s3node.ops.put import check_put, commit
+from s3node.s3 import documents
+from s3node.s3.checksums import ALGORITHMS
+from s3node.s3.request import Response
+
+
+async def create_multipart_upload(node: Node, call: Call) -> Response:
+    """CreateMultipartUpload.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html
+    """
+    parameters.admit(call)
+    kept = parameters.stored_headers(call.request)
+    algorithm = parameters.algorithm(call.request)
+    kind = parameters.checksum_type(call.request, algorithm)
+    now_ms = node.clock.wall_ms()
+    identity = upload_id(hlc_after(now_ms, 0), node.random)
+    row = UploadRow(
+        initiated_ms=now_ms,
+        owner=call.identity.owner_id,
+        headers=kept.system,
+        metadata=kept.metadata,
+        checksum_algorithm=algorithm,
+        checksum_type=kind,
+        storage_class=kept.storage_class,
+    )
+
+    def create(tx: WriteTx) -> None:
+        bucket = lookup.need_bucket(tx, call)
+        tables.put_upload(tx, bucket.bucket_id, call.key.encode(), identity, row)
+
+    await node.kv.write(create)
+    answer = parameters.document(documents.initiate_result(call.bucket, call.key, identity.hex()))
+    if algorithm:
+        answer.headers += [
+            ("x-amz-checksum-algorithm", algorithm),
+            ("x-amz-checksum-type", kind),
+        ]
+    return answer
+
+
+async def upload_part(node: Node, call: Call) -> Response:
+    """UploadPart: a part that is there already is replaced.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html
+    """
+    parameters.admit(call)
+    number = parameters.need_part_number(call.request)
+    _, upload = node.kv.read(lambda tx: lookup.need_upload(tx, lookup.need_bucket(tx, call), call))
+    sums = Sums(call, upload)
+    length = call.payload.length
+    written = await node.objects.write(receive(call), sums.update, length, inline=False)
+    try:
+        totals = sums.finish()
+        part = PartRow(
+            size=written.size,
+            etag=totals.md5.hex(),
+            digest=written.digest,
+            modified_ms=node.clock.wall_ms(),
+            data=written.data,
+            checksum=totals.checksum,
+            sha256=totals.sha256,
+        )
+        await node.kv.write(lambda tx: store_part(tx, node, call, number, part, written))
+    finally:
+        node.objects.release(written)
+    headers = answers.checksum(part.checksum)[:1]
+    return Response(headers=[("etag", f'"{part.etag}"'), *headers])
+
+
+def store_part(
+    tx: WriteTx, node: Node, call: Call, number: int, part: PartRow, written: Written
+) -> None:
+    """The part's row and locations, if its upload is still there; the death of the one before."""
+    bucket = lookup.need_bucket(tx, call)
+    identity, _ = lookup.need_upload(tx, bucket, call)
+    before = tables.get_part(tx, identity, number)
+    if before is not None:
+        done = deed(node, call, call.key)
+        lookup.put_deaths(tx, node, done, part_death(done, "replaced part", [before]))
+    tables.put_part(tx, identity, number, part)
+    node.objects.stage(tx, written)
+
+
+async def abort_multipart_upload(node: Node, call: Call) -> Response:
+    """AbortMultipartUpload."""
+    parameters.admit(call)
+    done = deed(node, call, call.key)
+
+    def abort(tx: WriteTx) -> None:
+        bucket = lookup.need_bucket(tx, call)
+        identity, _ = lookup.need_upload(tx, bucket, call)
+        abort_upload(tx, node, bucket, done, identity)
+
+    await node.kv.write(abort)
+    return Response(status=204)
+
+
+def abort_upload(tx: WriteTx, node: Node, bucket: BucketRow, done: Deed, identity: bytes) -> None:
+    """The upload and all its parts vanish."""
+    parts = dict(tables.scan_parts(tx, identity))
+    _remove_upload(tx, bucket, done.key.encode(), identity, parts)
+    lookup.put_deaths(tx, node, done, part_death(done, "aborted", parts.values()))
+
+
+def _remove_upload(
+    tx: WriteTx, bucket: BucketRow, key: bytes, identity: bytes, parts: dict[int, PartRow]
+) -> None:
+    for number in parts:
+        tables.delete_part(tx, identity, number)
+    tables.delete_upload(tx, bucket.bucket_id, key, identity)
+
+
+class _Wanted(NamedTuple):
+    """What a Complete asks for."""
+
+    identity: bytes
+    listed: list[Listed]
+    conditions: WriteConditions
+    checksum: tuple[str, str] | None  # algorithm and value as it was sent
+    kind: str  # x-amz-checksum-type
+    size: int | None  # x-amz-mp-object-size
+
+
+async def complete_multipart_upload(node: Node, call: Call) -> Response:
+    """CompleteMultipartUpload: the parts become a version by one transaction (I2).
+
+    The part rows of the largest upload fit into that transaction: 10,000 deletions, one version
+    row of 10,000 data ids. Sent again after it succeeded, it answers the same again.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+    """
+    parameters.admit(call)
+    request = call.request
+    identity = multipart.parse_upload_id(request.param("uploadId") or "")
+    conditions = parameters.write_conditions(request)
+    listed = documents.parse_complete(await read_document(call), list(ALGORITHMS))
+    wanted = _Wanted(
+        identity,
+        [parameters.listed_part(part) for part in listed],
+        conditions,
+        parameters.declared_checksum(request),
+        (request.headers.get("x-amz-checksum-type") or "").upper(),
+        parameters.object_size(request),
+    )
+    row = await node.kv.write(lambda tx: _complete(tx, node, call, wanted))
+    scheme = "https" if request.secure else "http"
+    location = f"{scheme}://{request.host}/{call.bucket}/{documents.url_encoded(call.key)}"
+    return parameters.document(
+        documents.complete_result(
+            location,
+            call.bucket,
+            call.key,
+            row.etag,
+            checksum=answers.checksum_pair(row.checksum),
+            checksum_type=answers.checksum_kind(row.checksum),
+        )
+    )
+
+
+def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> VersionRow:
+    bucket = lookup.need_bucket(tx, call)
+    key = call.key.encode()
+    upload = tables.get_upload(tx, bucket.bucket_id, key, wanted.identity)
+    if upload is None:
+        return _completed_before(lookup.find_version(tx, bucket, call.key, None), wanted)
+    check_put(tx, node, call, wanted.conditions)
+    parts = dict(tables.scan_parts(tx, wanted.identity))
+    chosen = multipart.select(upload, parts, wanted.listed)
+    checksum = combined(upload, chosen)
+    _check_whole(upload, chosen, checksum, wanted)
+    numbers = [item.number for item in wanted.listed]
+    row = multipart.completed(upload, wanted.identity, numbers, chosen, checksum)
+    row = commit(tx, node, call, row, wanted.conditions, None)
+    _remove_upload(tx, bucket, key, wanted.identity, parts)
+    unlisted = [part for number, part in parts.items() if number not in set(numbers)]
+    done = deed(node, call, call.key)
+    lookup.put_deaths(tx, node, done, part_death(done, "unlisted part", unlisted))
+    return row
+
+
+def _completed_before(current: tuple[bytes, VersionRow] | None, wanted: _Wanted) -> VersionRow:
+    """The version this Complete made when it was sent the first time, or NoSuchUpload."""
+    if current is None or not multipart.completed_before(
+        current[1], wanted.identity, wanted.listed
+    ):
+        raise S3Error("NoSuchUpload", UploadId=wanted.identity.hex())
+    return current[1]
+
+
+def _check_whole(
+    upload: UploadRow, chosen: list[PartRow], checksum: Checksum | None, wanted: _Wanted
+) -> None:
+    """What the Complete claims about the whole object must be so."""
+    size = sum(part.size for part in chosen)
+    if wanted.size is not None and wanted.size != size:
+        raise S3Error(
+            "InvalidRequest",
+            f"The provided 'x-amz-mp-object-size' header value {wanted.size} does not match "
+            f"what was computed: {size}",
+        )
+    kind = answers.checksum_kind(checksum)
+    if wanted.kind and (checksum is None or wanted.kind != kind):
+        raise S3Error(
+            "InvalidRequest",
+            f"The upload was created using the {upload.checksum_type or kind} checksum mode. "
+            "The complete request must use the same checksum mode.",
+        )
+    if wanted.checksum is None:
+        return
+    algorithm, value = wanted.checksum
+    if checksum is None or checksum.algorithm != algorithm:
+        raise S3Error(
+            "InvalidRequest",
+            f"The upload was not created with the {algorithm.lower()} checksum algorithm.",
+        )
+    # A composite may be sent with or without its count of parts.
+    expected = answers.checksum_text(checksum)
+    if value not in {expected, expected.partition("-")[0]}:
+        raise S3Error(
+            "BadDigest",
+            f"The {algorithm.lower()} you specified did not match the calculated checksum.",
+        )

@@ -1,0 +1,76 @@
+"""Read-only questions about settings that cannot be made here, answered with the truth.
+
+Ordinary clients ask them before they do anything else. Versioning was never enabled, everything
+belongs to its owner alone, and there is no policy, lifecycle, encryption, ...: S3 has an answer
+or an error code for each. What would set them is NotImplemented.
+"""
+
+from __future__ import annotations
+
+from s3node.base.errors import S3Error
+from s3node.ops import lookup, parameters
+from s3node.ops.context import Call, Node, Operation
+from s3node.s3 import documents
+from s3node.s3.request import Response
+
+
+async def get_bucket_versioning(node: Node, call: Call) -> Response:
+    """GetBucketVersioning: an empty configuration says that it never was enabled."""
+    parameters.admit(call)
+    bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+    return parameters.document(documents.versioning(bucket.versioning))
+
+
+async def get_bucket_acl(node: Node, call: Call) -> Response:
+    """GetBucketAcl: the owner has full control, and nobody else has any."""
+    parameters.admit(call)
+    node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+    return parameters.document(documents.owner_full_control(node.owner))
+
+
+async def get_object_acl(node: Node, call: Call) -> Response:
+    """GetObjectAcl: the same, for an object that is there."""
+    parameters.admit(call)
+    version = call.request.param("versionId")
+    node.kv.read(
+        lambda tx: lookup.need_version(tx, lookup.need_bucket(tx, call), call.key, version)
+    )
+    return parameters.document(documents.owner_full_control(node.owner))
+
+
+async def get_object_tagging(node: Node, call: Call) -> Response:
+    """GetObjectTagging: the tags of a version; none can be set in this release."""
+    parameters.admit(call)
+    version = call.request.param("versionId")
+    _, row = node.kv.read(
+        lambda tx: lookup.need_version(tx, lookup.need_bucket(tx, call), call.key, version)
+    )
+    return parameters.document(documents.tagging(row.tags))
+
+
+def _absent(code: str) -> Operation:
+    async def answer(node: Node, call: Call) -> Response:
+        """The bucket is there; the configuration is not."""
+        parameters.admit(call)
+        node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+        raise S3Error(code, BucketName=call.bucket)
+
+    return answer
+
+
+ABSENT: dict[str, Operation] = {
+    operation: _absent(code)
+    for operation, code in {
+        "GetBucketCors": "NoSuchCORSConfiguration",
+        "GetBucketEncryption": "ServerSideEncryptionConfigurationNotFoundError",
+        "GetBucketLifecycleConfiguration": "NoSuchLifecycleConfiguration",
+        "GetBucketPolicy": "NoSuchBucketPolicy",
+        "GetBucketPolicyStatus": "NoSuchBucketPolicy",
+        "GetBucketReplication": "ReplicationConfigurationNotFoundError",
+        "GetBucketTagging": "NoSuchTagSet",
+        "GetBucketWebsite": "NoSuchWebsiteConfiguration",
+        "GetObjectLockConfiguration": "ObjectLockConfigurationNotFoundError",
+        "GetPublicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
+    }.items()
+}
+"""Operations whose only true answer is that there is no such thing."""

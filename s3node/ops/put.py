@@ -1,0 +1,74 @@
+"""PutObject: receive, store, then make visible by one transaction."""
+
+from __future__ import annotations
+
+from s3node.meta.kv import ReadTx, WriteTx
+from s3node.model.conditions import WriteConditions
+from s3node.model.rows import BucketRow, VersionRow
+from s3node.model.versions import may_put, plan_put
+from s3node.ops import answers, lookup, parameters
+from s3node.ops.body import Sums, receive
+from s3node.ops.context import Call, Node, Written, deed
+from s3node.s3.request import Response
+
+
+async def put_object(node: Node, call: Call) -> Response:
+    """PutObject. Refused before the body is asked for where that can be known.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+    """
+    parameters.admit(call)
+    kept = parameters.stored_headers(call.request)
+    conditions = parameters.write_conditions(call.request)
+    node.kv.read(lambda tx: check_put(tx, node, call, conditions))
+    sums = Sums(call)
+    written = await node.objects.write(receive(call), sums.update, call.payload.length)
+    try:
+        totals = sums.finish()
+        row = VersionRow(
+            hlc=0,
+            modified_ms=0,
+            size=written.size,
+            etag=totals.md5.hex(),
+            digest=written.digest,
+            inline=written.inline,
+            data=(written.data,) if written.data else (),
+            headers=kept.system,
+            metadata=kept.metadata,
+            checksum=totals.checksum,
+            sha256=totals.sha256,
+            owner=call.identity.owner_id,
+            storage_class=kept.storage_class,
+        )
+        await node.kv.write(lambda tx: commit(tx, node, call, row, conditions, written))
+    finally:
+        node.objects.release(written)
+    return Response(headers=[("etag", f'"{row.etag}"'), *answers.checksum(row.checksum)])
+
+
+def check_put(tx: ReadTx, node: Node, call: Call, conditions: WriteConditions) -> BucketRow:
+    """The early refusal of a write: bucket, conditions, lock."""
+    bucket = lookup.need_bucket(tx, call)
+    current = lookup.find_version(tx, bucket, call.key, None)
+    may_put(deed(node, call, call.key), current, conditions)
+    return bucket
+
+
+def commit(
+    tx: WriteTx,
+    node: Node,
+    call: Call,
+    row: VersionRow,
+    conditions: WriteConditions,
+    written: Written | None,
+) -> VersionRow:
+    """The decision once more where it counts, then rows and locations; returns what is stored."""
+    bucket = lookup.need_bucket(tx, call)
+    current = lookup.find_version(tx, bucket, call.key, None)
+    done = deed(node, call, call.key)
+    change = plan_put(done, current, conditions, row, node.random)
+    lookup.apply(tx, node, bucket, done, change)
+    if written is not None:
+        node.objects.stage(tx, written)
+    assert change.added is not None
+    return change.added[1]
