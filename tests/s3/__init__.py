@@ -1,0 +1,1 @@
+"""The protocol layer: bytes in, values or S3Error out."""
