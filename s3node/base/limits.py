@@ -138,3 +138,14 @@ assert UNREAD_BYTES_MAX <= LINGER_BYTES_MAX
 assert BODY_IDLE_S <= BODY_RATE_WINDOW_S
 assert REQUESTS_MAX <= CONNECTIONS_MAX
 assert DESCRIPTORS_SPARE < DESCRIPTORS_MIN
+
+# --- configuration ---------------------------------------------------------------------------
+
+DISKS_MIN = 3
+"""k + m with m >= 1 and k >= m + 1."""
+
+SETTING_MAX = 65536
+"""What a limit in the configuration may be set to at the most."""
+
+assert DISKS_MIN <= DISKS_MAX
+assert CONNECTIONS_MAX <= SETTING_MAX
