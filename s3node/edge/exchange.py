@@ -217,7 +217,10 @@ class Exchange:
             await self._send(lines)
             if not bodiless:
                 await self._send_body(pieces, stream, length)
-        except BaseException as fault:
+        except asyncio.CancelledError:
+            self.cut()
+            raise
+        except Exception as fault:
             self.cut()
             raise ResponseCut(_cause(fault)) from fault
 
@@ -271,12 +274,10 @@ class Exchange:
             transport.abort()
 
 
-def _cause(fault: BaseException) -> str:
+def _cause(fault: Exception) -> str:
     if isinstance(fault, TimeoutError):
         return "stalled"
-    if isinstance(fault, ConnectionError):
-        return "hung_up"
-    return "cancelled" if isinstance(fault, asyncio.CancelledError) else "fault"
+    return "hung_up" if isinstance(fault, ConnectionError) else "fault"
 
 
 def _head(

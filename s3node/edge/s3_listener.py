@@ -1,0 +1,275 @@
+"""The S3 listener: a request on the wire becomes an operation, its outcome an answer.
+
+    parse -> route -> authenticate -> allow -> operation -> answer
+
+in this order, and nothing else happens here. Every answer carries the request's ids; every
+failure becomes one of three things: an `S3Error` is rendered, anything unexpected is
+InternalError with its traceback in the log, and a broken invariant (AssertionError) goes to
+`broken`, which stops the process. One line per request goes to the access log.
+
+While the node is not ready every request is answered 503 with the reason.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from s3node.base import limits, log, metrics
+from s3node.base.clock import Clock
+from s3node.base.errors import S3Error, StorageFault
+from s3node.base.ids import RandomBytes
+from s3node.edge.exchange import Exchange, ResponseCut
+from s3node.edge.http import Refusal
+from s3node.model.access import allow
+from s3node.objects.faults import as_s3_error
+from s3node.ops.context import Call, Node, Operation
+from s3node.s3 import errors
+from s3node.s3.body import Payload
+from s3node.s3.request import Request, Response, parse
+from s3node.s3.routes import route
+from s3node.s3.signing import KeyCache
+from s3node.s3.sigv4 import authenticate
+
+LOG = logging.getLogger("s3node.edge")
+
+REQUEST_ID_BYTES = 8
+HOST_ID_BYTES = 48
+STARTING = "the node is starting"
+NO_OPERATION = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whom the keys belong to, and what requests are read against."""
+
+    secrets: Mapping[str, str]
+    owner_id: str
+    display_name: str
+    region: str
+    domains: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Trace:
+    """What the log will say about one request."""
+
+    request_id: str
+    began_ns: int
+    operation: str = NO_OPERATION
+    bucket: str | None = None
+    key: str | None = None
+    identity: str = ""
+    resource: str = ""
+    status: int = 0
+    error: str = ""
+    cut: str = ""
+
+
+class S3Listener:
+    """Answers S3 requests with a node's operations, once it has been given the node."""
+
+    def __init__(
+        self,
+        tenant: Tenant,
+        operations: Mapping[str, Operation],
+        *,
+        clock: Clock,
+        random: RandomBytes,
+        broken: Callable[[BaseException], None],
+        requests_max: int = limits.REQUESTS_MAX,
+    ) -> None:
+        self._tenant = tenant
+        self._operations = operations
+        self._clock = clock
+        self._random = random
+        self._broken = broken
+        self._requests_max = requests_max
+        self._key_cache = KeyCache()
+        self._host_id = base64.b64encode(random(HOST_ID_BYTES)).decode("ascii")
+        self._node: Node | None = None
+        self._working = 0
+        self.reason = STARTING
+
+    def ready(self, node: Node) -> None:
+        """Serve from now on."""
+        self._node = node
+        self.reason = ""
+        metrics.READY.set(1)
+
+    def unready(self, reason: str) -> None:
+        """Answer 503 with this reason from now on."""
+        assert reason, "clients are told why"
+        self._node = None
+        self.reason = reason
+        metrics.READY.set(0)
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        trace = self._trace()
+        self._working += 1
+        metrics.REQUESTS_IN_PROGRESS.set(self._working)
+        try:
+            await self._answer(exchange, trace)
+        except ResponseCut as cut:
+            self._note_cut(cut, trace)
+        except AssertionError as fault:  # while an error was being rendered
+            LOG.critical("cannot answer", exc_info=fault)
+            self._broken(fault)
+            exchange.cut()
+        finally:
+            self._working -= 1
+            metrics.REQUESTS_IN_PROGRESS.set(self._working)
+            self._account(exchange, trace)
+
+    def refuse(self, code: str, message: str) -> Refusal:
+        """The answer to what is no HTTP request that S3 could understand."""
+        trace = self._trace()
+        response = self._render(S3Error(code, message), trace, head=False)
+        metrics.REQUESTS.labels(NO_OPERATION, response.status).inc()
+        log.access(request_id=trace.request_id, status=response.status, error=code)
+        return response.status, self._headers(response, trace), response.body
+
+    async def _answer(self, exchange: Exchange, trace: Trace) -> None:
+        try:
+            response = await self._operate(exchange, trace)
+            await self._send(exchange, trace, response)
+        except ResponseCut:
+            raise
+        except Exception as fault:
+            error = self._as_error(fault, trace)
+            response = self._render(error, trace, head=exchange.method == "HEAD")
+            await self._send(exchange, trace, response)
+
+    async def _operate(self, exchange: Exchange, trace: Trace) -> Response:
+        """The straight line of every request."""
+        trace.resource = exchange.target.partition(b"?")[0].decode("latin-1")
+        node = self._admit()
+        request = parse(
+            exchange.method,
+            exchange.target,
+            exchange.headers,
+            domains=self._tenant.domains,
+            secure=exchange.secure,
+            remote=exchange.remote,
+        )
+        trace.bucket, trace.key = request.bucket, request.key
+        name = route(request)
+        trace.operation = name
+        call = self._authenticate(request, exchange, trace)
+        principal = None if call.identity.anonymous else call.identity.owner_id
+        allow(principal, name, self._tenant.owner_id)
+        operation = self._operations.get(name)
+        if operation is None:
+            raise S3Error("NotImplemented", f"{name} is not implemented.")
+        return await operation(node, call)
+
+    def _admit(self) -> Node:
+        """Whether there is a node, and room for one more request."""
+        if self._node is None:
+            raise _come_back("ServiceUnavailable", f"Not ready: {self.reason}.")
+        if self._working > self._requests_max:
+            metrics.REQUESTS_REFUSED_BUSY.inc()
+            raise _come_back("SlowDown", None)
+        return self._node
+
+    def _authenticate(self, request: Request, exchange: Exchange, trace: Trace) -> Call:
+        tenant = self._tenant
+        identity, spec = authenticate(
+            request,
+            now_ms=self._clock.wall_ms(),
+            secret_for=tenant.secrets.get,
+            region=tenant.region,
+            key_cache=self._key_cache,
+            owner_id=tenant.owner_id,
+            display_name=tenant.display_name,
+        )
+        trace.identity = identity.access_key
+        return Call(request, identity, Payload(spec, request), exchange.body)
+
+    def _as_error(self, fault: Exception, trace: Trace) -> S3Error:
+        """What the client is told; what it is not told goes to the log."""
+        if isinstance(fault, S3Error):
+            return fault
+        if isinstance(fault, StorageFault):
+            return as_s3_error(fault)
+        LOG.error(
+            "request failed",
+            exc_info=fault,
+            extra={"fields": {"request_id": trace.request_id, "operation": trace.operation}},
+        )
+        if isinstance(fault, AssertionError):
+            self._broken(fault)
+        return S3Error("InternalError")
+
+    def _render(self, error: S3Error, trace: Trace, *, head: bool) -> Response:
+        trace.error = error.code
+        return errors.render(
+            error,
+            resource=trace.resource,
+            request_id=trace.request_id,
+            host_id=self._host_id,
+            head=head,
+        )
+
+    def _headers(self, response: Response, trace: Trace) -> list[tuple[str, str]]:
+        ids = [("x-amz-request-id", trace.request_id), ("x-amz-id-2", self._host_id)]
+        return [*response.headers, *ids]
+
+    async def _send(self, exchange: Exchange, trace: Trace, response: Response) -> None:
+        trace.status = response.status
+        await exchange.answer(
+            response.status,
+            self._headers(response, trace),
+            response.body,
+            stream=response.stream,
+            length=response.length,
+        )
+
+    def _note_cut(self, cut: ResponseCut, trace: Trace) -> None:
+        trace.cut = cut.cause
+        metrics.RESPONSES_CUT.labels(cut.cause).inc()
+        cause = cut.__cause__
+        if cut.cause == "fault" and cause is not None:
+            LOG.error(
+                "answer cut off",
+                exc_info=cause,
+                extra={"fields": {"request_id": trace.request_id, "operation": trace.operation}},
+            )
+            if isinstance(cause, AssertionError):
+                self._broken(cause)
+
+    def _trace(self) -> Trace:
+        request_id = self._random(REQUEST_ID_BYTES).hex().upper()
+        return Trace(request_id, self._clock.monotonic_ns())
+
+    def _account(self, exchange: Exchange, trace: Trace) -> None:
+        """One request is over: the log and the counters."""
+        seconds = (self._clock.monotonic_ns() - trace.began_ns) / 1e9
+        metrics.REQUESTS.labels(trace.operation, trace.status).inc()
+        metrics.REQUEST_SECONDS.labels(trace.operation).observe(seconds)
+        metrics.RECEIVED_BYTES.inc(exchange.body.received)
+        metrics.SENT_BYTES.inc(exchange.sent)
+        fields: dict[str, object] = {
+            "request_id": trace.request_id,
+            "operation": trace.operation,
+            "bucket": trace.bucket,
+            "key": trace.key,
+            "status": trace.status,
+            "received_bytes": exchange.body.received,
+            "sent_bytes": exchange.sent,
+            "duration_ms": round(seconds * 1e3, 3),
+            "remote": exchange.remote,
+            "identity": trace.identity,
+        }
+        if trace.error:
+            fields["error"] = trace.error
+        if trace.cut:
+            fields["cut"] = trace.cut
+        log.access(**fields)
+
+
+def _come_back(code: str, message: str | None) -> S3Error:
+    return S3Error(code, message, headers={"Retry-After": str(limits.RETRY_AFTER_S)})
