@@ -109,7 +109,7 @@ class Config:
     disks: tuple[Path, ...]
     meta: Path
     parity: int
-    keys: Keys
+    keys: Keys | None = None  # offline work needs none
     listen: Address = LOCAL
     admin_listen: Address = LOCAL_ADMIN
     region: str = DEFAULT_REGION
@@ -166,8 +166,11 @@ _KINDS = {str: "a string", int: "a whole number", bool: "true or false", list: "
           dict: "a table"}  # fmt: skip
 
 
-def load(path: Path, environment: Mapping[str, str]) -> Config:
-    """The configuration in the file, with keys from the environment or the key file."""
+def load(path: Path, environment: Mapping[str, str], *, offline: bool = False) -> Config:
+    """The configuration in the file, with keys from the environment or the key file.
+
+    For `offline` work keys are not looked for.
+    """
     top = Table(str(path), "", _parse(path))
     base = path.resolve().parent
     disks = tuple(_path(base, one) for one in top.take_texts("disks", needed=True))
@@ -177,7 +180,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
         disks=disks,
         meta=meta,
         parity=parity,
-        keys=_keys(top.table("keys"), base, environment),
+        keys=_keys(top.table("keys"), base, environment, offline),
         listen=_address(top, "listen", DEFAULT_PORT),
         admin_listen=_address(top, "admin_listen", DEFAULT_ADMIN_PORT),
         region=_text(top, "region", _REGION, DEFAULT_REGION),
@@ -294,9 +297,11 @@ def check_geometry(disks: tuple[Path, ...], meta: Path, parity: int, fault: Faul
 # --- keys ------------------------------------------------------------------------------------
 
 
-def _keys(table: Table, base: Path, environment: Mapping[str, str]) -> Keys:
+def _keys(table: Table, base: Path, environment: Mapping[str, str], offline: bool) -> Keys | None:
     file = table.take("file", str)
     table.end()
+    if offline:
+        return None
     keys = keys_from_environment(environment)
     if keys is not None:
         return keys
@@ -339,12 +344,29 @@ def _checked(keys: Keys, where: str) -> Keys:
     return keys
 
 
+def write_quickstart(path: Path, disks: int, parity: int) -> None:
+    """The configuration file of a node whose disks are directories beside it."""
+    names = ", ".join(f'"disk{slot + 1:02}"' for slot in range(disks))
+    text = (
+        f"# Made by quickstart. Paths are relative to this file.\n"
+        f'disks = [{names}]\nmeta = "meta"\nparity = {parity}\nallow_non_mount = true\n\n'
+        f'[keys]\nfile = "credentials"\n'
+    )
+    _write_private(path, text)
+
+
 def make_keys(path: Path, random: RandomBytes) -> Keys:
     """A new pair of random keys, kept in `path` (mode 0600); an existing file is read instead."""
     if path.exists():
         return read_keys(path)
     keys = Keys("S3N" + random(8).hex().upper(), random(20).hex(), generated=True)
     text = f'access_key = "{keys.access}"\nsecret_key = "{keys.secret}"\ngenerated = true\n'
+    _write_private(path, text)
+    return keys
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Mode 0600, and there whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:
@@ -352,4 +374,3 @@ def make_keys(path: Path, random: RandomBytes) -> Keys:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    return keys

@@ -89,6 +89,9 @@ SEND_BUFFER_BYTES = 512 * KIB
 CONNECTIONS_MAX = 4096
 """Open connections per listener; one more is closed at once."""
 
+ADMIN_CONNECTIONS_MAX = 64
+"""The same for the admin listener."""
+
 REQUESTS_MAX = 256
 """Requests being worked on at once; one more is answered 503 SlowDown."""
 

@@ -1,0 +1,57 @@
+"""What the command line is given to work with. It knows no concrete disk, index or store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from s3node.config import Config
+
+
+class Serving(NamedTuple):
+    """A node that serves: its URLs as they were bound."""
+
+    s3: str
+    admin: str
+
+
+class Finding(Protocol):
+    """Something that `check` has to say."""
+
+    @property
+    def severe(self) -> bool:
+        """Data is lost or at risk; else it is worth knowing only."""
+
+    @property
+    def where(self) -> str: ...
+
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+
+
+Progress = Callable[[str, int, int], None]
+"""(step, done, total), called from time to time by long work; a total of 0 is not known."""
+
+Announce = Callable[[Serving], None]
+Inspector = Callable[[Config | None, Sequence[str]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The functions behind the commands.
+
+    Each takes a configuration. Those that work offline raise ConfigError while a node is using
+    the disks. An `Inspector` takes the words after ``inspect KIND`` and gives a JSON value.
+    """
+
+    serve: Callable[[Config, Announce], int]
+    initialise: Callable[[Config], None]
+    initialised: Callable[[Config], bool]
+    check: Callable[[Config, Progress], Iterable[Finding]]
+    rebuild: Callable[[Config, Progress], Mapping[str, object]]
+    inspectors: Mapping[str, Inspector]

@@ -1,0 +1,226 @@
+"""quickstart, init, serve, config check."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from s3node import refusals
+from s3node.base import log
+from s3node.base.errors import ConfigError
+from s3node.cli.commands import Commands, Serving
+from s3node.cli.output import as_json, console, fail, print_json
+from s3node.config import (
+    ACCESS_KEY_VARIABLE,
+    DEFAULT_ADMIN_PORT,
+    DEFAULT_PORT,
+    LOCAL,
+    LOCAL_ADMIN,
+    SECRET_KEY_VARIABLE,
+    Address,
+    Config,
+    check_geometry,
+    keys_from_environment,
+    load,
+    make_keys,
+    parse_address,
+    write_quickstart,
+)
+
+NODE_FILE = "node.toml"
+KEY_FILE = "credentials"
+DEFAULT_DATA = Path("s3node-data")
+DEFAULT_DISKS = 12
+DEFAULT_PARITY = 4
+
+config_file = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The node's configuration (TOML).",
+)
+
+
+class AddressType(click.ParamType[Address]):
+    """HOST:PORT."""
+
+    name = "host:port"
+
+    def __init__(self, default_port: int) -> None:
+        self._port = default_port
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        if isinstance(value, Address):
+            return value
+        try:
+            return parse_address(str(value), self._port)
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DATA,
+    show_default=True,
+    help="Folder for disks, index and keys; made when absent.",
+)
+@click.option("--disks", type=int, help=f"Directories that play disks [default: {DEFAULT_DISKS}].")
+@click.option("--parity", type=int, help=f"How many may be lost [default: {DEFAULT_PARITY}].")
+@click.option("--listen", type=AddressType(DEFAULT_PORT), default=LOCAL, show_default=True)
+@click.option(
+    "--admin-listen", type=AddressType(DEFAULT_ADMIN_PORT), default=LOCAL_ADMIN, show_default=True
+)
+@click.pass_obj
+def quickstart(
+    commands: Commands,
+    data: Path,
+    disks: int | None,
+    parity: int | None,
+    listen: Address,
+    admin_listen: Address,
+) -> None:
+    """Set up a node over plain directories, and serve in the foreground."""
+    _prepare(data, disks, parity)
+    keys = keys_from_environment(os.environ)
+    if keys is None:
+        keys = make_keys(data / KEY_FILE, os.urandom)
+    found = load(data / NODE_FILE, os.environ, offline=True)
+    _refuse_other_geometry(found, data, disks, parity)
+    config = replace(found, keys=keys, listen=listen, admin_listen=admin_listen)
+    refusals.refuse(config, os.path.ismount, os.path.exists)
+    if not commands.initialised(config):
+        commands.initialise(config)
+    _run(commands, config, data / KEY_FILE if keys.generated else None)
+
+
+def _prepare(data: Path, disks: int | None, parity: int | None) -> None:
+    """The folders and the configuration of a new node; nothing where there is one already."""
+    if (data / NODE_FILE).exists():
+        return
+    count, lost = disks or DEFAULT_DISKS, parity or DEFAULT_PARITY
+    paths = tuple(data / f"disk{slot + 1:02}" for slot in range(count))
+    check_geometry(paths, data / "meta", lost, _option_fault)
+    try:
+        for path in (*paths, data / "meta"):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as fault:
+        raise ConfigError(f"--data: {fault.filename}: {fault.strerror}") from None
+    write_quickstart(data / NODE_FILE, count, lost)
+
+
+def _option_fault(key: str, what: str) -> ConfigError:
+    return ConfigError(f"--{key}: {what}")
+
+
+def _refuse_other_geometry(
+    found: Config, data: Path, disks: int | None, parity: int | None
+) -> None:
+    for name, wanted, has in (
+        ("disks", disks, len(found.disks)),
+        ("parity", parity, found.parity),
+    ):
+        if wanted is not None and wanted != has:
+            raise ConfigError(f"--{name}: {data} was set up with {has}, not {wanted}")
+
+
+@click.command()
+@config_file
+@as_json
+@click.pass_obj
+def init(commands: Commands, file: Path, as_json: bool) -> None:
+    """Make the configured disks into a new node's. Nothing is overwritten."""
+    config = load(file, os.environ, offline=True)
+    refusals.refuse_optimised()
+    refusals.refuse_plain_directories(config, os.path.ismount, os.path.exists)
+    commands.initialise(config)
+    if as_json:
+        print_json({"initialised": [str(path) for path in config.disks]})
+    else:
+        click.echo(f"{len(config.disks)} disks initialised; next: s3node serve --config {file}")
+
+
+@click.command()
+@config_file
+@click.pass_obj
+def serve(commands: Commands, file: Path) -> None:
+    """Serve in the foreground until SIGTERM or Ctrl-C."""
+    config = load(file, os.environ)
+    refusals.refuse(config, os.path.ismount, os.path.exists)
+    if not commands.initialised(config):
+        raise ConfigError(f"{file}: the disks are new: run s3node init --config {file} first")
+    _run(commands, config, None)
+
+
+def _run(commands: Commands, config: Config, key_file: Path | None) -> None:
+    keys = config.keys
+    assert keys is not None, "refused at start"
+    log.setup(sys.stderr)
+    log.hide(keys.secret)
+
+    def announce(serving: Serving) -> None:
+        click.echo(f"admin {serving.admin}")
+        if key_file is not None or sys.stdout.isatty():
+            _welcome(config, serving, key_file)
+        click.echo(f"ready {serving.s3}")
+        sys.stdout.flush()
+
+    sys.exit(commands.serve(config, announce))
+
+
+def _welcome(config: Config, serving: Serving, key_file: Path | None) -> None:
+    """Endpoint, keys, and three things to try."""
+    keys = config.keys
+    assert keys is not None
+    where = f" (kept in {key_file})" if key_file else ""
+    secret = keys.secret if keys.generated else f"(yours, from ${SECRET_KEY_VARIABLE})"
+    url = escape(serving.s3)
+    text = f"""
+[bold]Endpoint[/]    {url}
+[bold]Access key[/]  {escape(keys.access)}
+[bold]Secret key[/]  {escape(secret)}{escape(where)}
+
+Three things to try, after
+  export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_DEFAULT_REGION={config.region}
+
+[bold]aws[/]     aws --endpoint-url {url} s3 mb s3://first && aws --endpoint-url {url} s3 ls
+[bold]boto3[/]   python3 -c "import boto3; print(boto3.client('s3', endpoint_url='{url}').list_buckets())"
+[bold]rclone[/]  rclone copy . :s3,provider=Other,env_auth,endpoint="{url}":first
+
+How it is: {ACCESS_KEY_VARIABLE}=... {SECRET_KEY_VARIABLE}=... s3node status --admin {escape(serving.admin)}
+"""  # noqa: E501
+    console().print(text)
+
+
+@click.group()
+def config() -> None:
+    """Work with configuration files."""
+
+
+@config.command("check")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@as_json
+def config_check(file: Path, as_json: bool) -> None:
+    """Say what is wrong with FILE, if anything, without starting."""
+    try:
+        found = load(file, os.environ)
+        refusals.refuse(found, os.path.ismount, os.path.exists)
+    except ConfigError as fault:
+        if as_json:
+            print_json({"ok": False, "error": str(fault)})
+            sys.exit(2)
+        fail(str(fault), 2)
+    geometry = {"k": len(found.disks) - found.parity, "m": found.parity, "disks": len(found.disks)}
+    if as_json:
+        print_json({"ok": True, **geometry})
+    else:
+        click.echo(f"{file}: fine; {geometry['k']}+{geometry['m']} over {geometry['disks']} disks")
