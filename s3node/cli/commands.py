@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from s3node.config import Config
-
-
-class Serving(NamedTuple):
-    """A node that serves: its URLs as they were bound."""
-
-    s3: str
-    admin: str
+from s3node.edge.front import Endpoints
 
 
 class Finding(Protocol):
@@ -37,7 +31,7 @@ class Finding(Protocol):
 Progress = Callable[[str, int, int], None]
 """(step, done, total), called from time to time by long work; a total of 0 is not known."""
 
-Announce = Callable[[Serving], None]
+Announce = Callable[[Endpoints], None]
 Inspector = Callable[[Config | None, Sequence[str]], object]
 
 

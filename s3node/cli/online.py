@@ -76,7 +76,7 @@ def _attention(found: dict[str, Any]) -> list[str]:
     lines = [] if found["ready"] else [f"not serving: {found['reason']}"]
     lines += [
         f"disk {disk['slot']} ({disk['path']}) is {disk['state']}: {disk['reason']}"
-        for disk in found["disks"]
+        for disk in found.get("disks", ())
         if disk["state"] != "online"
     ]
     owed = found.get("redundancy", {}).get("owed_shards", 0)
@@ -87,6 +87,9 @@ def _attention(found: dict[str, Any]) -> list[str]:
 
 def _show_status(found: dict[str, Any], attention: list[str]) -> None:
     out = console()
+    if "geometry" not in found:  # it is starting
+        out.print(f"! not serving: {found['reason']}", markup=False, style="bold red")
+        return
     geometry = found["geometry"]
     used = sum(disk["total_bytes"] - disk["free_bytes"] for disk in found["disks"])
     total = sum(disk["total_bytes"] for disk in found["disks"])

@@ -13,7 +13,7 @@ from rich.markup import escape
 from s3node import refusals
 from s3node.base import log
 from s3node.base.errors import ConfigError
-from s3node.cli.commands import Commands, Serving
+from s3node.cli.commands import Commands
 from s3node.cli.output import as_json, console, fail, print_json
 from s3node.config import (
     ACCESS_KEY_VARIABLE,
@@ -31,6 +31,7 @@ from s3node.config import (
     parse_address,
     write_quickstart,
 )
+from s3node.edge.front import Endpoints
 
 NODE_FILE = "node.toml"
 KEY_FILE = "credentials"
@@ -167,23 +168,23 @@ def _run(commands: Commands, config: Config, key_file: Path | None) -> None:
     log.setup(sys.stderr)
     log.hide(keys.secret)
 
-    def announce(serving: Serving) -> None:
-        click.echo(f"admin {serving.admin}")
+    def announce(endpoints: Endpoints) -> None:
+        click.echo(f"admin {endpoints.admin}")
         if key_file is not None or sys.stdout.isatty():
-            _welcome(config, serving, key_file)
-        click.echo(f"ready {serving.s3}")
+            _welcome(config, endpoints, key_file)
+        click.echo(f"ready {endpoints.s3}")
         sys.stdout.flush()
 
     sys.exit(commands.serve(config, announce))
 
 
-def _welcome(config: Config, serving: Serving, key_file: Path | None) -> None:
+def _welcome(config: Config, endpoints: Endpoints, key_file: Path | None) -> None:
     """Endpoint, keys, and three things to try."""
     keys = config.keys
     assert keys is not None
     where = f" (kept in {key_file})" if key_file else ""
     secret = keys.secret if keys.generated else f"(yours, from ${SECRET_KEY_VARIABLE})"
-    url = escape(serving.s3)
+    url = escape(endpoints.s3)
     text = f"""
 [bold]Endpoint[/]    {url}
 [bold]Access key[/]  {escape(keys.access)}
@@ -196,7 +197,7 @@ Three things to try, after
 [bold]boto3[/]   python3 -c "import boto3; print(boto3.client('s3', endpoint_url='{url}').list_buckets())"
 [bold]rclone[/]  rclone copy . :s3,provider=Other,env_auth,endpoint="{url}":first
 
-How it is: {ACCESS_KEY_VARIABLE}=... {SECRET_KEY_VARIABLE}=... s3node status --admin {escape(serving.admin)}
+How it is: {ACCESS_KEY_VARIABLE}=... {SECRET_KEY_VARIABLE}=... s3node status --admin {escape(endpoints.admin)}
 """  # noqa: E501
     console().print(text)
 

@@ -41,17 +41,6 @@ STARTING = "the node is starting"
 NO_OPERATION = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """Whom the keys belong to, and what requests are read against."""
-
-    secrets: Mapping[str, str]
-    owner_id: str
-    display_name: str
-    region: str
-    domains: Sequence[str] = ()
-
-
 @dataclass(slots=True)
 class Trace:
     """What the log will say about one request."""
@@ -69,19 +58,24 @@ class Trace:
 
 
 class S3Listener:
-    """Answers S3 requests with a node's operations, once it has been given the node."""
+    """Answers S3 requests with a node's operations, once it has been given the node.
+
+    `secrets` are the secret keys by access key; all of them belong to the node's owner.
+    """
 
     def __init__(
         self,
-        tenant: Tenant,
+        secrets: Mapping[str, str],
         operations: Mapping[str, Operation],
         *,
+        domains: Sequence[str] = (),
         clock: Clock,
         random: RandomBytes,
         broken: Callable[[BaseException], None],
         requests_max: int = limits.REQUESTS_MAX,
     ) -> None:
-        self._tenant = tenant
+        self._secrets = secrets
+        self._domains = domains
         self._operations = operations
         self._clock = clock
         self._random = random
@@ -151,16 +145,16 @@ class S3Listener:
             exchange.method,
             exchange.target,
             exchange.headers,
-            domains=self._tenant.domains,
+            domains=self._domains,
             secure=exchange.secure,
             remote=exchange.remote,
         )
         trace.bucket, trace.key = request.bucket, request.key
         name = route(request)
         trace.operation = name
-        call = self._authenticate(request, exchange, trace)
+        call = self._authenticate(node, request, exchange, trace)
         principal = None if call.identity.anonymous else call.identity.owner_id
-        allow(principal, name, self._tenant.owner_id)
+        allow(principal, name, node.owner_id)
         operation = self._operations.get(name)
         if operation is None:
             raise S3Error("NotImplemented", f"{name} is not implemented.")
@@ -175,16 +169,15 @@ class S3Listener:
             raise _come_back("SlowDown", None)
         return self._node
 
-    def _authenticate(self, request: Request, exchange: Exchange, trace: Trace) -> Call:
-        tenant = self._tenant
+    def _authenticate(self, node: Node, request: Request, exchange: Exchange, trace: Trace) -> Call:
         identity, spec = authenticate(
             request,
             now_ms=self._clock.wall_ms(),
-            secret_for=tenant.secrets.get,
-            region=tenant.region,
+            secret_for=self._secrets.get,
+            region=node.region,
             key_cache=self._key_cache,
-            owner_id=tenant.owner_id,
-            display_name=tenant.display_name,
+            owner_id=node.owner_id,
+            display_name=node.display_name,
         )
         trace.identity = identity.access_key
         return Call(request, identity, Payload(spec, request), exchange.body)
