@@ -6,16 +6,19 @@ it (length, signatures, digests, checksums) is verified by then.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from s3node.base.errors import S3Error
-from s3node.base.limits import XML_BODY_BYTES_MAX
+from s3node.base.limits import OFFLOAD_BYTES_MIN, XML_BODY_BYTES_MAX
 from s3node.model.multipart import COMPOSITE, common_algorithm, part_algorithm
 from s3node.model.rows import Checksum, PartRow, UploadRow
 from s3node.ops.context import Call
 from s3node.s3 import checksums
+
+T = TypeVar("T")
 
 DEFAULT_ALGORITHM = checksums.DEFAULT
 
@@ -46,6 +49,13 @@ async def read_document(call: Call) -> bytes:
         pieces.append(bytes(piece))
     call.payload.finish()
     return b"".join(pieces)
+
+
+async def parsed(parse: Callable[[bytes], T], data: bytes) -> T:
+    """`parse(data)`; a long document is read on a thread, so that others are served meanwhile."""
+    if len(data) < OFFLOAD_BYTES_MIN:
+        return parse(data)
+    return await asyncio.to_thread(parse, data)
 
 
 def require_digest(call: Call) -> None:

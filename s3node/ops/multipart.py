@@ -19,7 +19,7 @@ from s3node.model.multipart import Listed
 from s3node.model.rows import BucketRow, Checksum, PartRow, UploadRow, VersionRow
 from s3node.model.versions import Deed, part_death
 from s3node.ops import answers, lookup, parameters
-from s3node.ops.body import Sums, combined, read_document, receive
+from s3node.ops.body import Sums, combined, parsed, read_document, receive
 from s3node.ops.context import Call, Node, Written, deed
 from s3node.ops.put import check_put, commit
 from s3node.s3 import documents
@@ -157,10 +157,10 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
     request = call.request
     identity = multipart.parse_upload_id(request.param("uploadId") or "")
     conditions = parameters.write_conditions(request)
-    listed = documents.parse_complete(await read_document(call), list(ALGORITHMS))
+    listed = await parsed(_parse_complete, await read_document(call))
     wanted = _Wanted(
         identity,
-        [parameters.listed_part(part) for part in listed],
+        listed,
         conditions,
         parameters.declared_checksum(request),
         (request.headers.get("x-amz-checksum-type") or "").upper(),
@@ -181,6 +181,10 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
     )
 
 
+def _parse_complete(data: bytes) -> list[Listed]:
+    return [parameters.listed_part(part) for part in documents.parse_complete(data, ALGORITHMS)]
+
+
 def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> VersionRow:
     bucket = lookup.need_bucket(tx, call)
     key = call.key.encode()
@@ -196,7 +200,8 @@ def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> VersionRo
     row = multipart.completed(upload, wanted.identity, numbers, chosen, checksum)
     row = commit(tx, node, call, row, wanted.conditions, None)
     _remove_upload(tx, bucket, key, wanted.identity, parts)
-    unlisted = [part for number, part in parts.items() if number not in set(numbers)]
+    taken = set(numbers)
+    unlisted = [part for number, part in parts.items() if number not in taken]
     done = deed(node, call, call.key)
     lookup.put_deaths(tx, node, done, part_death(done, "unlisted part", unlisted))
     return row

@@ -9,7 +9,7 @@ Times come in as milliseconds since 1970; S3 shows whole seconds with ".000Z".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote
@@ -138,7 +138,7 @@ def parse_delete(data: bytes) -> tuple[bool, list[ObjectToDelete]]:
     return quiet == "true", [_object_to_delete(element) for element in wanted]
 
 
-def _listed_part(element: Element, algorithms: Sequence[str]) -> ListedPart:
+def _listed_part(element: Element, algorithms: Collection[str]) -> ListedPart:
     known = {"PartNumber": True, "ETag": True}
     known |= {CHECKSUM_PREFIX + algorithm: False for algorithm in algorithms}
     found = xml.fields(element, known)
@@ -154,7 +154,7 @@ def _listed_part(element: Element, algorithms: Sequence[str]) -> ListedPart:
     return ListedPart(int(number), etag, checksums)
 
 
-def parse_complete(data: bytes, algorithms: Sequence[str]) -> list[ListedPart]:
+def parse_complete(data: bytes, algorithms: Collection[str]) -> list[ListedPart]:
     """The parts that a CompleteMultipartUpload body lists, in its order; at least one."""
     root = _root(data, "CompleteMultipartUpload")
     xml.fields(root, frozenset(), repeated="Part")

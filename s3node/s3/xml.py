@@ -96,7 +96,7 @@ def parse(data: bytes) -> Element:
     The caller bounds `data`: what was not received cannot be too large.
     """
     builder = _Builder()
-    # The encoding given here overrides what the document declares: S3 takes UTF-8 only.
+    # S3 takes UTF-8 only: what the document declares, or a byte order mark, changes nothing.
     parser = expat.ParserCreate("UTF-8", " ")
     parser.buffer_text = True
     parser.StartElementHandler = builder.start
@@ -106,7 +106,7 @@ def parse(data: bytes) -> Element:
     parser.EntityDeclHandler = _refuse
     parser.ProcessingInstructionHandler = _refuse
     try:
-        parser.Parse(data, True)
+        parser.Parse(data.decode(), True)
     except (expat.ExpatError, ValueError) as error:
         raise malformed() from error
     if builder.root is None:

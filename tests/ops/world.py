@@ -247,8 +247,8 @@ async def _answer(response: Response) -> Answer:
     return Answer(response.status, dict(response.headers), body)
 
 
-def make_world(region: str = "eu-west-1", seed: int = 1) -> World:
-    kv, objects, clock = MemoryKv(), DictObjects(), Hand()
+def make_world(region: str = "eu-west-1", seed: int = 1, kv: MemoryKv | None = None) -> World:
+    kv, objects, clock = kv or MemoryKv(), DictObjects(), Hand()
     node = Node(
         kv=kv,
         objects=objects,
