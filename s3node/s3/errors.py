@@ -64,6 +64,8 @@ TABLE: Mapping[str, ErrorInfo] = {
         "to.",
     ),
     "IncompleteBody": _E(400, "The request body terminated unexpectedly"),
+    # Not on the page; what other S3 stores answer when their disks are full.
+    "InsufficientStorage": _E(507, "There is not enough room left to store the request."),
     "InternalError": _E(500, "We encountered an internal error. Please try again."),
     "InvalidAccessKeyId": _E(
         403, "The AWS access key Id you provided does not exist in our records."

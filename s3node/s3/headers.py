@@ -59,7 +59,7 @@ _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*\Z", re.IGNORECASE)
 _COPY_RANGE = re.compile(r"bytes=([0-9]{1,19})-([0-9]{1,19})\Z")
 _PART_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ETAG = re.compile(r'[ \t]*(?:(W/)?"([^"]*)"|([^",]+?))[ \t]*(?:,|\Z)')
+_ETAG = re.compile(r'[ \t]*(?:(W/)?"([^"]*)"|([^\s",]+))[ \t]*(?:,|\Z)')
 
 
 # Ranges and parts ---------------------------------------------------------------------------
@@ -385,6 +385,7 @@ _HARMLESS: Mapping[str, frozenset[str]] = {
 _UNBUILT = frozenset(
     {
         *_HARMLESS,
+        "x-amz-if-match-initiated-time",
         "x-amz-if-match-last-modified-time",
         "x-amz-if-match-size",
         "x-amz-mfa",
