@@ -1,0 +1,165 @@
+"""HTTPS: what is spoken, and new certificates without a dropped connection."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from s3node.base.errors import ConfigError
+from s3node.edge.tls import CertificateWatch, make_context
+from tests.edge.listening import Edge, listening
+from tests.edge.wire import Wire
+
+
+def make_certificate(folder: Path, serial: int, password: bytes | None = None) -> tuple[Path, Path]:
+    """cert.pem and key.pem for 127.0.0.1, replaced as tools that renew them do."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    built = x509.CertificateBuilder(name, name, key.public_key(), serial)
+    built = built.not_valid_before(now - datetime.timedelta(days=1))
+    signed = built.not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+    kind = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, kind)
+    paths = folder / "cert.pem", folder / "key.pem"
+    for path, content in zip(paths, (signed.public_bytes(pem), secret), strict=True):
+        path.with_suffix(".new").write_bytes(content)
+        path.with_suffix(".new").replace(path)
+    return paths
+
+
+def _client(**versions: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    for name, value in versions.items():
+        setattr(context, name, value)
+    return context
+
+
+async def _connect(edge: Edge, **versions: Any) -> Wire:
+    return await Wire.connect(edge.port, ssl=_client(**versions))
+
+
+def _serial(wire: Wire) -> int:
+    peer = wire.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return x509.load_der_x509_certificate(peer).serial_number
+
+
+async def test_new_certificate_serves_new_connections_and_leaves_open_ones(tmp_path: Path) -> None:
+    files = make_certificate(tmp_path, serial=1)
+    async with listening(tls=files) as edge:
+        front = edge.front
+        before = await _connect(edge)
+        assert _serial(before) == 1
+        assert (await before.ask(edge.signed("GET", "/"))).status == 200
+        make_certificate(tmp_path, serial=2)
+        await front.reload_certificate()
+        after = await _connect(edge)
+        assert _serial(after) == 2
+        for wire in (before, after, before):
+            assert (await wire.ask(edge.signed("GET", "/"))).status == 200
+        files[1].write_text("not a key")
+        await front.reload_certificate()
+        still = await _connect(edge)
+        assert _serial(still) == 2
+        for wire in (before, after, still):
+            wire.writer.close()
+
+
+async def test_no_connection_is_refused_while_certificates_change(tmp_path: Path) -> None:
+    async with listening(tls=make_certificate(tmp_path, serial=1)) as edge:
+        done = asyncio.Event()
+        asked = 0
+
+        async def ask() -> None:
+            nonlocal asked
+            while not done.is_set():
+                wire = await _connect(edge)
+                assert (await wire.ask(edge.signed("GET", "/"))).status == 200
+                wire.writer.close()
+                asked += 1
+
+        clients = [asyncio.create_task(ask()) for _ in range(3)]
+        for serial in range(2, 8):
+            make_certificate(tmp_path, serial)
+            await edge.front.reload_certificate()
+            await asyncio.sleep(0.05)
+        done.set()
+        await asyncio.gather(*clients)
+        assert asked > 6
+
+
+async def test_watch_sees_replaced_files(tmp_path: Path) -> None:
+    files = make_certificate(tmp_path, serial=1)
+    used: list[ssl.SSLContext] = []
+
+    async def use(context: ssl.SSLContext) -> None:
+        used.append(context)
+
+    watch = asyncio.create_task(CertificateWatch(*files, use, period=0.02).run())
+    await asyncio.sleep(0.1)
+    assert used == []
+    make_certificate(tmp_path, serial=2)
+    async with asyncio.timeout(2):
+        while not used:
+            await asyncio.sleep(0.01)
+    files[0].unlink()
+    await asyncio.sleep(0.1)
+    assert len(used) <= 2
+    assert not watch.done()
+    watch.cancel()
+
+
+async def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
+    async with listening(tls=make_certificate(tmp_path, serial=1)) as edge:
+        with pytest.warns(DeprecationWarning):
+            old = _client(
+                minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1
+            )
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await Wire.connect(edge.port, ssl=old)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            wire = await _connect(edge, minimum_version=version, maximum_version=version)
+            assert (await wire.ask(edge.signed("GET", "/"))).status == 200
+            wire.writer.close()
+
+
+async def test_plain_http_on_the_tls_port_gets_nothing(tmp_path: Path) -> None:
+    async with (
+        listening(tls=make_certificate(tmp_path, serial=1)) as edge,
+        await Wire.connect(edge.port) as wire,
+    ):
+        await wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200" not in await wire.closed(5)
+
+
+def test_files_that_do_not_load_are_named(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, serial=1)
+    other = tmp_path / "other"
+    other.mkdir()
+    _, foreign_key = make_certificate(other, serial=2)
+    with pytest.raises(ConfigError, match="KEY_VALUES_MISMATCH"):
+        make_context(certificate, foreign_key)
+    with pytest.raises(ConfigError, match="No such file"):
+        make_context(tmp_path / "none", key)
+    with pytest.raises(ConfigError, match="not a certificate"):
+        make_context(key, key)
+    _, encrypted = make_certificate(tmp_path, serial=3, password=b"secret")
+    with pytest.raises(ConfigError, match="encrypted"):
+        make_context(tmp_path / "cert.pem", encrypted)
