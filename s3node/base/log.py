@@ -31,6 +31,7 @@ _SHAPES = (
     ),
     re.compile(r"(?i)(authorization[\"']?\s*[=:,]\s*)[^\r\n]+"),
 )
+_NAMES = re.compile(r"(?i)authorization|secret|(x-amz-)?(signature|credential|security-token)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -53,7 +54,10 @@ def _clean(value: object) -> object:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {str(key): _clean(item) for key, item in value.items()}
+        return {
+            redact(str(key)): HIDDEN if _NAMES.fullmatch(str(key)) else _clean(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
     return value if isinstance(value, int | float | bool | None) else redact(str(value))
@@ -90,7 +94,9 @@ class PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         head = f"{_when(record)[11:23]} {record.levelname:<7} {record.getMessage()}"
-        parts = [head, *(f"{name}={value}" for name, value in _fields(record).items())]
+        fields = _clean(_fields(record))
+        assert isinstance(fields, dict)
+        parts = [head, *(f"{name}={value}" for name, value in fields.items())]
         text = _escape(redact(" ".join(parts)).replace("\n", "\\n"))
         if record.exc_info:
             text += "\n" + _escape(redact(self.formatException(record.exc_info)))
