@@ -60,10 +60,15 @@ LIST_ENTRIES_MAX = 1000
 LIST_BUCKETS_MAX = 10_000
 DELETE_KEYS_MAX = 1000
 
+COPIES_MAX = 4
+"""Copies at work at once: a copy holds a read buffer while it waits for a write buffer, so there
+must always be room for others to give theirs back."""
+
 LIST_ROWS_PER_READ = 512
 """Rows that one read transaction of a listing looks at: long listings are many short reads."""
 
 assert STRIPE_BYTES_TARGET * 2 <= BUFFER_BUDGET_BYTES
+assert 4 * COPIES_MAX * STRIPE_BYTES_TARGET <= BUFFER_BUDGET_BYTES // 2
 assert INLINE_BYTES_MAX < STRIPE_BYTES_TARGET
 
 # --- the wire --------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ Nothing here knows HTTP servers, files or disks: `Node.kv` and `Node.objects` ar
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from s3node.base.clock import Clock
 from s3node.base.ids import RandomBytes
+from s3node.base.limits import COPIES_MAX
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import Data, PartRow, VersionRow
 from s3node.model.versions import Deed
@@ -73,6 +75,7 @@ class Node:
     owner_id: str
     display_name: str
     token_key: bytes
+    copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_MAX))
 
     @property
     def owner(self) -> Owner:

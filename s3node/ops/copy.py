@@ -6,7 +6,8 @@ the one that was asked for, else of the source's algorithm, over the whole.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
@@ -59,18 +60,26 @@ def _check_size(size: int) -> None:
         )
 
 
-async def _pieces(node: Node, row: VersionRow, start: int, stop: int) -> AsyncIterator[memoryview]:
-    async for views in await node.objects.read(row, start, stop):
-        for view in views:
-            yield view
+async def _pieces(
+    node: Node, row: VersionRow, start: int, stop: int
+) -> AsyncGenerator[memoryview, None]:
+    stream = await node.objects.read(row, start, stop)
+    try:
+        async for views in stream:
+            for view in views:
+                yield view
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()  # what it holds of the buffer budget goes back at once
 
 
 async def _copy(
     node: Node, row: VersionRow, start: int, stop: int, algorithm: str, *, inline: bool
 ) -> _Copied:
     hashes = Hashes(algorithm)
-    pieces = _pieces(node, row, start, stop)
-    written = await node.objects.write(pieces, hashes.update, stop - start, inline=inline)
+    async with node.copies, aclosing(_pieces(node, row, start, stop)) as pieces:
+        written = await node.objects.write(pieces, hashes.update, stop - start, inline=inline)
     return _Copied(written, hashes)
 
 
