@@ -199,9 +199,8 @@ def test_metadata_limits() -> None:
     assert code_of(h.user_metadata, over) == "MetadataTooLarge"
     two = request("PUT", "/bucket/key", {name: "a" * 2045, "x-amz-meta-d": ""}).headers
     assert code_of(h.user_metadata, two) == "MetadataTooLarge"
-    for value in ("a\tb", "\x7f"[:0] + "a\tb"):
-        asked = request("PUT", "/bucket/key", {name: value}).headers
-        assert code_of(h.user_metadata, asked) == "InvalidArgument"
+    tab = request("PUT", "/bucket/key", {name: "a\tb"}).headers
+    assert code_of(h.user_metadata, tab) == "InvalidArgument"
     unnamed = request("PUT", "/bucket/key", {"x-amz-meta-": "a"}).headers
     assert code_of(h.user_metadata, unnamed) == "InvalidArgument"
 
@@ -279,6 +278,7 @@ SOURCES = [
     ("/bucket/a%3FversionId=x", ("bucket", "a?versionId=x", None)),
     ("/bucket/../x", ("bucket", "../x", None)),
     ("/bucket/key?versionId=null", ("bucket", "key", "null")),
+    ("/bucket/key?", ("bucket", "key", None)),
     ("/bucket/key?versionId=a%2Bb", ("bucket", "key", "a+b")),
 ]
 NO_SOURCES = [
@@ -288,11 +288,13 @@ NO_SOURCES = [
     "/bucket",
     "/bucket/",
     "//key",
-    "bucket/key?",
     "/bucket/key?versionId=",
+    "/bucket/key?a=b",
+    "/bucket/%00",
+    "/bucket/%ff",
+    "/bucket/%zz",
+    "arn:aws:s3:::b/k",
 ]
-NO_SOURCES += ["/bucket/key?a=b", "/bucket/%00", "/bucket/%ff", "/bucket/%zz", "arn:aws:s3:::b/k"]
-NO_SOURCES.remove("bucket/key?")  # an empty query is no query
 
 
 @pytest.mark.parametrize(("value", "found"), SOURCES)
