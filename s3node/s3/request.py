@@ -8,6 +8,8 @@ Rules, all kept in `parse`, so that no later code has to think of them again:
   everything after it: ``..``, ``//`` and encoded slashes are bytes of the key, `+` is a plus.
 - A header that decides something must not occur twice: who reads the first and who reads the
   last would see two requests.
+- An x-amz-* query parameter means the same as the header: presigning clients put headers there,
+  and what they ask for is done or refused, not ignored. It is signed with the query.
 - Nothing is taken from X-Forwarded-For or Forwarded; `remote` is the peer's address.
 
 This module does no I/O and knows neither operations nor credentials.
@@ -47,6 +49,20 @@ _SINGLE = frozenset(
     }
 )
 _SINGLE_PREFIXES = ("x-amz-", "if-")
+
+# Query parameters that are the signature's own, and no headers.
+_AUTHENTICATION = frozenset(
+    {
+        "x-amz-algorithm",
+        "x-amz-content-sha256",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-security-token",
+        "x-amz-signature",
+        "x-amz-signedheaders",
+    }
+)
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
@@ -106,7 +122,8 @@ class Request:
     """What a client asked, decoded once.
 
     `raw_path` and `raw_query` are the wire's bytes as latin-1. `path` is the percent-decoded
-    path: the one that is signed, and whose tail is the key.
+    path: the one that is signed, and whose tail is the key. `hoisted` names the headers that came
+    as query parameters.
     """
 
     method: str
@@ -120,6 +137,7 @@ class Request:
     bucket: str | None
     key: str | None
     query: tuple[tuple[str, str], ...] = field(repr=False)
+    hoisted: frozenset[str] = frozenset()
 
     def param(self, name: str) -> str | None:
         """The value of a query parameter; names are unique (see `parse`)."""
@@ -164,9 +182,13 @@ def parse(
     """
     if not _METHOD.match(method):
         raise S3Error("MethodNotAllowed")
-    fields = _headers(headers)
-    host = _host(fields)
-    path_bytes, query_bytes = _split_target(target, fields)
+    sent = _headers(headers)
+    host = _host(sent)
+    path_bytes, query_bytes = _split_target(target, sent)
+    query = _query(query_bytes)
+    hoisted = _hoisted(query)
+    if any(name in sent for name, _ in hoisted):
+        raise S3Error("InvalidRequest", "A header occurs as a query parameter too.")
     path = decode(path_bytes)
     raw_path = path_bytes.decode("latin-1")
     bucket, key = _address(path_bytes, path, host, domains)
@@ -177,13 +199,14 @@ def parse(
         raw_path=raw_path,
         raw_query=query_bytes.decode("latin-1"),
         path=path,
-        headers=fields,
+        headers=Headers((*sent.items(), *hoisted)) if hoisted else sent,
         host=host,
         secure=secure,
         remote=remote,
         bucket=bucket,
         key=key,
-        query=_query(query_bytes),
+        query=query,
+        hoisted=frozenset(name for name, _ in hoisted),
     )
 
 
@@ -329,3 +352,18 @@ def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
             raise S3Error("InvalidArgument", message, ArgumentName=name)
         pairs[name] = decode(value_bytes.replace(b"+", b" ")).decode("utf-8")
     return tuple(pairs.items())
+
+
+def _hoisted(query: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The headers among the parameters, values as the wire would carry them."""
+    found: dict[str, str] = {}
+    for parameter, value in query:
+        name = parameter.lower()
+        if not name.startswith("x-amz-") or name in _AUTHENTICATION:
+            continue
+        wire = value.strip(" \t").encode("utf-8")
+        if name in found or not _TOKEN.match(name.encode("utf-8")) or not _VALUE.match(wire):
+            message = "A header given as a query parameter is malformed."
+            raise S3Error("InvalidArgument", message, ArgumentName=parameter)
+        found[name] = wire.decode("latin-1")
+    return tuple(found.items())

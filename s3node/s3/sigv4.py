@@ -6,7 +6,7 @@ Pure: the request, the clock and the secrets are passed in; out comes an `Identi
 - What is signed is what is used: the canonical path and query are made from the decoded values
   of `Request`, never from a second reading of the wire.
 - A header that decides something and is not signed is refused: every x-amz-*, host, and on
-  writes every If-*.
+  writes every If-*. The query is always signed, so headers hoisted into it are.
 - `x-amz-content-sha256` chooses the verifier of the payload and stands in the signature, so it
   cannot be changed on the way; with presigned URLs it counts only when signed.
 - An unknown key costs the same work as a wrong signature; digests are compared in constant time.
@@ -419,7 +419,7 @@ def _payload_spec(payload_hash: str, signer: ChunkSigner | None) -> PayloadSpec:
 
 def _check_signed(request: Request, claim: _Claim) -> None:
     """AccessDenied for a deciding header that the signature does not cover."""
-    signed = set(claim.signed_headers)
+    signed = request.hoisted.union(claim.signed_headers)
     missing = [name for name in claim.signed_headers if name not in request.headers]
     if missing:
         raise S3Error(

@@ -252,3 +252,26 @@ def test_http_1_0_may_have_no_host() -> None:
 def test_raw_forms_are_the_wires() -> None:
     asked = request("GET", "/bucket/%2E%2e?a=%41")
     assert (asked.raw_path, asked.raw_query) == ("/bucket/%2E%2e", "a=%41")
+
+
+def test_headers_in_the_query() -> None:
+    asked = request("PUT", "/bucket/k?x-amz-acl=private&X-Amz-Meta-A=%C3%A9&X-Amz-Date=1&x=2")
+    assert dict(asked.headers.items())["x-amz-acl"] == "private"
+    assert asked.headers.get("x-amz-meta-a") == "\xc3\xa9"
+    assert asked.hoisted == {"x-amz-acl", "x-amz-meta-a"}
+    assert "x-amz-date" not in asked.headers
+
+
+@pytest.mark.parametrize(
+    "query", ["x-amz-acl=a%0d%0ab", "x-amz-acl=a&X-AMZ-ACL=b", "x-amz-a%20b=c", "x-amz-%C3%A9=c"]
+)
+def test_malformed_headers_in_the_query(query: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        request("PUT", f"/bucket/k?{query}")
+    assert caught.value.code == "InvalidArgument"
+
+
+def test_a_header_and_a_parameter_of_one_name() -> None:
+    with pytest.raises(S3Error) as caught:
+        request("PUT", "/bucket/k?x-amz-acl=private", {"x-amz-acl": "private"})
+    assert caught.value.code == "InvalidRequest"

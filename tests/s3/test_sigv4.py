@@ -381,3 +381,19 @@ def test_the_key_cache_is_bounded_and_forgets_replaced_secrets() -> None:
     assert cache.signing_key("secret4", "20130524", "r") == keys[4]
     assert cache.signing_key("secret0", "20130524", "r") == keys[0]
     assert cache.signing_key("other", "20130524", "r") not in keys
+
+
+def test_headers_hoisted_into_the_query_are_signed_and_count() -> None:
+    hoisted = {"x-amz-meta-Study": "1.2%203", "x-amz-storage-class": "GLACIER"}
+    asked, _ = presigned("PUT", "/bucket/key", query=hoisted)
+    check(asked)
+    assert asked.headers.get("x-amz-meta-study") == "1.2 3"
+    assert asked.headers.get("x-amz-storage-class") == "GLACIER"
+    changed = f"{asked.raw_path}?{asked.raw_query}".replace("GLACIER", "STANDARD")
+    refused(build.request("PUT", changed), "SignatureDoesNotMatch")
+
+
+def test_a_presigned_put_does_not_become_a_copy() -> None:
+    asked, _ = presigned("PUT", "/bucket/key")
+    target = f"{asked.raw_path}?{asked.raw_query}&x-amz-copy-source=/other/key"
+    refused(build.request("PUT", target), "SignatureDoesNotMatch")
