@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -56,8 +56,10 @@ class ObjectStore:
         ids: EpochIds,
         clock: Clock,
         threads: Executor,
+        sequence: Callable[[], int],
         budget_bytes: int = BUFFER_BUDGET_BYTES,
     ) -> None:
+        """`sequence` tells the last committed one of the journal; records carry it."""
         self.geometry = geometry
         self.counters = ObjectCounters()
         self.budget = Budget(budget_bytes)
@@ -67,6 +69,7 @@ class ObjectStore:
         self._ids = ids
         self._clock = clock
         self._threads = threads
+        self._sequence = sequence
         self._late: set[asyncio.Task[None]] = set()
         self._reader = StripeReader(disks, codec, threads, self._locate, self._faulted)
         self.repairer = Repairer(kv, disks, self._reader, clock)
@@ -84,6 +87,7 @@ class ObjectStore:
         `update` is called in order with every byte, possibly in a worker thread. Without
         `inline` they get a data id however few they are: a part is never in its row.
         """
+        self._disks.set_sequence(self._sequence())
         writer = ObjectWriter(
             self._disks,
             self._codec,

@@ -48,7 +48,14 @@ class ObjectNode:
         self.disks = Disks(self.fs, ThreadEngine(self.fs), opened, ids, clock)
         self.threads = ThreadPoolExecutor(2)
         self.store = ObjectStore(
-            self.kv, self.disks, NativeCodec(), self.geometry, ids, clock, self.threads
+            self.kv,
+            self.disks,
+            NativeCodec(),
+            self.geometry,
+            ids,
+            clock,
+            self.threads,
+            lambda: 0,
         )
         return self
 

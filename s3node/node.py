@@ -1,0 +1,232 @@
+"""A running node: every part made, joined, started, and closed in the right order.
+
+With `main`, the only place that knows concrete classes. Opening waits as long as too few disks
+are there; what it waits for is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from importlib.metadata import version
+
+from ec import Codec, Geometry, NativeCodec
+from s3node.base import metrics
+from s3node.base.clock import SystemClock
+from s3node.base.errors import ConfigError, QuorumLost
+from s3node.base.filesystem import RealFileSystem
+from s3node.base.ids import EpochIds
+from s3node.config import Config
+from s3node.edge.admin_listener import View
+from s3node.meta import tables
+from s3node.meta.kv import ReadTx
+from s3node.meta.metadata import Metadata, Recovered
+from s3node.objects.store import ObjectStore
+from s3node.ops.context import Node
+from s3node.services.monitor import DiskMonitor
+from s3node.services.start import Looked, Site, look, settle, stamp
+from s3node.store.diskset import Disks
+from s3node.store.native import NativeEngine
+from s3node.store.seams import DiskState
+
+LOG = logging.getLogger("s3node")
+
+RETRY_S = 1.0
+OWED_ROWS_COUNTED_MAX = 10_000
+
+Tell = Callable[[str], None]
+
+
+def site_of(config: Config) -> Site:
+    return Site(tuple(str(path) for path in config.disks), config.meta, config.parity)
+
+
+async def open_node(config: Config, tell: Tell) -> RunningNode:
+    """Open the node; while too few disks are there, `tell` why and try again."""
+    while True:
+        try:
+            return await _open_once(config)
+        except QuorumLost as fault:
+            tell(str(fault))
+            await asyncio.sleep(RETRY_S)
+
+
+async def _open_once(config: Config) -> RunningNode:
+    site = site_of(config)
+    site.meta.mkdir(mode=0o700, parents=True, exist_ok=True)
+    looked = await asyncio.to_thread(look, site, RealFileSystem())
+    try:
+        recovered = await asyncio.to_thread(settle, looked, SystemClock(), os.urandom)
+    except BaseException:
+        looked.close()
+        raise
+    node = RunningNode(config, looked, recovered)
+    await node.start()
+    return node
+
+
+class RunningNode:
+    """Everything that serves. Made on the loop that it runs on."""
+
+    def __init__(self, config: Config, looked: Looked, recovered: Recovered) -> None:
+        self.clock = SystemClock()
+        self.geometry = Geometry(len(config.disks) - config.parity, config.parity)
+        self.codec: Codec = NativeCodec()
+        self._looked = looked
+        self._started_ns = self.clock.monotonic_ns()
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="coding")
+        ids = EpochIds(recovered.epoch, os.urandom)
+        engine = NativeEngine(len(config.disks))
+        self.disks = Disks(looked.fs, engine, looked.opened, ids, self.clock)
+        self.metadata = Metadata(recovered, self.disks, self.clock)
+        self.objects = ObjectStore(
+            self.metadata.kv,
+            self.disks,
+            self.codec,
+            self.geometry,
+            ids,
+            self.clock,
+            self._threads,
+            lambda: self.metadata.sequence,
+        )
+        self.monitor = DiskMonitor(self.disks, self.objects.repairer, self._stamp)
+        self._monitoring: asyncio.Task[None] | None = None
+        self.node = _ops_node(config, self, looked.deployment.deployment_id)
+        self.views: Mapping[str, View] = {"status": self.status, "disks": self.disk_list}
+
+    async def start(self) -> None:
+        await self.metadata.start()
+        self._monitoring = asyncio.create_task(self.monitor.run(), name="disk monitor")
+        metrics.watch(self.gauges)
+
+    def trouble(self) -> str:
+        """Why writes cannot be served just now; "" if they can."""
+        return self.metadata.stall
+
+    def failed(self) -> BaseException | None:
+        """The broken invariant that ended a background task, if one did."""
+        monitoring = self._monitoring
+        if monitoring is not None and monitoring.done() and not monitoring.cancelled():
+            return monitoring.exception()
+        return self.metadata.failed()
+
+    async def close(self) -> None:
+        """Late shards are entered, the journal settled, segments and index sealed."""
+        metrics.watch(None)
+        if self._monitoring is not None:
+            self._monitoring.cancel()
+            await asyncio.gather(self._monitoring, return_exceptions=True)
+        await self.objects.close()
+        await self.metadata.close()
+        await self.disks.close()
+        self._threads.shutdown()
+
+    def _stamp(self, slot: int) -> None:
+        home = self._looked.homes.get(slot)
+        if home is None:
+            raise ConfigError(f"slot {slot} was not ours when the node started: restart it")
+        stamp(home, self.metadata.recovered)
+
+    # --- what it tells ------------------------------------------------------------------------
+
+    def disk_list(self) -> list[dict[str, object]]:
+        """One JSON object per disk."""
+        journal = self.metadata.journal.status() if self.metadata.journal else {}
+        told = []
+        for disk in self.disks.status():
+            log = journal.get(disk.slot)
+            told.append(
+                {
+                    "slot": disk.slot,
+                    "path": disk.path,
+                    "disk_id": disk.disk_id.hex() if disk.disk_id else None,
+                    "state": disk.state.value,
+                    "reason": disk.reason,
+                    "total_bytes": disk.total_bytes,
+                    "free_bytes": disk.free_bytes,
+                    "journal": log.state.value if log else "none",
+                    "journal_reason": log.reason if log else "",
+                    "journal_lag_bytes": log.lag_bytes if log else 0,
+                }
+            )
+        return told
+
+    def status(self) -> dict[str, object]:
+        """The whole node as one JSON object."""
+        owed = self.metadata.kv.read(_owed_shards)
+        trouble = self.trouble()
+        recovered = self.metadata.recovered
+        return {
+            "ready": not trouble,
+            "reason": trouble,
+            "version": version("s3node"),
+            "uptime_s": (self.clock.monotonic_ns() - self._started_ns) / 1e9,
+            "geometry": {"k": self.geometry.k, "m": self.geometry.m},
+            "codec": self.codec.name,
+            "epoch": recovered.epoch,
+            "sequence": self.metadata.sequence,
+            "disks": self.disk_list(),
+            "redundancy": {"owed_shards": owed},
+            "alarms": self.alarms(),
+            "counters": {
+                "engine": asdict(self.disks.counters()),
+                "objects": asdict(self.objects.counters),
+                "buffer_bytes": self.objects.budget.used,
+                "buffer_bytes_peak": self.objects.budget.peak,
+            },
+        }
+
+    def alarms(self) -> list[str]:
+        """What somebody should look at soon."""
+        return [*self.metadata.faults, *self.metadata.recovered.report.corrupt()]
+
+    def gauges(self) -> None:
+        """Bring the gauges up to date; called when metrics are asked for."""
+        for disk in self.disks.status():
+            metrics.DISK_BYTES.labels(disk.slot, "total").set(disk.total_bytes)
+            metrics.DISK_BYTES.labels(disk.slot, "free").set(disk.free_bytes)
+            for state in DiskState:
+                metrics.DISK_STATE.labels(disk.slot, state.value).set(state is disk.state)
+        metrics.OWED_SHARDS.set(self.metadata.kv.read(_owed_shards))
+        metrics.JOURNAL_SEQUENCE.set(self.metadata.sequence)
+        metrics.BUFFER_BYTES.set(self.objects.budget.used)
+        for name, value in asdict(self.disks.counters()).items():
+            metrics.ENGINE.labels(name).set(value)
+        for name, value in asdict(self.objects.counters).items():
+            if isinstance(value, int):
+                metrics.OBJECTS.labels(name).set(value)
+
+
+def _ops_node(config: Config, running: RunningNode, deployment_id: bytes) -> Node:
+    assert config.keys is not None, "refused at start"
+    owner_id = hashlib.sha256(b"s3node owner " + deployment_id).hexdigest()
+    secret = config.keys.secret.encode()
+    token_key = hmac.digest(secret, b"s3node continuation tokens " + deployment_id, "sha256")
+    return Node(
+        kv=running.metadata.kv,
+        objects=running.objects,
+        clock=running.clock,
+        random=os.urandom,
+        region=config.region,
+        owner_id=owner_id,
+        display_name="root",
+        token_key=token_key,
+    )
+
+
+def _owed_shards(tx: ReadTx) -> int:
+    """Shards that are not yet where they should be (of the first rows, when there are many)."""
+    owed = 0
+    for count, (_, data_id, run, _row) in enumerate(tables.scan_owed(tx)):
+        if count == OWED_ROWS_COUNTED_MAX:
+            break
+        locations = tables.get_locations(tx, data_id, run)
+        if locations is not None:
+            owed += sum(stripe.shards.count(None) for stripe in locations.stripes)
+    return owed

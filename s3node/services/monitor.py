@@ -1,0 +1,94 @@
+"""Watches the disks of a running node: notices that one is gone, takes back one that returned.
+
+Each round looks at every disk in service (is it still there, how much room has it) and probes
+every other one. A disk that is back and in order is readmitted to the disk set, its epoch file
+is brought up to date, and the journal copies to it what it lacks; then owed shards are placed.
+
+Whether a disk that comes back may be believed: its segments hold only what rows name by segment
+id and offset, and every record is verified against that row when it is read, so a disk that was
+away, or is an older copy of itself, can return stale records but never a wrong byte. Its journal
+and checkpoints are not believed: the journal's readmission replaces them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from s3node.base.errors import StorageFault
+from s3node.objects.repair import Repairer
+from s3node.store.seams import DiskSet, DiskState
+
+LOG = logging.getLogger("s3node.disks")
+
+ROUND_S = 1.0
+REPAIR_ROUNDS = 10
+"""Owed shards are tried again every so many rounds, and at once when a disk comes back."""
+
+Stamp = Callable[[int], None]
+"""Write the running epoch into the slot's epoch file; blocking; OSError or StorageFault."""
+
+
+class DiskMonitor:
+    """One per node; `run` until cancelled."""
+
+    def __init__(
+        self, disks: DiskSet, repairer: Repairer, stamp: Stamp, round_s: float = ROUND_S
+    ) -> None:
+        self._disks = disks
+        self._repairer = repairer
+        self._stamp = stamp
+        self._round_s = round_s
+        self._told: dict[int, str] = {}
+
+    async def run(self) -> None:
+        """Rounds for ever."""
+        rounds = 0
+        while True:
+            await asyncio.sleep(self._round_s)
+            returned = await self.look()
+            rounds += 1
+            if returned or rounds % REPAIR_ROUNDS == 0:
+                await self._repair()
+
+    async def look(self) -> bool:
+        """One look at every disk; whether one came back."""
+        await self._disks.refresh()
+        returned = False
+        for disk in self._disks.status():
+            self._tell(disk.slot, disk.state, disk.reason)
+            if disk.state is not DiskState.ONLINE and await self._take_back(disk.slot):
+                returned = True
+        return returned
+
+    async def _take_back(self, slot: int) -> bool:
+        probe = await self._disks.probe(slot)
+        if not probe.writable:
+            return False
+        try:
+            await asyncio.to_thread(self._stamp, slot)
+            await self._disks.readmit(slot)
+        except (OSError, StorageFault) as fault:
+            LOG.warning("disk not readmitted", extra={"fields": {"slot": slot, "why": str(fault)}})
+            return False
+        self._tell(slot, DiskState.ONLINE, "")
+        return True
+
+    async def _repair(self) -> None:
+        try:
+            done = await self._repairer.round()
+        except StorageFault as fault:
+            LOG.warning("owed shards wait", extra={"fields": {"why": str(fault)}})
+            return
+        if done.placed or done.waiting:
+            fields = {"placed": done.placed, "waiting": done.waiting, "why": done.reason}
+            LOG.info("owed shards", extra={"fields": fields})
+
+    def _tell(self, slot: int, state: DiskState, reason: str) -> None:
+        """Log a change once."""
+        now = f"{state.value}: {reason}" if reason else state.value
+        if self._told.get(slot, DiskState.ONLINE.value) != now:
+            level = logging.INFO if state is DiskState.ONLINE else logging.WARNING
+            LOG.log(level, "disk state", extra={"fields": {"slot": slot, "state": now}})
+        self._told[slot] = now
