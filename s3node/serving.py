@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from s3node.base import limits
@@ -31,6 +32,7 @@ from s3node.ops.context import Node, Operation
 LOG = logging.getLogger("s3node")
 
 STOPPED, ENDED_AT_ONCE, BROKEN = 0, 1, 70
+LOOK_S = 1.0
 
 
 class Opened(Protocol):
@@ -44,6 +46,9 @@ class Opened(Protocol):
     def views(self) -> Mapping[str, View]:
         """The admin API: JSON values by path below /v1/."""
 
+    def failed(self) -> BaseException | None:
+        """The broken invariant that ended a background task, if one did."""
+
     def trouble(self) -> str:
         """Why requests cannot be served just now (too few disks); "" if they can."""
 
@@ -51,7 +56,13 @@ class Opened(Protocol):
         """Seal and close everything; nothing is written afterwards."""
 
 
-OpenNode = Callable[[Config], Awaitable[Opened]]
+Tell = Callable[[str], None]
+OpenNode = Callable[[Config, Tell], Awaitable[Opened]]
+"""Opens the node; while it has to wait (too few disks) it tells why."""
+
+Announce = Callable[[Endpoints, str], None]
+"""Told once when the node is ready, with "", and before that each time it waits, and for what."""
+
 Broken = Callable[[BaseException], None]
 
 
@@ -85,7 +96,7 @@ class Stop:
 
 async def serve(
     config: Config,
-    announce: Callable[[Endpoints], None],
+    announce: Announce,
     open_node: OpenNode,
     operations: Mapping[str, Operation],
     *,
@@ -95,7 +106,7 @@ async def serve(
     patience: Patience | None = None,
     grace: float = limits.STOP_GRACE_S,
 ) -> int:
-    """Serve until told to stop; the process's exit status. `announce` is called when ready."""
+    """Serve until told to stop; the process's exit status."""
     assert config.keys is not None, "refused at start"
     stop = Stop()
     secrets = {config.keys.access: config.keys.secret}
@@ -115,14 +126,21 @@ async def serve(
     front = Front(s3, admin, patience=patience, connections_max=config.connections_max)
     endpoints = await front.start(config.listen, config.admin_listen, config.tls)
     _reload_on_hangup(front)
+
+    def tell(reason: str) -> None:
+        if s3.reason != reason:
+            LOG.warning("waiting", extra={"fields": {"for": reason}})
+            s3.unready(reason)
+            announce(endpoints, reason)
+
     try:
-        if not await _open(config, open_node, stop, opened):
+        if not await _open(partial(open_node, config, tell), stop, opened):
             return STOPPED
         views.update(opened[0].views)
         s3.ready(opened[0].node)
         LOG.info("ready", extra={"fields": endpoints._asdict()})
-        announce(endpoints)
-        await stop.asked()
+        announce(endpoints, "")
+        await _until_asked(stop, opened[0], broken)
     finally:
         await front.stop(grace)
         for one in opened:
@@ -131,9 +149,11 @@ async def serve(
     return STOPPED
 
 
-async def _open(config: Config, open_node: OpenNode, stop: Stop, opened: list[Opened]) -> bool:
+async def _open(
+    open_node: Callable[[], Awaitable[Opened]], stop: Stop, opened: list[Opened]
+) -> bool:
     """Open the node unless told to stop before it is done."""
-    opening = asyncio.ensure_future(open_node(config))
+    opening = asyncio.ensure_future(open_node())
     asked = asyncio.ensure_future(stop.asked())
     await asyncio.wait({opening, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
@@ -144,6 +164,18 @@ async def _open(config: Config, open_node: OpenNode, stop: Stop, opened: list[Op
         return False
     opened.append(opening.result())
     return True
+
+
+async def _until_asked(stop: Stop, opened: Opened, broken: Broken) -> None:
+    """Wait for the signal; a background task that ended broken ends the process before."""
+    asked = asyncio.ensure_future(stop.asked())
+    while not asked.done():
+        await asyncio.wait({asked}, timeout=LOOK_S)
+        fault = opened.failed()
+        if fault is not None:
+            broken(fault)
+            asked.cancel()
+            return
 
 
 def _why_not(s3: S3Listener, opened: list[Opened]) -> str:

@@ -6,6 +6,8 @@ them from tables in the code: never a bucket, a key or an address.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 REGISTRY = CollectorRegistry()
@@ -65,8 +67,35 @@ DISK_STATE = Gauge(
     ("slot", "state"),
     registry=REGISTRY,
 )
+OWED_SHARDS = Gauge(
+    "s3node_owed_shards", "Shards that are not yet where they should be", registry=REGISTRY
+)
+JOURNAL_SEQUENCE = Gauge(
+    "s3node_journal_sequence", "The last committed frame that the index has", registry=REGISTRY
+)
+BUFFER_BYTES = Gauge(
+    "s3node_buffer_bytes", "Memory of stripes being written or read", registry=REGISTRY
+)
+ENGINE = Gauge(
+    "s3node_engine", "What the disk engine did since the start", ("what",), registry=REGISTRY
+)
+OBJECTS = Gauge(
+    "s3node_objects",
+    "What reads and writes of objects did since the start",
+    ("what",),
+    registry=REGISTRY,
+)
+
+_watchers: list[Callable[[], None]] = []
+
+
+def watch(refresh: Callable[[], None] | None) -> None:
+    """Have `refresh` bring gauges up to date before they are told; None: nobody any more."""
+    _watchers[:] = [refresh] if refresh else []
 
 
 def text() -> bytes:
     """All of them in the text exposition format."""
+    for refresh in _watchers:
+        refresh()
     return generate_latest(REGISTRY)

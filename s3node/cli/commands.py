@@ -31,7 +31,9 @@ class Finding(Protocol):
 Progress = Callable[[str, int, int], None]
 """(step, done, total), called from time to time by long work; a total of 0 is not known."""
 
-Announce = Callable[[Endpoints], None]
+Announce = Callable[[Endpoints, str], None]
+"""Told when the node is ready, with "", and before that what it waits for."""
+
 Inspector = Callable[[Config | None, Sequence[str]], object]
 
 

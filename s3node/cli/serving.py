@@ -168,7 +168,11 @@ def _run(commands: Commands, config: Config, key_file: Path | None) -> None:
     log.setup(sys.stderr)
     log.hide(keys.secret)
 
-    def announce(endpoints: Endpoints) -> None:
+    def announce(endpoints: Endpoints, waiting: str) -> None:
+        if waiting:
+            click.echo(f"waiting {endpoints.s3} {waiting}")
+            sys.stdout.flush()
+            return
         click.echo(f"admin {endpoints.admin}")
         if key_file is not None or sys.stdout.isatty():
             _welcome(config, endpoints, key_file)

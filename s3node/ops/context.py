@@ -42,7 +42,7 @@ class Objects(Protocol):
         self,
         pieces: AsyncIterator[memoryview],
         update: Callable[[memoryview], None],
-        length: int | None,
+        length: int,
         *,
         inline: bool = True,
     ) -> Any:

@@ -221,3 +221,15 @@ def _walk(home: Home, directory: str, segment: int) -> int:
         elif isinstance(item, End) and not sealed and item.used < item.size:
             cut(home.fs, path, item.used)
     return newest
+
+
+def rebuild(
+    site: Site, fs: FileSystem, told: Told = lambda step, done, total: None
+) -> dict[str, object]:
+    """Offline: the index anew from the disks alone; what it then holds."""
+    site.meta.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with looked_at(site, fs) as looked:
+        report, seal = metadata.rebuild_index(
+            site.index, looked.usable(), looked.deployment, told=told
+        )
+    return {"sequence": seal.position.sequence, "epoch": report.epoch, "bytes": seal.data_bytes}

@@ -44,7 +44,7 @@ class NodeProcess:
         self.data = data
         self.disks = disks
         self.parity = parity
-        self.endpoint = ""
+        self.endpoint = self.admin = ""
         self.log_path = data.parent / f"{data.name}.log"
         self._arguments = arguments
         self._env = {
@@ -107,8 +107,10 @@ class NodeProcess:
                 raise AssertionError(f"no line {prefix!r}\n{self.log_tail()}") from None
             if line is None:
                 raise AssertionError(f"the node ended before {prefix!r}\n{self.log_tail()}")
-            if line.startswith("ready "):
+            if line.startswith(("ready ", "waiting ")):
                 self.endpoint = line.split()[1]
+            if line.startswith("admin "):
+                self.admin = line.split()[1]
             if line.startswith(prefix):
                 return line
 
