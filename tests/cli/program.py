@@ -110,15 +110,14 @@ def inspect_disk(config: Config | None, words: tuple[str, ...]) -> object:
     return {"path": words[0], "slots": [1, {"deep": 2}], "empty": []}
 
 
+COMMANDS = Commands(
+    serve=run_serve,
+    initialise=initialise,
+    initialised=initialised,
+    check=check,
+    rebuild=rebuild,
+    inspectors={"disk": inspect_disk},
+)
+
 if __name__ == "__main__":
-    group(
-        obj=Commands(
-            serve=run_serve,
-            initialise=initialise,
-            initialised=initialised,
-            check=check,
-            rebuild=rebuild,
-            inspectors={"disk": inspect_disk},
-        ),
-        prog_name="s3node",
-    )
+    group(obj=COMMANDS, prog_name="s3node")

@@ -13,12 +13,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import boto3
 import pytest
 from botocore.config import Config
+from click.testing import CliRunner
+
+from s3node.cli import group
+from tests.cli.program import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -33,9 +37,25 @@ def _environment(**extra: str) -> dict[str, str]:
     return clean | {"PYTHONPATH": str(ROOT)} | extra
 
 
-def run(
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str, **environment: str) -> Done:
+    """The command within this process: for all that does not come to serving."""
+    clean = {name: None for name in os.environ if name.startswith("S3NODE_")}
+    result = CliRunner().invoke(group, arguments, obj=COMMANDS, env={**clean, **environment})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+def start(
     *arguments: str, options: tuple[str, ...] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
+    """The command as a process, to its end."""
     return subprocess.run(
         [sys.executable, *options, "-m", "tests.cli.program", *arguments],
         env=_environment(**environment),
@@ -167,13 +187,13 @@ def test_quickstart_refuses_another_geometry(served: tuple[Served, Path]) -> Non
 
 def test_address_in_use_is_one_line(served: tuple[Served, Path], tmp_path: Path) -> None:
     address = urlsplit(served[0].s3).netloc
-    done = run("quickstart", "--data", str(tmp_path / "data"), "--listen", address)
+    done = start("quickstart", "--data", str(tmp_path / "data"), "--listen", address)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert f"cannot listen on {address}: Address already in use" in done.stderr
 
 
 def test_optimised_python_is_refused(tmp_path: Path) -> None:
-    done = run("quickstart", "--data", str(tmp_path / "data"), options=("-O",))
+    done = start("quickstart", "--data", str(tmp_path / "data"), options=("-O",))
     assert (done.returncode, "run without -O" in done.stderr) == (2, True)
 
 
@@ -221,7 +241,7 @@ def test_fault_while_opening_is_one_line_and_status_1(tmp_path: Path) -> None:
 
 
 def quickstart_failing(data: Path) -> subprocess.CompletedProcess[str]:
-    return run(
+    return start(
         "quickstart", "--data", str(data), "--listen", "127.0.0.1:0",
         "--admin-listen", "127.0.0.1:0", TEST_OPEN_FAULT="1",
     )  # fmt: skip
