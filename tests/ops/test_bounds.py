@@ -52,7 +52,7 @@ def fill(world: World, key: str, data_base: int) -> str:
                 PART_BYTES_MIN, ETAG, bytes(16), 1, data=data, checksum=checksum, sha256=bytes(32)
             )
             tables.put_part(tx, bytes.fromhex(upload), number, row)
-            world.objects.staged.add(data_id)
+            world.objects.assumed.add(data_id)
 
     write(world, put)
     return upload

@@ -54,7 +54,7 @@ def test_wrong_digests_store_nothing(world: World) -> None:
     assert world.put("/bucket/k", b"x" * 9000, content_length="8999").code == "IncompleteBody"
     assert world.put("/bucket/k", b"x", x_amz_checksum_crc32="AAAAAA==").code == "BadDigest"
     assert world.get("/bucket/k").body == b"before"
-    assert not world.objects.staged
+    assert not world.staged_data()
 
 
 @pytest.mark.parametrize("name", sorted(checksums.ALGORITHMS))
@@ -216,6 +216,9 @@ def delete_body(*keys: str, quiet: bool = False) -> bytes:
 
 def md5_of(body: bytes) -> str:
     return base64.b64encode(hashlib.md5(body).digest()).decode()
+
+
+SAMPLE_DELETE = delete_body("a", "b")
 
 
 def test_delete_objects(world: World) -> None:

@@ -21,7 +21,7 @@ from s3node.base.errors import S3Error
 from s3node.base.limits import INLINE_BYTES_MAX
 from s3node.meta import tables
 from s3node.meta.memory import MemoryKv
-from s3node.model.rows import Data, PartRow, VersionRow
+from s3node.model.rows import Data, LocationRow, PartRow, VersionRow
 from s3node.ops import OPERATIONS
 from s3node.ops.context import Call, Node
 from s3node.s3 import errors
@@ -42,12 +42,15 @@ class Kept(NamedTuple):
 
 
 class DictObjects:
-    """Bytes by data id. Counts what is pinned, and knows which data ids were staged."""
+    """Bytes by data id. Counts what is pinned; staging writes an (empty) location row.
+
+    `assumed` holds data ids of rows that a test made up.
+    """
 
     def __init__(self) -> None:
         self.bytes: dict[bytes, bytes] = {}
         self.pinned = 0
-        self.staged: set[bytes] = set()
+        self.assumed: set[bytes] = set()
         self._count = itertools.count(1)
 
     async def write(
@@ -72,9 +75,9 @@ class DictObjects:
         self.bytes[data_id] = bytes(content)
         return Kept(len(content), digest, None, Data(data_id, len(content), 1 << 21))
 
-    def stage(self, tx: object, written: Kept) -> None:
+    def stage(self, tx: Any, written: Kept) -> None:
         if written.data is not None:
-            self.staged.add(written.data.data_id)
+            tables.put_locations(tx, written.data.data_id, 0, LocationRow(()))
 
     def release(self, written: Kept) -> None:
         self.pinned -= 1
@@ -207,6 +210,16 @@ class World:
 
         return self.kv.read(collect)
 
+    def staged_data(self) -> set[bytes]:
+        """Data ids that a committed transaction staged."""
+        return self.objects.assumed | self.kv.read(
+            lambda tx: {
+                data_id
+                for data_id in self.objects.bytes
+                if tables.get_locations(tx, data_id, 0) is not None
+            }
+        )
+
     def dead_data(self) -> list[bytes]:
         """Data ids of death rows, each as often as it occurs."""
         return self.kv.read(
@@ -220,7 +233,7 @@ class World:
         named = self.named_data()
         assert len(dead) == len(set(dead)), "dead twice"
         assert not named & set(dead), "named and dead"
-        assert named | set(dead) == self.objects.staged, "lost without a death row"
+        assert named | set(dead) == self.staged_data(), "lost without a death row"
         assert self.objects.pinned == 0
         self.kv.read(_check_usage)
 
