@@ -20,7 +20,6 @@ Sources: "PutObject", "UploadPart" and "Authenticating Requests" of the Amazon S
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import re
 from collections.abc import Mapping
@@ -254,7 +253,7 @@ def _content_md5(headers: Headers) -> bytes | None:
         return None
     try:
         digest = base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:
         digest = b""
     if len(digest) != checksums.ALGORITHMS["MD5"].size:
         error = S3Error("InvalidDigest")

@@ -60,15 +60,17 @@ def world() -> World:
     return world
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
+REQUESTS = (
     METHODS,
     PATHS,
     st.dictionaries(st.sampled_from(PARAMETERS), VALUES, max_size=3),
     st.dictionaries(st.sampled_from(HEADERS), VALUES, max_size=3),
     BODIES,
 )
-def test_any_request_is_answered(
+RELAXED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+def check(
     world: World,
     method: str,
     path: str,
@@ -88,3 +90,16 @@ def test_any_request_is_answered(
     if "bucket" not in world.get("/").texts("Buckets/Bucket/Name"):
         world.bucket()
     assert world.objects.pinned == 0
+
+
+@settings(max_examples=500, **RELAXED)
+@given(*REQUESTS)
+def test_any_request_is_answered(world, method, path, query, headers, body) -> None:
+    check(world, method, path, query, headers, body)
+
+
+@pytest.mark.deep
+@settings(max_examples=20_000, **RELAXED)
+@given(*REQUESTS)
+def test_many_requests_are_answered(world, method, path, query, headers, body) -> None:
+    check(world, method, path, query, headers, body)

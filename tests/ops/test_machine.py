@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,6 +20,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     rule,
+    run_state_machine_as_test,
 )
 
 from s3node.base.limits import INLINE_BYTES_MAX, PART_BYTES_MIN
@@ -236,10 +238,17 @@ class Machine(RuleBasedStateMachine):
                 assert got.headers["x-amz-meta-m"] == expected.metadata
 
 
-Machine.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-TestMachine = Machine.TestCase
+RELAXED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+def test_machine() -> None:
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=30, stateful_step_count=30, **RELAXED)
+    )
+
+
+@pytest.mark.deep
+def test_machine_for_long() -> None:
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=1500, stateful_step_count=50, **RELAXED)
+    )
