@@ -112,7 +112,7 @@ class Disks:
     # ---- logs
 
     def writable_logs(self) -> Sequence[int]:
-        return [log.disk.slot for log in self._logs if log.writable]
+        return [disk.slot for disk in self._disks if disk.readable]
 
     def log_append(self, slot: int, data: Buffer) -> Future[None]:
         self._check_open()

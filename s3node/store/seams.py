@@ -124,7 +124,10 @@ class DiskSet(Protocol):
         """`read` for several records at one crossing."""
 
     def writable_logs(self) -> Sequence[int]:
-        """Slots whose log takes appends now."""
+        """Slots whose disk takes a log now: by an append, or after a rotation to a new one.
+
+        A disk that is full counts: shards leave it room for its log.
+        """
 
     def log_append(self, slot: int, data: Buffer) -> Future[None]:
         """Append to the slot's open log file; done when it is on the platter."""
