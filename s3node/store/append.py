@@ -92,6 +92,7 @@ class SegmentWriter:
 
     def append(self, item: Append, out: list[Write]) -> Future[Place]:
         """Give the record its place, now or when there is a segment; writes go to `out`."""
+        record.assert_packable(item.shard, len(item.payload), item.hint)
         future: Future[Place] = self._context.loop.create_future()
         size = record.record_bytes(len(item.payload), len(item.hint))
         fault = self.refusal(size)

@@ -115,6 +115,7 @@ class _OpenFile:
 
     file: File | None = None
     users: int = 0
+    kept: bool = True  # for the next read
     waiting: list[tuple[Wanted, Future[memoryview]]] = field(default_factory=list)
 
 
@@ -149,6 +150,7 @@ class SegmentReader:
         """Close the segment's file once nobody reads from it; the next read opens it again."""
         one = self._files.pop(segment_id, None)
         if one is not None:
+            one.kept = False
             self._close_idle(one)
 
     def close(self) -> None:
@@ -200,7 +202,7 @@ class SegmentReader:
 
     def _close_idle(self, one: _OpenFile) -> None:
         """Close a file that is no longer kept, when its last read is done."""
-        if one.users or one.file is None or one in self._files.values():
+        if one.kept or one.users or one.file is None:
             return
         fd, file = one.file.fd, one.file
         one.file = None

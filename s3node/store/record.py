@@ -48,6 +48,7 @@ import xxhash
 
 from s3node.base.errors import FormatError, FormatUnknown
 from s3node.base.filesystem import Buffer
+from s3node.base.ids import DATA_ID_BYTES
 from s3node.base.limits import DISKS_MAX, KIB, MIB
 from s3node.store import checked
 from s3node.store.seams import Shard
@@ -128,6 +129,24 @@ def unpack_digests(data: Buffer) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // DIGEST_BYTES}Q", data)
 
 
+def assert_packable(shard: Shard, payload_bytes: int, hint: bytes) -> None:
+    """AssertionError unless a record can say all this: asked before a record is queued."""
+    n = shard.k + shard.m
+    assert 0 < payload_bytes <= PAYLOAD_BYTES_MAX, "payload size out of bounds"
+    assert len(shard.digests) == block_count(payload_bytes), "one digest per block"
+    assert len(hint) <= HINT_BYTES_MAX, "hint too long"
+    assert 1 <= shard.k <= n <= DISKS_MAX, "geometry out of bounds"
+    assert 0 <= shard.shard_index < n, "no such shard"
+    assert 0 <= shard.code < 1 << 8, "code out of bounds"
+    assert 0 <= shard.stripe_index < 1 << 32, "stripe index out of bounds"
+    assert 0 <= shard.stripe_offset < 1 << 64, "stripe offset out of bounds"
+    assert 0 <= shard.stripe_bytes <= shard.k * payload_bytes, (
+        "the stripe is larger than its shards"
+    )
+    assert shard.stripe_bytes < 1 << 32, "stripe too large"
+    assert len(shard.data_id) == DATA_ID_BYTES, "not a data id"
+
+
 def pack(
     shard: Shard,
     payload_bytes: int,
@@ -137,10 +156,10 @@ def pack(
     sequence: int,
     hint: bytes = b"",
 ) -> bytes:
-    """Header and digests, ready to be followed by payload, hint and padding."""
-    assert 0 < payload_bytes <= PAYLOAD_BYTES_MAX, "payload size out of bounds"
-    assert len(shard.digests) == block_count(payload_bytes), "one digest per block"
-    assert len(hint) <= HINT_BYTES_MAX, "hint too long"
+    """Header and digests of a shard that `assert_packable` let through.
+
+    To be followed by payload, hint and padding.
+    """
     assert offset % ALIGN == 0, "records are aligned"
     digests = pack_digests(shard.digests)
     return (

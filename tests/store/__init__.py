@@ -1,0 +1,1 @@
+"""The store: formats, engines, the disk set, scan."""

@@ -1,0 +1,149 @@
+"""Disks to try things on: the same for every engine.
+
+A `World` makes a disk set over one of the engines, lets files be damaged and calls fail, and
+builds shards. `ENGINES` are what the conformance suite runs over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+from s3node.base.clock import SystemClock
+from s3node.base.filesystem import FileSystem, read_file
+from s3node.base.ids import EpochIds
+from s3node.store import disks, record, segment
+from s3node.store.diskset import Disks
+from s3node.store.engine import Engine
+from s3node.store.identity import Identity
+from s3node.store.limits import Limits
+from s3node.store.native import NativeEngine
+from s3node.store.plain import InlineEngine, ThreadEngine
+from s3node.store.seams import Append, Place, Shard
+from tests.simulation.faults import Faults, FaultyFileSystem, faulty_calls
+from tests.simulation.filesystem import SimulatedFileSystem
+
+T = TypeVar("T")
+
+ENGINES = ("native", "threads", "inline")
+DEPLOYMENT = b"D" * 16
+LIFE = b"L" * 16
+LIMITS = Limits(segment_bytes=1 << 20, queue_bytes=4 << 20, reserve_bytes=1 << 20)
+SLOTS = 3
+
+
+def disk_id(slot: int) -> bytes:
+    return bytes([0xD0 + slot]) * 16
+
+
+class World:
+    def __init__(self, engine: str, root: Path, limits: Limits = LIMITS) -> None:
+        self.kind = engine
+        self.limits = limits
+        self.faults: Faults | SimulatedFileSystem
+        self.fs: FileSystem
+        if engine == "inline":
+            self.faults = self.fs = SimulatedFileSystem()
+            self.root = "/w"
+            self.fs.mkdir(self.root)
+            self.fs.fsync_dir("/")
+        else:
+            self.faults = Faults()
+            self.fs = FaultyFileSystem(self.faults)
+            self.root = str(root)
+        self.epoch = 0
+        self.paths = [f"{self.root}/disk{slot}" for slot in range(SLOTS)]
+        for slot, path in enumerate(self.paths):
+            identity = Identity(DEPLOYMENT, disk_id(slot), slot, SLOTS, 1)
+            disks.create_disk(self.fs, path, identity, LIFE)
+
+    def engine(self) -> Engine:
+        if self.kind == "native":
+            assert isinstance(self.faults, Faults)
+            return NativeEngine(SLOTS, calls=faulty_calls(self.faults))
+        if self.kind == "threads":
+            return ThreadEngine(self.fs)
+        return InlineEngine(self.fs)
+
+    def open(self) -> Disks:
+        """The disk set, in a new epoch. On a running loop."""
+        self.epoch += 1
+        opened = disks.open_disks(self.fs, self.paths)
+        ids = EpochIds(self.epoch, Random(self.epoch).randbytes)
+        return Disks(self.fs, self.engine(), opened, ids, SystemClock(), self.limits)
+
+    def run(self, scenario: Callable[[Disks], Awaitable[T]]) -> T:
+        """Run `scenario` on an opened disk set; close it; nothing may be left open."""
+
+        async def whole() -> T:
+            opened = self.open()
+            try:
+                return await scenario(opened)
+            finally:
+                await opened.close()
+
+        before = self._descriptors()
+        result = asyncio.run(asyncio.wait_for(whole(), 60))
+        assert self._descriptors() == before, "descriptors leaked"
+        return result
+
+    def _descriptors(self) -> int:
+        if isinstance(self.fs, SimulatedFileSystem):
+            return self.fs.open_descriptors()
+        return sum(self.root in _link(fd) for fd in os.listdir("/proc/self/fd"))
+
+    # ---- files
+
+    def segment_path(self, place: Place) -> str:
+        return f"{self.paths[place.slot]}/segments/{segment.file_name(place.segment)}"
+
+    def content(self, path: str) -> bytes:
+        return read_file(self.fs, path)
+
+    def overwrite(self, path: str, offset: int, data: bytes) -> None:
+        fd = self.fs.open(path, os.O_RDWR)
+        self.fs.pwritev(fd, [data], offset)
+        self.fs.close(fd)
+
+    def flip(self, path: str, offset: int) -> None:
+        self.overwrite(path, offset, bytes([self.content(path)[offset] ^ 0x40]))
+
+
+def _link(fd: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+
+
+def shard_of(payload: bytes, index: int = 0, *, k: int = 4, m: int = 2, **other: int) -> Shard:
+    """A shard that says what is needed about `payload`; `index` makes it one of many."""
+    return Shard(
+        data_id=index.to_bytes(16, "big"),
+        stripe_index=other.get("stripe_index", index % 1000),
+        shard_index=other.get("shard_index", index % (k + m)),
+        k=k,
+        m=m,
+        code=1,
+        stripe_bytes=k * len(payload),
+        stripe_offset=other.get("stripe_offset", 0),
+        digests=record.block_digests(payload),
+    )
+
+
+def append_of(payload: bytes, slot: int = 0, index: int = 0, hint: bytes = b"") -> Append:
+    return Append(slot, shard_of(payload, index), payload, hint)
+
+
+async def read_back(opened: Disks, place: Place, item: Append) -> bytes:
+    """The whole payload."""
+    size = len(item.payload)
+    return bytes(await opened.read(place, item.shard, size, 0, size))
+
+
+async def outcomes(futures: Sequence[asyncio.Future[T]]) -> list[T | BaseException]:
+    return await asyncio.gather(*futures, return_exceptions=True)
