@@ -52,7 +52,7 @@ RETRY_SECONDS = 0.5
 
 
 class Index(Protocol):
-    def read(self, fn: Callable[[ReadTx, int], T]) -> T: ...
+    def read(self, fn: Callable[[ReadTx, Position], T]) -> T: ...
 
     def apply(self, batches: Sequence[tuple[Position, Rows]]) -> None: ...
 
@@ -170,11 +170,11 @@ class Engine:
         position: Position,
         deployment_id: bytes,
         epoch: int,
-        applied: Callable[[Rows, int], None] = lambda rows, sequence: None,
+        applied: Callable[[Rows, Position], None] = lambda rows, position: None,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """`position` is where index and journal both stand; `applied` is told, on the loop, of
-        the rows and sequence of every frame that reached the index.
+        the rows and position of every frame that reached the index.
         """
         self._index = index
         self._journal = journal
@@ -230,7 +230,7 @@ class Engine:
         """See `Kv.write`."""
         for _ in range(TRIES_ON_SNAPSHOT):
             self._refuse_when_stalled()
-            result, write_set = self._index.read(lambda tx, basis: _run(fn, tx, basis))
+            result, write_set = self._index.read(lambda tx, at: _run(fn, tx, at.sequence))
             if not write_set.writes and not write_set.adds:
                 return result
             submission = self._enqueue(write_set, None)
@@ -301,7 +301,7 @@ class Engine:
         if self._open is not None:
             self._work.set()
 
-    def _decide_queue(self, below: ReadTx, _: int) -> None:
+    def _decide_queue(self, below: ReadTx, _: Position) -> None:
         state = self._overlay.over(below)
         while self._queue and not (self._open is not None and self._open.full):
             submission = self._queue[0]
@@ -435,11 +435,11 @@ class Engine:
                 self._index_failed(str(fault))
                 await asyncio.sleep(self._retry_seconds)
         self._stalls["index"] = ""
-        for batch in batches:
+        for batch, (position, rows) in zip(batches, content, strict=True):
             assert self._unapplied.popleft() is batch
-            self._overlay.drop(batch.rows, batch.sequence)
+            self._overlay.drop(rows, batch.sequence)
             self._applied = batch.sequence
-            self._tell(batch.rows, batch.sequence)
+            self._tell(rows, position)
         for batch in batches:
             for member in batch.members:
                 member.tell(True)

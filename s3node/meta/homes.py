@@ -9,6 +9,11 @@ from s3node.base.filesystem import FileSystem
 JOURNAL = "journal"
 CHECKPOINTS = "checkpoints"
 _LOG = ".log"
+_SEQUENCE_DIGITS = 16
+_HEX = frozenset("0123456789abcdef")
+
+# Log files of one disk and life are numbered: what recovery copied, the epoch frame, the rest.
+COPIED, BEGUN, APPENDED = 0, 1, 2
 
 
 class Home(NamedTuple):
@@ -30,6 +35,12 @@ class Home(NamedTuple):
 def log_name(sequence: int, epoch: int, number: int) -> str:
     """A log file: first sequence, epoch, how many the disk began in that life. Never reused."""
     return f"{sequence:016x}-{epoch:08x}-{number:04x}{_LOG}"
+
+
+def first_sequence(name: str) -> int:
+    """The first sequence of a log file, as its name says; 0 for a name that is none of ours."""
+    head = name.partition("-")[0]
+    return int(head, 16) if len(head) == _SEQUENCE_DIGITS and _HEX.issuperset(head) else 0
 
 
 def is_log(name: str) -> bool:

@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 from s3node.base.errors import JournalStalled, StorageFault
 from s3node.base.filesystem import Buffer
 from s3node.meta.frame import Frame, Position
-from s3node.meta.homes import Home, log_name
+from s3node.meta.homes import APPENDED, Home, log_name
 
 
 class Logs(Protocol):
@@ -121,6 +121,15 @@ class _Retained:
             self._runs[-1][1] += size
         else:
             self._runs.append([sequence, size])
+
+    def leaving(self, size: int) -> int:
+        """The last sequence to let go of so that at most `size` bytes remain; 0: none."""
+        left, last = self.total, 0
+        for sequence, run_bytes in self._runs:
+            if left <= size:
+                break
+            left, last = left - run_bytes, sequence
+        return last
 
     def cut(self, base: int) -> None:
         while self._runs and self._runs[0][0] <= base:
@@ -215,6 +224,14 @@ class Journal:
         """Bytes of the frames that no checkpoint holds."""
         return self._retained.total
 
+    def sequence_leaving(self, retained: int) -> int:
+        """The sequence to cut at so that at most so many bytes remain."""
+        return self._retained.leaving(retained)
+
+    def live(self) -> Sequence[int]:
+        """Slots that take part now."""
+        return [s.number for s in self._slots.values() if s.state is SlotState.LIVE]
+
     async def commit(self, frame: Frame) -> None:
         """Make the next frame durable. JournalStalled: not now; `settle` waits on.
 
@@ -289,7 +306,7 @@ class Journal:
 
     def _new_name(self, slot: _Slot, first: int) -> str:
         slot.begun += 1
-        return log_name(first, self._epoch, slot.begun)
+        return log_name(first, self._epoch, APPENDED + slot.begun - 1)
 
     def _batch(self, slot: _Slot) -> list[Frame]:
         batch: list[Frame] = []

@@ -15,6 +15,7 @@ is open. No WRITEMAP: a stray store must not reach the file. Nothing above `meta
 from __future__ import annotations
 
 import contextlib
+import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -118,9 +119,16 @@ class _Gate:
 class LmdbIndex:
     """An open index. Opened once per process, after any fork."""
 
-    def __init__(self, path: Path, deployment_id: bytes, *, map_bytes: int = MAP_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        deployment_id: bytes,
+        *,
+        map_bytes: int = MAP_BYTES,
+        readonly: bool = False,
+    ) -> None:
         """Open or create; the caller has verified what is there (see `verified`)."""
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         self._deployment_id = deployment_id
         self._gate = _Gate()
@@ -134,13 +142,14 @@ class LmdbIndex:
             map_async=False,
             readahead=False,
             mode=0o600,
+            readonly=readonly,
         )
         self._env.reader_check()
 
-    def read(self, fn: Callable[[ReadTx, int], T]) -> T:
-        """fn(snapshot, the sequence it stands at), now, on this thread."""
+    def read(self, fn: Callable[[ReadTx, Position], T]) -> T:
+        """fn(snapshot, the position it stands at), now, on this thread."""
         with self._gate.transaction(), self._env.begin() as txn:
-            return fn(LmdbTx(txn), self._state(txn).sequence)
+            return fn(LmdbTx(txn), self._state(txn))
 
     def position(self) -> Position:
         with self._gate.transaction(), self._env.begin() as txn:
@@ -161,9 +170,18 @@ class LmdbIndex:
             except lmdb.Error as error:
                 raise DiskFailed(f"{self.path}: {error}") from error
 
-    def load(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
-        """Rows of a checkpoint, in order, before there is a position."""
-        self.apply([(ORIGIN, dict(rows))])
+    @classmethod
+    def create(cls, path: Path, deployment_id: bytes, *, room: int = 0) -> LmdbIndex:
+        """A new, empty one, with room for so many bytes."""
+        assert not path.exists()
+        return cls(path, deployment_id, map_bytes=max(MAP_BYTES, room))
+
+    def move(self, path: Path) -> None:
+        """Take the place of whatever is at `path`, open as it is."""
+        if path.exists():
+            shutil.rmtree(path)
+        self.path.rename(path)
+        self.path = path
 
     def reader_check(self) -> int:
         """Free the slots of readers that died; how many."""

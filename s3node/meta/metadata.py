@@ -1,0 +1,343 @@
+"""The metadata of a node, put together: recover it from the disks, serve it, close it.
+
+    recovered = recover(...)                      # synchronous; before the disk set takes writes
+    metadata = Metadata(recovered, logs, ...)     # then, on the loop
+    await metadata.start(); metadata.kv ...; await metadata.close()
+
+`recover` reads every disk, chooses the history, brings the index to its tip (the sealed one, or
+one made anew) and only then begins a new epoch. If the index or a record knows more than the
+recovered journal, no epoch begins: the node may serve reads, and says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from s3node.base.clock import Clock
+from s3node.base.errors import JournalStalled, StorageFault
+from s3node.base.ids import UUID_BYTES, RandomBytes
+from s3node.meta import lmdb_index, rebuild, recovery
+from s3node.meta.checkpointer import Checkpointer, Sizes
+from s3node.meta.engine import Engine
+from s3node.meta.frame import Position
+from s3node.meta.homes import Home
+from s3node.meta.index_seal import Seal
+from s3node.meta.journal import Journal, Limits, Logs
+from s3node.meta.kv import Kv, ReadTx, WriteTx
+from s3node.meta.lmdb_index import LmdbIndex
+from s3node.meta.recovery import Begun, Report
+from s3node.meta.survey import Chain, choose, survey
+
+T = TypeVar("T")
+
+
+class Settings(NamedTuple):
+    """Bounds, and how often to look after things, in seconds."""
+
+    limits: Limits = Limits()
+    sizes: Sizes = Sizes()
+    look_seconds: float = 1.0
+    upkeep_seconds: float = 60.0
+    scrub_seconds: float = 24 * 3600.0  # of the checkpoints; the first one after a start
+    retry_seconds: float = 0.5
+
+
+class Deployment(NamedTuple):
+    """What the metadata needs to know of the node."""
+
+    deployment_id: bytes
+    disk_count: int  # D
+    parity: int  # m
+
+
+@dataclass(slots=True)
+class Recovered:
+    """The metadata at the tip of the recovered journal, ready to be served."""
+
+    index: LmdbIndex
+    chain: Chain
+    report: Report
+    deployment: Deployment
+    homes: Mapping[int, Home]
+    rebuilt: str  # why the index was made anew; "" when it was used again
+    begun: Begun | None  # None: read-only, for `behind` says why
+    behind: str = ""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that began; of the chain, when none did."""
+        return self.begun.epoch if self.begun else self.chain.epoch
+
+    @property
+    def position(self) -> Position:
+        return self.begun.position if self.begun else self.chain.tip
+
+
+def look(homes: Mapping[int, Home], deployment: Deployment) -> tuple[Report, list[Chain]]:
+    """What lies on the disks; changes nothing. QuorumLost, JournalDamaged, FormatUnknown."""
+    found = survey(homes, deployment.deployment_id)
+    chains = choose(found, deployment.disk_count, deployment.parity)
+    return recovery.report(found, chains[0], deployment.parity), chains
+
+
+def rebuild_index(
+    path: Path,
+    homes: Mapping[int, Home],
+    deployment: Deployment,
+    *,
+    told: rebuild.Told = lambda what, done, total: None,
+) -> tuple[Report, Seal]:
+    """Offline: the index from the disks alone, closed with a seal."""
+    report, chains = look(homes, deployment)
+    index, _ = rebuild.rebuild(chains, homes, path, deployment.deployment_id, told=told)
+    return report, index.close_sealed()
+
+
+def recover(
+    path: Path,
+    homes: Mapping[int, Home],
+    deployment: Deployment,
+    *,
+    clock: Clock,
+    random: RandomBytes,
+    epoch_floor: int = 0,
+    seen_sequence: int = 0,
+    told: rebuild.Told = lambda what, done, total: None,
+) -> Recovered:
+    """Everything up to a new epoch. Blocks; call it before the disks take writes.
+
+    `path` is the index's directory, `homes` the disks that are there. `epoch_floor` is the
+    highest epoch that the disks' own files know, `seen_sequence` the highest journal sequence
+    that any record names. QuorumLost, JournalDamaged, FormatUnknown: nothing was changed.
+    """
+    found = survey(homes, deployment.deployment_id)
+    chains = choose(found, deployment.disk_count, deployment.parity)
+    tip = chains[0].tip
+    report = recovery.report(found, chains[0], deployment.parity)
+    seal = lmdb_index.verified(path, deployment.deployment_id)
+    behind = _behind(tip, seal, seen_sequence)
+    if behind:
+        index, chain, rebuilt = _open_behind(path, homes, deployment, chains, seal)
+        return Recovered(index, chain, report, deployment, homes, rebuilt, None, behind)
+    index, chain, rebuilt = _open(path, homes, deployment, chains, seal, told)
+    try:
+        begun = recovery.begin_epoch(
+            homes,
+            found,
+            chain,
+            deployment_id=deployment.deployment_id,
+            parity=deployment.parity,
+            epoch_floor=epoch_floor,
+            life_id=random(UUID_BYTES),
+            time_ms=clock.wall_ms(),
+        )
+    except BaseException:
+        index.close_sealed()
+        raise
+    index.apply([(begun.position, {})])
+    return Recovered(index, chain, report, deployment, homes, rebuilt, begun)
+
+
+def _behind(tip: Position, seal: Seal | str, seen_sequence: int) -> str:
+    if isinstance(seal, Seal) and seal.position.sequence > tip.sequence:
+        return f"the index knows frame {seal.position.sequence}, the journal ends at {tip.sequence}"
+    if seen_sequence > tip.sequence:
+        return f"a record names frame {seen_sequence}, the journal ends at {tip.sequence}"
+    return ""
+
+
+def _open(
+    path: Path,
+    homes: Mapping[int, Home],
+    deployment: Deployment,
+    chains: list[Chain],
+    seal: Seal | str,
+    told: rebuild.Told,
+) -> tuple[LmdbIndex, Chain, str]:
+    """The index at the chain's tip, the chain, and why it was made anew ("": it was not)."""
+    chain = chains[0]
+    if isinstance(seal, Seal) and chain.has(seal.position):
+        lmdb_index.unseal(path)
+        room = lmdb_index.map_bytes_for(path)
+        index = LmdbIndex(path, deployment.deployment_id, map_bytes=room)
+        rebuild.replay(index, chain, seal.position, homes, told)
+        return index, chain, ""
+    reason = seal if isinstance(seal, str) else "not on the journal's chain, or too old"
+    index, chain = rebuild.rebuild(chains, homes, path, deployment.deployment_id, told=told)
+    return index, chain, reason
+
+
+def _open_behind(
+    path: Path,
+    homes: Mapping[int, Home],
+    deployment: Deployment,
+    chains: list[Chain],
+    seal: Seal | str,
+) -> tuple[LmdbIndex, Chain, str]:
+    """Whatever knows most, for reading only; a sealed index keeps its seal."""
+    if isinstance(seal, Seal) and seal.position.sequence > chains[0].tip.sequence:
+        return LmdbIndex(path, deployment.deployment_id, readonly=True), chains[0], ""
+    return _open(path, homes, deployment, chains, seal, lambda what, done, total: None)
+
+
+class ReadOnlyKv:
+    """A `Kv` that refuses writes, and says why."""
+
+    def __init__(self, index: LmdbIndex, reason: str) -> None:
+        self._index = index
+        self.stall = reason
+
+    def read(self, fn: Callable[[ReadTx], T]) -> T:
+        return self._index.read(lambda tx, _: fn(tx))
+
+    async def write(self, fn: Callable[[WriteTx], T]) -> T:
+        raise JournalStalled(f"read-only: {self.stall}")
+
+
+class Metadata:
+    """The running metadata of a node."""
+
+    def __init__(
+        self,
+        recovered: Recovered,
+        logs: Logs,
+        clock: Clock,
+        settings: Settings = Settings(),  # noqa: B008
+    ) -> None:
+        self.recovered = recovered
+        self.index = recovered.index
+        self._settings = settings
+        self._upkeep: asyncio.Task[None] | None = None
+        self.faults: list[str] = []  # what upkeep could not do the last time it tried
+        if recovered.begun is None:
+            self.kv: Kv = ReadOnlyKv(recovered.index, recovered.behind)
+            self.engine = self.journal = self.checkpointer = None
+            return
+        self.journal = self._make_journal(recovered, recovered.begun, logs)
+        self.checkpointer = self._make_checkpointer(recovered, recovered.begun, self.journal)
+        self.kv = self.engine = Engine(
+            recovered.index,
+            self.journal,
+            clock,
+            position=recovered.begun.position,
+            deployment_id=recovered.deployment.deployment_id,
+            epoch=recovered.begun.epoch,
+            applied=self.checkpointer.touch,
+            retry_seconds=settings.retry_seconds,
+        )
+
+    engine: Engine | None
+    journal: Journal | None
+    checkpointer: Checkpointer | None
+
+    def _make_journal(self, recovered: Recovered, begun: Begun, logs: Logs) -> Journal:
+        chain, deployment = recovered.chain, recovered.deployment
+        return Journal(
+            logs,
+            recovered.homes,
+            need=deployment.parity + 1,
+            epoch=begun.epoch,
+            last=begun.position,
+            base=chain.manifest.base.sequence,
+            retained_bytes=sum(known.size for known in chain.frames),
+            files=begun.files,
+            out=begun.out,
+            readmission=recovery.readmission(deployment.deployment_id),
+            limits=self._settings.limits,
+        )
+
+    def _make_checkpointer(
+        self, recovered: Recovered, begun: Begun, journal: Journal
+    ) -> Checkpointer:
+        checkpointer = Checkpointer(
+            recovered.index,
+            journal,
+            recovered.homes,
+            recovered.chain.manifest,
+            epoch=begun.epoch,
+            position=begun.position,
+            need=recovered.deployment.parity + 1,
+            sizes=self._settings.sizes,
+        )
+        for known in recovered.chain.frames:
+            rows = dict(rebuild.frame_rows(recovered.homes, known))
+            checkpointer.touch(rows, known.position)
+        return checkpointer
+
+    @property
+    def stall(self) -> str:
+        """Why nothing can be written now; "" when it can."""
+        return self.engine.stall if self.engine else self.recovered.behind
+
+    @property
+    def sequence(self) -> int:
+        """The last sequence in the index: what new records name."""
+        return self.engine.sequence if self.engine else self.recovered.chain.tip.sequence
+
+    def failed(self) -> BaseException | None:
+        """A broken invariant that ended a part of this; the node must stop."""
+        if self.engine is not None and self.engine.failed() is not None:
+            return self.engine.failed()
+        if self._upkeep is not None and self._upkeep.done() and not self._upkeep.cancelled():
+            return self._upkeep.exception()
+        return None
+
+    async def start(self) -> None:
+        """Begin to serve, on the running loop."""
+        if self.journal is not None and self.engine is not None:
+            self.journal.start()
+            self.engine.start()
+            self._upkeep = asyncio.create_task(self._look_after(), name="metadata upkeep")
+
+    async def close(self, *, checkpoint: bool = False) -> None:
+        """Finish what was decided, let the disks catch up, seal the index."""
+        if self.engine is None or self.journal is None or self.checkpointer is None:
+            self.index.close()
+            return
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._upkeep
+        await self.engine.close()
+        if checkpoint:
+            await self.checkpointer.round(everything=True)
+        await self.journal.close()
+        await asyncio.to_thread(self._close_index)
+
+    def _close_index(self) -> None:
+        """A seal only where index and journal stand at the same place."""
+        assert self.journal is not None
+        if self.index.position() == self.journal.durable:
+            self.index.close_sealed()
+        else:
+            self.index.close()
+
+    async def _look_after(self) -> None:
+        """Checkpoints when they are due; copies and readers now and then; all bytes rarely."""
+        loop = asyncio.get_running_loop()
+        upkeep_at = scrub_at = loop.time()
+        while True:
+            await asyncio.sleep(self._settings.look_seconds)
+            now = loop.time()
+            try:
+                await self._look(upkeep=now >= upkeep_at, scrub=now >= scrub_at)
+                self.faults = []
+            except StorageFault as fault:
+                self.faults = [str(fault)]
+            if now >= upkeep_at:
+                upkeep_at = now + self._settings.upkeep_seconds
+            if now >= scrub_at:
+                scrub_at = now + self._settings.scrub_seconds
+
+    async def _look(self, *, upkeep: bool, scrub: bool) -> None:
+        assert self.checkpointer is not None
+        if self.checkpointer.due():
+            await self.checkpointer.round()
+        if upkeep or scrub:
+            self.index.reader_check()
+            await self.checkpointer.upkeep(verify=scrub)
