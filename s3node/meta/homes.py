@@ -17,11 +17,19 @@ COPIED, BEGUN, APPENDED = 0, 1, 2
 
 
 class Home(NamedTuple):
-    """One disk, as the metadata sees it."""
+    """One disk, as the metadata sees it.
+
+    A disk id of zeros is the place of a disk that is not there now: nothing is written to the
+    path (it may be the directory below a mount point) until the disk set says that it is back.
+    """
 
     fs: FileSystem
     path: str
     disk_id: bytes
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.disk_id)
 
     @property
     def journal(self) -> str:

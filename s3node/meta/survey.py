@@ -134,6 +134,9 @@ def survey(homes: Mapping[int, Home], deployment_id: bytes) -> Survey:
     result = Survey({}, {})
     for slot, home in homes.items():
         disk = result.disks[slot] = Disk(slot)
+        if home.empty:
+            disk.error = f"{home.path}: no disk of ours there"
+            continue
         try:
             _survey_journal(result, disk, home, deployment_id)
             _survey_checkpoints(disk, home, deployment_id)
