@@ -63,6 +63,6 @@ def make_homes(root: Path, disks: int) -> dict[int, Home]:
     for slot in range(disks):
         path = root / f"disk{slot:02}"
         path.mkdir(parents=True)
-        homes[slot] = Home(RealFileSystem(), str(path), bytes([slot]) * 16)
+        homes[slot] = Home(RealFileSystem(), str(path), bytes([slot + 1]) * 16)
         make_directories(homes[slot])
     return homes
