@@ -159,12 +159,13 @@ def parse_http_date(value: str) -> int | None:
     if at % 3:
         return None
     hour, minute, second = map(int, clock)
-    return _seconds((int(year), at // 3 + 1, int(day), hour, minute, second))
+    return utc_seconds((int(year), at // 3 + 1, int(day), hour, minute, second))
 
 
-def _seconds(date: tuple[int, int, int, int, int, int]) -> int | None:
+def utc_seconds(date: tuple[int, ...]) -> int | None:
+    """Seconds since 1970 of (year, month, day, hour, minute, second); None if there is no such."""
     year, month, day, hour, minute, second = date
-    if year < 1 or hour > 23 or minute > 59 or second > 60:
+    if year < 1 or not 1 <= month <= 12 or hour > 23 or minute > 59 or second > 60:
         return None
     if not 1 <= day <= calendar.monthrange(year, month)[1]:
         return None

@@ -19,7 +19,6 @@ Chunks", "Including Trailing Headers". Error texts as S3 answers them.
 
 from __future__ import annotations
 
-import calendar
 import enum
 import hmac
 import re
@@ -29,7 +28,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
-from s3node.s3.headers import parse_http_date
+from s3node.s3.headers import parse_http_date, utc_seconds
 from s3node.s3.request import Request
 from s3node.s3.signing import (
     ALGORITHM,
@@ -57,7 +56,7 @@ _QUERY_NAMES = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
-_TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z")
+_TIMESTAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z\Z")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}\Z")
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
@@ -248,12 +247,9 @@ def format_timestamp(ms: int) -> str:
 
 
 def _timestamp_ms(stamp: str) -> int | None:
-    if not _TIMESTAMP.match(stamp):
-        return None
-    try:
-        return calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ")) * 1000
-    except ValueError:
-        return None
+    match = _TIMESTAMP.match(stamp)
+    seconds = utc_seconds(tuple(map(int, match.groups()))) if match else None
+    return None if seconds is None else seconds * 1000
 
 
 def _iso(ms: int) -> str:

@@ -107,13 +107,14 @@ def presigned(
     expires: str = "86400",
     stamp: str = STAMP,
     payload: str = "UNSIGNED-PAYLOAD",
+    scope: str = SCOPE,
 ) -> tuple[Request, str]:
     """A presigned request and its signature; values of `query` must be canonical already."""
     every = {"host": "s3.amazonaws.com", **(headers or {})}
     names = sorted(every)
     parameters = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-        "X-Amz-Credential": f"{ACCESS_KEY}/{SCOPE}".replace("/", "%2F"),
+        "X-Amz-Credential": f"{ACCESS_KEY}/{scope}".replace("/", "%2F"),
         "X-Amz-Date": stamp,
         "X-Amz-Expires": expires,
         "X-Amz-SignedHeaders": "%3B".join(names),
@@ -123,7 +124,7 @@ def presigned(
     lines = "".join(f"{name}:{every[name]}\n" for name in names)
     canonical = f"{method}\n{path}\n{text}\n{lines}\n{';'.join(names)}\n{payload}"
     digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
-    signature = sign(f"AWS4-HMAC-SHA256\n{stamp}\n{SCOPE}\n{digest}")
+    signature = sign(f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}")
     parameters["X-Amz-Signature"] = signature
     text = "&".join(f"{name}={value}" for name, value in parameters.items() if name not in drop)
     return request(method, f"{path}?{text}", {**every, **(unsigned or {})}), signature

@@ -171,6 +171,12 @@ def test_each_query_parameter_is_needed(name: str) -> None:
     refused(asked, "AuthorizationQueryParametersError", says="requires the X-Amz-Algorithm")
 
 
+@pytest.mark.parametrize("stamp", ["2013-05-24", "20130524T000000", "20130524T250000Z", "٢"])
+def test_presigned_dates_of_another_form(stamp: str) -> None:
+    asked, _ = presigned("GET", "/bucket/key", stamp=build_quote(stamp))
+    refused(asked, "AuthorizationQueryParametersError", says="X-Amz-Date must be in")
+
+
 def test_a_presigned_get_is_for_nothing_else() -> None:
     asked, _ = presigned("GET", "/bucket/key")
     target = f"{asked.raw_path}?{asked.raw_query}"
@@ -196,6 +202,8 @@ def test_wrong_scope(name: str) -> None:
     asked, _ = signed("GET", "/bucket/key", {}, scope=scope)
     error = refused(asked, "AuthorizationHeaderMalformed", says=says)
     assert error.fields.get("Region") == ("us-east-1" if name == "region" else None)
+    url, _ = presigned("GET", "/bucket/key", scope=scope)
+    refused(url, "AuthorizationQueryParametersError", says=says)
 
 
 def test_unknown_key_and_wrong_signature_differ_in_code_only_after_equal_work() -> None:
