@@ -6,7 +6,7 @@ With `s3node.node`, the only place that knows concrete classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import uvloop
 
@@ -14,13 +14,14 @@ from s3node import serving
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import RealFileSystem
 from s3node.cli import Commands, Progress, group
-from s3node.cli.commands import Announce
+from s3node.cli.commands import Announce, Inspector
 from s3node.config import Config
 from s3node.edge.http import refuse_slow_parser
 from s3node.node import open_node, site_of
 from s3node.ops import OPERATIONS
 from s3node.services import inspect, start
 from s3node.services.check import check
+from s3node.services.findings import Finding
 
 
 def _serve(config: Config, announce: Announce) -> int:
@@ -40,12 +41,19 @@ def _initialised(config: Config) -> bool:
     return start.initialised(site_of(config), RealFileSystem())
 
 
-def _check(config: Config, progress: Progress) -> object:
+def _check(config: Config, progress: Progress) -> list[Finding]:
     return check(site_of(config), RealFileSystem(), progress)
 
 
 def _rebuild(config: Config, progress: Progress) -> Mapping[str, object]:
     return start.rebuild(site_of(config), RealFileSystem(), progress)
+
+
+def _inspector(inspect_one: inspect.Inspector) -> Inspector:
+    def run_it(config: Config | None, words: Sequence[str]) -> object:
+        return inspect_one(site_of(config) if config else None, RealFileSystem(), words)
+
+    return run_it
 
 
 def run() -> None:
@@ -57,6 +65,6 @@ def run() -> None:
             initialised=_initialised,
             check=_check,
             rebuild=_rebuild,
-            inspectors=inspect.INSPECTORS,
+            inspectors={kind: _inspector(one) for kind, one in inspect.INSPECTORS.items()},
         )
     )
