@@ -45,7 +45,7 @@ def read_or_reason(s3: Any, key: str) -> str | None:
     return hashlib.sha256(body).hexdigest()
 
 
-@pytest.mark.parametrize("gone", itertools.combinations(range(6), 2), ids=str)
+@pytest.mark.parametrize("gone", list(itertools.combinations(range(6), 2)), ids=str)
 def test_two_disks_gone_is_nothing(six: Set, gone: Sequence[int]) -> None:
     node, world = six
     s3 = node.s3()
@@ -65,7 +65,7 @@ def test_two_disks_gone_is_nothing(six: Set, gone: Sequence[int]) -> None:
     node.wait(lambda: not offline(node))
 
 
-@pytest.mark.parametrize("gone", itertools.combinations(range(6), 3), ids=str)
+@pytest.mark.parametrize("gone", list(itertools.combinations(range(6), 3)), ids=str)
 def test_three_disks_gone_is_right_bytes_or_a_reason(six: Set, gone: Sequence[int]) -> None:
     node, world = six
     s3 = node.s3()
