@@ -196,6 +196,7 @@ class Engine:
         self._moved = asyncio.Event()
         self._stalls = {"journal": "", "index": ""}
         self._closing = False
+        self._broken: Exception | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -216,7 +217,9 @@ class Engine:
         return self._applied
 
     def failed(self) -> BaseException | None:
-        """The broken invariant that ended one of the engine's tasks, if one did."""
+        """The broken invariant that ended the engine's work, if one did."""
+        if self._broken is not None:
+            return self._broken
         for task in self._tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 return task.exception()
@@ -296,10 +299,21 @@ class Engine:
     def _gather(self) -> None:
         """Decide what waits, as far as the open batch has room."""
         self._gathering = False
-        if self._queue and not self.stall:
-            self._index.read(self._decide_queue)
+        try:
+            if self._queue and not self.stall:
+                self._index.read(self._decide_queue)
+        except StorageFault as fault:
+            self._refuse_queue(fault)
+        except Exception as error:  # a broken invariant: nothing more is decided
+            self._broken = error
+            self._refuse_queue(error)
         if self._open is not None:
             self._work.set()
+
+    def _refuse_queue(self, error: Exception) -> None:
+        for submission in self._queue:
+            submission.fail(error)
+        self._queue.clear()
 
     def _decide_queue(self, below: ReadTx, _: Position) -> None:
         state = self._overlay.over(below)
@@ -404,9 +418,7 @@ class Engine:
         if self._open is not None:
             self._open.fail(error)
             self._open = None
-        for submission in self._queue:
-            submission.fail(error)
-        self._queue.clear()
+        self._refuse_queue(error)
         self._overlay.reset()
         for batch in self._unapplied:
             self._overlay.put(batch.rows, batch.sequence)

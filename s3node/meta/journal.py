@@ -201,6 +201,13 @@ class Journal:
             feeder.cancel()
         await asyncio.gather(*self._feeders, return_exceptions=True)
 
+    def failed(self) -> BaseException | None:
+        """The broken invariant that ended a feeder, if one did."""
+        for feeder in self._feeders:
+            if feeder.done() and not feeder.cancelled() and feeder.exception() is not None:
+                return feeder.exception()
+        return None
+
     @property
     def stall(self) -> str:
         """Why no frame can be made durable now; "" when one can."""

@@ -148,8 +148,11 @@ class LmdbIndex:
 
     def read(self, fn: Callable[[ReadTx, Position], T]) -> T:
         """fn(snapshot, the position it stands at), now, on this thread."""
-        with self._gate.transaction(), self._env.begin() as txn:
-            return fn(LmdbTx(txn), self._state(txn))
+        try:
+            with self._gate.transaction(), self._env.begin() as txn:
+                return fn(LmdbTx(txn), self._state(txn))
+        except lmdb.Error as error:
+            raise DiskFailed(f"{self.path}: {error}") from error
 
     def position(self) -> Position:
         with self._gate.transaction(), self._env.begin() as txn:

@@ -281,8 +281,9 @@ class Metadata:
 
     def failed(self) -> BaseException | None:
         """A broken invariant that ended a part of this; the node must stop."""
-        if self.engine is not None and self.engine.failed() is not None:
-            return self.engine.failed()
+        for part in (self.engine, self.journal):
+            if part is not None and part.failed() is not None:
+                return part.failed()
         if self._upkeep is not None and self._upkeep.done() and not self._upkeep.cancelled():
             return self._upkeep.exception()
         return None

@@ -18,19 +18,28 @@ Works on `FileSystem` alone: synchronous, usable on a stopped node.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from s3node.base.errors import QuorumLost
-from s3node.base.filesystem import read_file, write_all, write_file
+from s3node.base.filesystem import write_all, write_file
 from s3node.meta import frame as frames
-from s3node.meta import logscan, manifest, promise
+from s3node.meta import manifest, promise
 from s3node.meta.frame import Life, Position
-from s3node.meta.homes import BEGUN, COPIED, Home, is_log, log_name, make_directories
+from s3node.meta.homes import BEGUN, COPIED, Home, log_name, make_directories
 from s3node.meta.journal import LogFile
-from s3node.meta.logscan import FoundFrame
-from s3node.meta.survey import Chain, Disk, JournalDamaged, Known, LogDamage, Survey, read_frame
+from s3node.meta.survey import (
+    Chain,
+    Disk,
+    JournalDamaged,
+    Known,
+    LogDamage,
+    Survey,
+    read_frame,
+    survey_journal,
+)
 
 
 @dataclass(slots=True)
@@ -171,6 +180,7 @@ def begin_epoch(
     files = {}
     for slot, home in members.items():
         disk = found.disks[slot]
+        _sweep(home)
         files[slot] = _discard(home, disk) if _starts_over(disk, chain) else _kept(disk)
         files[slot] += _written(lacking[slot], epoch, begun)
     return Begun(epoch, life_id, beginning.position, files, out)
@@ -229,6 +239,14 @@ def _copy(homes: Mapping[int, Home], home: Home, lacking: Sequence[Known], epoch
         write_log(home, name, (read_frame(homes, known) for known in lacking))
 
 
+def _sweep(home: Home) -> None:
+    """Remove what a crash left half written; what cannot be removed only takes room."""
+    with contextlib.suppress(OSError):
+        for name in home.fs.listdir(home.journal):
+            if name.endswith(".tmp"):
+                home.fs.unlink(f"{home.journal}/{name}")
+
+
 def _written(lacking: Sequence[Known], epoch: int, begun: int) -> list[LogFile]:
     """The log files that recovery made on a disk."""
     beginning = LogFile(log_name(begun, epoch, BEGUN), begun)
@@ -258,10 +276,11 @@ def readmission(deployment_id: bytes) -> Callable[..., None]:
     """The `Readmission` of the journal."""
 
     def bring(homes: Mapping[int, Home], slot: int, base: int, last: Position, name: str) -> None:
-        pieces = _collect(homes, slot, base, last, deployment_id)
+        others = {number: home for number, home in homes.items() if number != slot}
+        wanted = _collect(others, base, last, deployment_id)
         home = homes[slot]
         make_directories(home)
-        write_log(home, name, (pieces[sequence] for sequence in sorted(pieces)))
+        write_log(home, name, (read_frame(others, known) for known in wanted))
         for other in home.fs.listdir(home.journal):
             if other not in {name, promise.NAME}:
                 home.fs.unlink(f"{home.journal}/{other}")
@@ -271,40 +290,27 @@ def readmission(deployment_id: bytes) -> Callable[..., None]:
 
 
 def _collect(
-    homes: Mapping[int, Home], slot: int, base: int, last: Position, deployment_id: bytes
-) -> dict[int, bytes]:
-    """The frames base + 1 .. last, by sequence, followed backwards from `last` by their hashes."""
-    by_chain: dict[bytes, tuple[FoundFrame, bytes]] = {}
-    for number, home in homes.items():
-        if number != slot:
-            by_chain.update(_frames_of(home, deployment_id))
-        wanted = _followed(by_chain, base, last)
+    homes: Mapping[int, Home], base: int, last: Position, deployment_id: bytes
+) -> list[Known]:
+    """The frames base + 1 .. last, followed backwards from `last` by their hashes."""
+    found = Survey({}, {})
+    for slot, home in homes.items():
+        if home.empty:
+            continue
+        with contextlib.suppress(OSError):  # another disk has them
+            survey_journal(found, Disk(slot), home, deployment_id)
+        wanted = _followed(found, base, last)
         if wanted is not None:
             return wanted
     raise JournalDamaged(f"frames {base + 1}..{last.sequence} are not all to be found")
 
 
-def _followed(
-    by_chain: Mapping[bytes, tuple[FoundFrame, bytes]], base: int, last: Position
-) -> dict[int, bytes] | None:
-    wanted: dict[int, bytes] = {}
+def _followed(found: Survey, base: int, last: Position) -> list[Known] | None:
+    wanted: list[Known] = []
     chain = last.chain
-    for sequence in range(last.sequence, base, -1):
-        if chain not in by_chain:
+    for _ in range(last.sequence, base, -1):
+        if chain not in found.frames:
             return None
-        frame, wanted[sequence] = by_chain[chain]
-        chain = frame.header.previous
-    return wanted
-
-
-def _frames_of(home: Home, deployment_id: bytes) -> dict[bytes, tuple[FoundFrame, bytes]]:
-    result = {}
-    try:
-        for name in filter(is_log, home.fs.listdir(home.journal)):
-            data = read_file(home.fs, f"{home.journal}/{name}")
-            for item in logscan.scan(data, deployment_id):
-                if isinstance(item, FoundFrame):
-                    result[item.position.chain] = item, data[item.offset : item.end]
-    except OSError:
-        return result  # another disk has them
-    return result
+        wanted.append(found.frames[chain])
+        chain = wanted[-1].header.previous
+    return wanted[::-1]

@@ -138,14 +138,15 @@ def survey(homes: Mapping[int, Home], deployment_id: bytes) -> Survey:
             disk.error = f"{home.path}: no disk of ours there"
             continue
         try:
-            _survey_journal(result, disk, home, deployment_id)
+            survey_journal(result, disk, home, deployment_id)
             _survey_checkpoints(disk, home, deployment_id)
         except OSError as error:
             disk.error = f"{home.path}: {os.strerror(error.errno or 0)}"
     return result
 
 
-def _survey_journal(found: Survey, disk: Disk, home: Home, deployment_id: bytes) -> None:
+def survey_journal(found: Survey, disk: Disk, home: Home, deployment_id: bytes) -> None:
+    """Look at one disk's journal. OSError where the disk cannot be read at all."""
     if not home.fs.exists(home.journal):
         home.fs.listdir(home.path)  # the disk itself must be there
         return
@@ -232,7 +233,10 @@ def choose(found: Survey, disk_count: int, parity: int) -> list[Chain]:
     newest = [c for c in chains if (c.epoch, c.tip.sequence) == (epoch, tip)]
     newest.sort(key=lambda c: (c.manifest.epoch, c.manifest.generation), reverse=True)
     _require_nothing_beyond(found, epoch, tip)
-    return [c for c in newest if c.manifest.position.sequence <= tip]
+    usable = [c for c in newest if c.has(c.manifest.position)]
+    if not usable:
+        raise JournalDamaged(f"no manifest lies on the chain of epoch {epoch} that ends at {tip}")
+    return usable
 
 
 def _require_quorum(found: Survey, disk_count: int, parity: int) -> None:

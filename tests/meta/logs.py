@@ -13,6 +13,16 @@ from s3node.base.filesystem import Buffer, RealFileSystem
 from s3node.meta.homes import Home, make_directories
 
 
+class Unsynced(RealFileSystem):
+    """Real files without the waiting: power cuts are the simulation's business."""
+
+    def fdatasync(self, fd: int) -> None:
+        pass
+
+    def fsync_dir(self, path: str) -> None:
+        pass
+
+
 class FileLogs:
     def __init__(self, homes: dict[int, Home]) -> None:
         self.homes = homes
@@ -63,6 +73,6 @@ def make_homes(root: Path, disks: int) -> dict[int, Home]:
     for slot in range(disks):
         path = root / f"disk{slot:02}"
         path.mkdir(parents=True)
-        homes[slot] = Home(RealFileSystem(), str(path), bytes([slot + 1]) * 16)
+        homes[slot] = Home(Unsynced(), str(path), bytes([slot + 1]) * 16)
         make_directories(homes[slot])
     return homes
