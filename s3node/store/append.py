@@ -127,6 +127,12 @@ class SegmentWriter:
         if not self.pins[segment_id]:
             del self.pins[segment_id]
 
+    def abandon(self) -> None:
+        """Never touch the open segment again: the disk was away, or failed."""
+        if self._open:
+            self._open.dead = True
+            self._retire(self._open)
+
     def live(self) -> set[int]:
         """Segments that are still written, or not yet sealed."""
         found = {one.id for one in self._retiring}

@@ -16,9 +16,9 @@ from typing import TypeVar
 from s3node.base.clock import Clock
 from s3node.base.errors import DiskOffline, FormatError
 from s3node.base.filesystem import Buffer, FileSystem, Usage
-from s3node.base.ids import EpochIds
+from s3node.base.ids import EpochIds, segment_epoch
 from s3node.store import epoch as epochs
-from s3node.store import segment
+from s3node.store import scan, segment
 from s3node.store.append import SegmentWriter
 from s3node.store.disks import (
     QUARANTINE,
@@ -146,6 +146,21 @@ class Disks:
 
         await self._run(slot, work)
 
+    async def trim(self, slot: int) -> int:
+        disk, fs, epoch = self._disks[slot], self._context.fs, self._context.ids.epoch
+        identity = disk.identity
+        assert identity is not None, "a readable disk has an identity"
+
+        def work(segment_id: int) -> bool:
+            path = f"{disk.path}/{SEGMENTS}/{segment.file_name(segment_id)}"
+            return scan.trim(fs, path, segment_id, identity.disk_id)
+
+        cut = 0
+        for segment_id in await self._run(slot, lambda: list(self.segments(slot)), Lane.READ):
+            if segment_epoch(segment_id) < epoch:
+                cut += await self._run(slot, partial(work, segment_id), Lane.READ)
+        return cut
+
     async def seal(self) -> None:
         await asyncio.gather(*(writer.seal() for writer in self._writers))
 
@@ -176,7 +191,11 @@ class Disks:
             raise DiskOffline(f"slot {slot} is not readmitted: {probed.reason}")
         if disk.lock_fd < 0:
             disk.lock_fd = await self._run(slot, partial(lock_disk, fs, disk.path))
-        self._readers[slot].close()  # descriptors of the time before mean nothing
+        # Descriptors of the time before mean nothing, if the disk was away.
+        self._readers[slot].close()
+        self._writers[slot].abandon()
+        if not disk.readable:
+            self._logs[slot].abandon()
         disk.identity = probed.identity
         disk.usage = await self._run(slot, partial(fs.usage, disk.path), Lane.READ)
         disk.state, disk.reason = DiskState.ONLINE, ""
@@ -208,7 +227,8 @@ class Disks:
 
 def _disk(fs: FileSystem, one: Opened) -> Disk:
     """The running state of a disk as it was opened."""
-    disk = Disk(one.slot, one.path, one.identity, DiskState.ONLINE, "", Usage(0, 0), one.lock_fd)
+    online, room = DiskState.ONLINE, Usage(0, 0)
+    disk = Disk(one.slot, one.path, one.identity, online, one.reason, room, one.lock_fd)
     if one.standing not in USABLE:
         offline = one.standing in (Standing.MISSING, Standing.DAMAGED)
         disk.demote(DiskState.OFFLINE if offline else DiskState.FENCED, one.reason)

@@ -60,10 +60,6 @@ class LogWriter:
         self._proven = False
         self._idle: list[Future[None]] = []
 
-    @property
-    def writable(self) -> bool:
-        return self._refusal(0) is None
-
     def append(self, data: Buffer) -> Future[None]:
         """Done when `data` is on the platter behind everything appended before."""
         future: Future[None] = self._context.loop.create_future()
@@ -87,6 +83,10 @@ class LogWriter:
         self._queue.append(_Wanted(b"", name, future))
         self._next()
         return future
+
+    def abandon(self) -> None:
+        """The open log is dead: the disk was away."""
+        self._fault = DiskOffline(f"slot {self.disk.slot}: the log of before the disk was away")
 
     async def close(self) -> None:
         """Wait for what is queued, then close the log."""

@@ -92,9 +92,10 @@ class NativeEngine:
         write_ops = ffi.new("engine_op[]", len(writes))
         read_ops = ffi.new("engine_op[]", len(reads))
         alive: dict[int, Sequence[Any]] = {}
-        for index, write in enumerate(writes):
+        # By slot: what goes to one queue is put there at once, and so drained together.
+        for index, write in enumerate(sorted(writes, key=_slot)):
             alive[write.token] = _fill_write(write_ops[index], write)
-        for index, read in enumerate(reads):
+        for index, read in enumerate(sorted(reads, key=_slot)):
             alive[read.token] = _fill_read(read_ops[index], read)
         error = lib.engine_submit(self._engine, write_ops, len(writes), read_ops, len(reads))
         if error == errno.ENOMEM:
@@ -144,6 +145,10 @@ class NativeEngine:
         except BlockingIOError:
             return  # cleared by an earlier callback of the same turn
         self._wake()
+
+
+def _slot(one: Write | Read) -> int:
+    return one.slot
 
 
 def _fill_write(op: Any, write: Write) -> Sequence[Any]:

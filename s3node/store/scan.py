@@ -22,14 +22,15 @@ import xxhash
 
 from s3node.base.errors import FormatError, FormatUnknown
 from s3node.base.filesystem import FileSystem
-from s3node.base.limits import MIB
+from s3node.base.limits import KIB, MIB
 from s3node.store import record, seal, segment
 from s3node.store.limits import SECTOR
 from s3node.store.record import ALIGN, BLOCK_BYTES, DIGEST_BYTES, HEADER_BYTES, RecordHeader
 from s3node.store.seal import Seal
 from s3node.store.segment import SegmentHeader
 
-_WINDOW_BYTES = MIB
+_WINDOW_BYTES = MIB  # read at once where every byte is looked at
+_HEADER_WINDOW_BYTES = 4 * KIB  # and where the payloads between headers are not
 
 
 class Found(NamedTuple):
@@ -98,6 +99,34 @@ def scan(
     try:
         walk = _Walk(fs, fd, fs.size(fd), segment_id, disk_id, synced, payloads)
         yield from walk.items()
+    finally:
+        fs.close(fd)
+
+
+def trim(fs: FileSystem, path: str, segment_id: int, disk_id: bytes) -> bool:
+    """Cut the room reserved ahead off a segment that nobody writes; whether there was any.
+
+    Only for segments of an ended epoch. One that ends with its seal is left alone at once.
+    """
+    if _ends_sealed(fs, path, segment_id, disk_id):
+        return False
+    for item in scan(fs, path, segment_id, disk_id, payloads=False):
+        if isinstance(item, End) and item.used < item.size:
+            cut(fs, path, item.used)
+            return True
+    return False
+
+
+def _ends_sealed(fs: FileSystem, path: str, segment_id: int, disk_id: bytes) -> bool:
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        at = fs.size(fd) - seal.LAYOUT.size
+        found = seal.unpack(fs.pread(fd, seal.LAYOUT.size, max(0, at)))
+        return (found.used_end, found.segment, found.disk_id) == (at, segment_id, disk_id)
+    except FormatUnknown:
+        raise
+    except FormatError:
+        return False
     finally:
         fs.close(fd)
 
@@ -277,7 +306,8 @@ class _Walk:
         """Bytes of the file, fewer at its end; through one window, for the walk goes forward."""
         begin = offset - self._window_at
         if begin < 0 or begin + length > len(self._window):
-            self._window = self._pread(offset, max(length, _WINDOW_BYTES))
+            ahead = _WINDOW_BYTES if self.payloads else _HEADER_WINDOW_BYTES
+            self._window = self._pread(offset, max(length, ahead))
             self._window_at, begin = offset, 0
         return self._window[begin : begin + length]
 

@@ -66,7 +66,7 @@ class DiskStatus(NamedTuple):
     path: str
     disk_id: bytes | None
     state: DiskState
-    reason: str  # for people: what happened and what to do; "" when online
+    reason: str  # for people: what happened and what to do; "" when all is well
     total_bytes: int
     free_bytes: int
 
@@ -140,6 +140,12 @@ class DiskSet(Protocol):
 
     async def drop(self, slot: int, segment_id: int) -> None:
         """Move a segment to the disk's quarantine. OSError if that fails."""
+
+    async def trim(self, slot: int) -> int:
+        """Give back the room that unsealed segments of ended epochs had reserved; how many had.
+
+        Reads the headers of those segments: work for the background. OSError if that fails.
+        """
 
     async def refresh(self) -> None:
         """Look whether every readable disk is still there, and how much room it has."""

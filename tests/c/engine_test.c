@@ -1,0 +1,404 @@
+/* The disk engine under load, with faults, built with sanitizers by the tests.
+ *
+ * The table of calls is replaced by one that keeps "files" in memory, writes short, is
+ * interrupted, and fails now and then. Several rounds of random batches over several slots are
+ * submitted while completions are reaped. Checked are the engine's invariants:
+ *   - every accepted operation completes exactly once;
+ *   - a write that completed without error was on the "platter" (synced after its last byte);
+ *   - no call is made on a file after one on it failed;
+ *   - reads return what was written;
+ *   - failing allocations and threads are answered, and nothing leaks or hangs.
+ * usage: engine_test SEED ROUNDS
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { SLOTS = 3, FILES = 6, FILE_BYTES = 1 << 16, OPS = 400, BATCH = 17, PIECE = 64 };
+
+#define CHECK(condition)                                                                          \
+    do {                                                                                          \
+        if (!(condition)) {                                                                       \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                       \
+            exit(1);                                                                              \
+        }                                                                                         \
+    } while (0)
+
+typedef struct { /* fd: its index; one slot's thread writes it, readers read */
+    pthread_mutex_t mutex;
+    unsigned char seen[FILE_BYTES], platter[FILE_BYTES];
+    int failed, touched_after;
+} memory_file;
+
+static memory_file files[FILES];
+static atomic_uint chance;       /* of each call to fail, in 1/1000 */
+static atomic_int allocations;   /* that still succeed; negative: all */
+static atomic_int threads_left;  /* that can still be spawned; negative: all */
+static engine_calls libc_calls;
+
+static unsigned next_random(unsigned *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
+static unsigned roll(void) /* 0..999, per thread, from the seed alone */
+{
+    static atomic_uint streams;
+    static _Thread_local unsigned state;
+    if (!state)
+        state = 2654435761u * (atomic_fetch_add(&streams, 1) + 1);
+    return next_random(&state) % 1000;
+}
+
+static int enter(memory_file *file)
+{
+    pthread_mutex_lock(&file->mutex);
+    if (file->failed)
+        file->touched_after = 1;
+    if (roll() < atomic_load(&chance))
+        file->failed = 1;
+    return file->failed ? -EIO : 0;
+}
+
+static int64_t test_pwritev(int fd, const engine_iov *iov, int count, int64_t offset)
+{
+    memory_file *file = &files[fd];
+    if (roll() < 50)
+        return -EINTR;
+    int64_t written = enter(file);
+    int64_t limit = roll() < 300 ? 1 + roll() % 100 : FILE_BYTES;
+    for (int i = 0; !file->failed && i < count && written < limit; i++) {
+        int64_t part = (int64_t)iov[i].length;
+        if (part > limit - written)
+            part = limit - written;
+        CHECK(offset + written + part <= FILE_BYTES);
+        memcpy(file->seen + offset + written, iov[i].base, (size_t)part);
+        written += part;
+    }
+    pthread_mutex_unlock(&file->mutex);
+    return written;
+}
+
+static int64_t test_pread(int fd, void *buffer, size_t length, int64_t offset)
+{
+    memory_file *file = &files[fd];
+    if (roll() < 50)
+        return -EINTR;
+    if (roll() < 300 && length > 1)
+        length /= 2;
+    pthread_mutex_lock(&file->mutex);
+    if (offset + (int64_t)length > FILE_BYTES)
+        length = offset < FILE_BYTES ? (size_t)(FILE_BYTES - offset) : 0;
+    memcpy(buffer, file->seen + offset, length);
+    pthread_mutex_unlock(&file->mutex);
+    return (int64_t)length;
+}
+
+static int test_fdatasync(int fd)
+{
+    memory_file *file = &files[fd];
+    int result = enter(file);
+    if (result == 0)
+        memcpy(file->platter, file->seen, FILE_BYTES);
+    pthread_mutex_unlock(&file->mutex);
+    return result;
+}
+
+static int test_fallocate(int fd, int64_t offset, int64_t length)
+{
+    CHECK(fd >= 0 && offset >= 0 && length > 0);
+    return roll() < 100 ? -EOPNOTSUPP : 0;
+}
+
+static int test_wake(int event_fd)
+{
+    return roll() < 100 ? -EIO : libc_calls.wake(event_fd);
+}
+
+static int test_spawn(void *thread, void *(*body)(void *), void *argument)
+{
+    if (atomic_load(&threads_left) == 0)
+        return -EAGAIN;
+    atomic_fetch_sub(&threads_left, 1);
+    return libc_calls.spawn(thread, body, argument);
+}
+
+static void *test_allocate(size_t size)
+{
+    if (atomic_load(&allocations) == 0)
+        return NULL;
+    if (atomic_load(&allocations) > 0)
+        atomic_fetch_sub(&allocations, 1);
+    return libc_calls.allocate(size);
+}
+
+static engine_calls table(void)
+{
+    engine_system_calls(&libc_calls);
+    engine_calls calls = libc_calls;
+    calls.pwritev = test_pwritev;
+    calls.pread = test_pread;
+    calls.fdatasync = test_fdatasync;
+    calls.fallocate = test_fallocate;
+    calls.wake = test_wake;
+    calls.spawn = test_spawn;
+    calls.allocate = test_allocate;
+    return calls;
+}
+
+/* ---- one round ------------------------------------------------------------------------- */
+
+typedef struct {
+    int file;
+    int64_t offset, size;
+    unsigned char data[4 * PIECE], got[4 * PIECE];
+    int read, done;
+} operation;
+
+static operation ops[2 * OPS];
+
+static void finish(const engine_completion *one)
+{
+    operation *op = &ops[one->token];
+    memory_file *file = &files[op->file];
+    CHECK(!op->done);
+    op->done = 1;
+    if (op->read) {
+        CHECK(one->error == 0 && one->stage == ENGINE_DONE && one->got == op->size);
+        CHECK(!memcmp(op->got, op->data, (size_t)op->size));
+        return;
+    }
+    pthread_mutex_lock(&file->mutex);
+    if (one->error == 0)
+        CHECK(!memcmp(file->platter + op->offset, op->data, (size_t)op->size));
+    else
+        CHECK(file->failed && one->error == EIO && one->stage != ENGINE_DONE);
+    CHECK(!file->touched_after);
+    pthread_mutex_unlock(&file->mutex);
+}
+
+static int reap(engine *e, int event_fd, int wait)
+{
+    engine_completion out[7];
+    uint64_t value;
+    int total = 0, count = 7;
+    if (wait) {
+        struct pollfd ready = {.fd = event_fd, .events = POLLIN};
+        CHECK(poll(&ready, 1, 20000) == 1);
+    }
+    if (read(event_fd, &value, sizeof value) < 0)
+        CHECK(errno == EAGAIN);
+    while (count == 7) {
+        count = engine_reap(e, out, 7);
+        for (int i = 0; i < count; i++)
+            finish(&out[i]);
+        total += count;
+    }
+    return total;
+}
+
+static engine_op write_of(int token, int file, int64_t *end, engine_file *handle, unsigned *random)
+{
+    operation *op = &ops[token];
+    int count = 1 + (int)(next_random(random) % ENGINE_BUFFERS);
+    engine_op result = {.token = (uint64_t)token,
+                        .file = handle,
+                        .offset = *end,
+                        .slot = file % SLOTS,
+                        .count = count};
+    *op = (operation){.file = file, .offset = *end};
+    for (int i = 0; i < count; i++) {
+        size_t length = next_random(random) % PIECE;
+        result.iov[i] = (engine_iov){op->data + op->size, length};
+        for (size_t byte = 0; byte < length; byte++)
+            op->data[op->size++] = (unsigned char)next_random(random);
+    }
+    *end += op->size;
+    return result;
+}
+
+static engine_op read_of(int token, const operation *of, engine_file *handle, unsigned *random)
+{
+    operation *op = &ops[token];
+    *op = (operation){.file = of->file, .offset = of->offset, .size = of->size, .read = 1};
+    memcpy(op->data, of->data, (size_t)of->size);
+    size_t head = of->size ? next_random(random) % (size_t)(of->size + 1) : 0;
+    engine_op result = {.token = (uint64_t)token,
+                        .file = handle,
+                        .offset = of->offset,
+                        .head = head,
+                        .tail_offset = of->offset + (int64_t)head,
+                        .slot = of->file % SLOTS,
+                        .count = 1};
+    result.iov[0] = (engine_iov){op->got, (size_t)of->size};
+    return result;
+}
+
+static void reset_files(void)
+{
+    for (int i = 0; i < FILES; i++) {
+        memset(files[i].seen, 0, FILE_BYTES);
+        memset(files[i].platter, 0, FILE_BYTES);
+        files[i].failed = files[i].touched_after = 0;
+    }
+}
+
+static void submit_all(engine *e, int event_fd, const engine_op *all, int count, int are_reads,
+                       int *reaped)
+{
+    for (int at = 0; at < count; at += BATCH) {
+        int size = count - at < BATCH ? count - at : BATCH;
+        if (are_reads)
+            CHECK(engine_submit(e, NULL, 0, all + at, size) == 0);
+        else
+            CHECK(engine_submit(e, all + at, size, NULL, 0) == 0);
+        *reaped += reap(e, event_fd, 0);
+    }
+    while (*reaped < count)
+        *reaped += reap(e, event_fd, 1);
+    CHECK(*reaped == count);
+}
+
+static void round_of(unsigned seed, unsigned faults)
+{
+    static engine_op all[OPS];
+    engine_calls calls = table();
+    engine_file *handles[FILES];
+    int64_t ends[FILES] = {0};
+    int error, reaped = 0, reads = 0;
+    unsigned random = seed | 1;
+    int event_fd = eventfd(0, EFD_NONBLOCK);
+    reset_files();
+    atomic_store(&allocations, -1);
+    atomic_store(&threads_left, -1);
+    atomic_store(&chance, faults);
+    engine *e = engine_new(SLOTS, 2, event_fd, &calls, &error);
+    CHECK(e && !error);
+    for (int i = 0; i < FILES; i++)
+        CHECK((handles[i] = engine_attach(e, i, 0, 512, 4096, FILE_BYTES)));
+    for (int i = 0; i < OPS; i++) {
+        int file = (int)(next_random(&random) % FILES);
+        all[i] = write_of(i, file, &ends[file], handles[file], &random);
+    }
+    submit_all(e, event_fd, all, OPS, 0, &reaped);
+    atomic_store(&chance, 0);
+    for (int i = 0; i < OPS; i++)
+        if (!files[ops[i].file].failed) {
+            all[reads] = read_of(OPS + reads, &ops[i], handles[ops[i].file], &random);
+            reads++;
+        }
+    reaped = 0;
+    submit_all(e, event_fd, all, reads, 1, &reaped);
+    engine_counters counters;
+    engine_count(e, &counters);
+    CHECK(counters.syncs <= counters.drains * FILES && counters.drains <= OPS);
+    engine_stop(e);
+    for (int i = 0; i < FILES; i++)
+        engine_detach(e, handles[i]);
+    engine_free(e);
+    close(event_fd);
+}
+
+/* What is queued when the engine stops is done before it ends. */
+static void stop_with_work(void)
+{
+    engine_calls calls = table();
+    int error, event_fd = eventfd(0, EFD_NONBLOCK);
+    unsigned random = 77;
+    int64_t end = 0;
+    engine_op all[BATCH];
+    reset_files();
+    engine *e = engine_new(SLOTS, 1, event_fd, &calls, &error);
+    CHECK(e);
+    engine_file *handle = engine_attach(e, 0, 0, 0, 0, 0);
+    for (int i = 0; i < BATCH; i++)
+        all[i] = write_of(i, 0, &end, handle, &random);
+    CHECK(engine_submit(e, all, BATCH, NULL, 0) == 0);
+    engine_stop(e);
+    CHECK(engine_submit(e, all, 1, NULL, 0) == ESHUTDOWN);
+    CHECK(reap(e, event_fd, 0) == BATCH);
+    engine_detach(e, handle);
+    engine_free(e);
+    close(event_fd);
+}
+
+/* Fail the n-th allocation, and the n-th thread, until everything works. */
+static void starved(void)
+{
+    engine_calls calls = table();
+    int error, event_fd = eventfd(0, EFD_NONBLOCK), worked = 0;
+    unsigned random = 99;
+    reset_files();
+    for (int n = 0; !worked; n++) {
+        atomic_store(&allocations, n);
+        atomic_store(&threads_left, n < SLOTS * 2 ? n : -1);
+        engine *e = engine_new(SLOTS, 1, event_fd, &calls, &error);
+        if (!e) {
+            CHECK(error == ENOMEM || error == EAGAIN);
+            continue;
+        }
+        engine_file *handle = engine_attach(e, 0, 0, 0, 0, 0);
+        if (handle) {
+            int64_t end = 0;
+            engine_op op = write_of(0, 0, &end, handle, &random);
+            int result = engine_submit(e, &op, 1, NULL, 0);
+            CHECK(result == 0 || result == ENOMEM);
+            worked = result == 0;
+            if (worked)
+                CHECK(reap(e, event_fd, 1) == 1);
+            engine_stop(e);
+            engine_detach(e, handle);
+        }
+        engine_stop(e);
+        engine_free(e);
+    }
+    close(event_fd);
+}
+
+static void refused(void)
+{
+    engine_calls calls = table();
+    int error, event_fd = eventfd(0, EFD_NONBLOCK);
+    atomic_store(&allocations, -1);
+    engine *e = engine_new(SLOTS, 1, event_fd, &calls, &error);
+    CHECK(e);
+    const engine_op wrong[] = {{.slot = -1, .count = 1},
+                               {.slot = SLOTS, .count = 1},
+                               {.slot = 0, .count = 0},
+                               {.slot = 0, .count = ENGINE_BUFFERS + 1}};
+    for (int i = 0; i < 4; i++)
+        CHECK(engine_submit(e, &wrong[i], 1, NULL, 0) == EINVAL);
+    const engine_op head = {.slot = 0, .count = 1, .head = 1};
+    CHECK(engine_submit(e, NULL, 0, &head, 1) == EINVAL);
+    CHECK(reap(e, event_fd, 0) == 0);
+    engine_stop(e);
+    engine_free(e);
+    close(event_fd);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned seed = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
+    int rounds = argc > 2 ? atoi(argv[2]) : 10;
+    for (int i = 0; i < FILES; i++)
+        pthread_mutex_init(&files[i].mutex, NULL);
+    for (int i = 0; i < rounds; i++)
+        round_of(seed + (unsigned)i, i % 3 ? 0 : 20);
+    atomic_store(&chance, 0);
+    stop_with_work();
+    starved();
+    refused();
+    puts("ok");
+    return 0;
+}

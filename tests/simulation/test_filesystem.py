@@ -1,0 +1,215 @@
+"""One conformance suite for both file systems, and what only the simulated one can do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from s3node.base.filesystem import (
+    FileSystem,
+    RealFileSystem,
+    read_file,
+    write_all,
+    write_file,
+)
+from tests.simulation.filesystem import SECTOR, SimulatedFileSystem
+
+Rooted = tuple[FileSystem, str]
+
+
+@pytest.fixture(params=["real", "simulated"])
+def rooted(request: pytest.FixtureRequest, tmp_path: Path) -> Rooted:
+    if request.param == "real":
+        return RealFileSystem(), str(tmp_path)
+    fs = SimulatedFileSystem()
+    fs.mkdir("/root")
+    return fs, "/root"
+
+
+def create(fs: FileSystem, path: str, data: bytes = b"") -> int:
+    fd = fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    write_all(fs, fd, data, 0)
+    return fd
+
+
+def errno_of(call: Callable[[], object]) -> int | None:
+    with pytest.raises(OSError) as raised:
+        call()
+    return raised.value.errno
+
+
+def test_write_read_truncate(rooted: Rooted) -> None:
+    fs, root = rooted
+    fd = create(fs, f"{root}/a")
+    assert fs.pwritev(fd, [b"hello", memoryview(b" world")], 3) == 11
+    assert fs.pread(fd, 100, 0) == b"\0\0\0hello world"
+    assert fs.pread(fd, 4, 4) == b"ello"
+    assert fs.pread(fd, 4, 100) == b""
+    assert fs.size(fd) == 14
+    fs.ftruncate(fd, 5)
+    fs.ftruncate(fd, 8)
+    assert fs.pread(fd, 100, 0) == b"\0\0\0he\0\0\0"
+    fs.fallocate(fd, 8, 4096)
+    assert fs.size(fd) == 4104
+    fs.fdatasync(fd)
+    fs.close(fd)
+    assert read_file(fs, f"{root}/a", piece=1000) == b"\0\0\0he" + bytes(4099)
+
+
+def test_names(rooted: Rooted) -> None:
+    fs, root = rooted
+    fs.mkdir(f"{root}/d")
+    fs.close(create(fs, f"{root}/d/b", b"1"))
+    fs.close(create(fs, f"{root}/d/a", b"2"))
+    assert fs.listdir(f"{root}/d") == ["a", "b"]
+    fs.rename(f"{root}/d/a", f"{root}/d/b")
+    assert read_file(fs, f"{root}/d/b") == b"2"
+    fs.rename(f"{root}/d/b", f"{root}/c")
+    assert fs.listdir(f"{root}/d") == []
+    assert fs.exists(f"{root}/c") and not fs.exists(f"{root}/d/b")
+    fs.unlink(f"{root}/c")
+    assert not fs.exists(f"{root}/c")
+    fs.fsync_dir(f"{root}/d")
+    write_file(fs, f"{root}/d", "w", b"whole")
+    write_file(fs, f"{root}/d", "w", b"again")
+    assert fs.listdir(f"{root}/d") == ["w"]
+    assert read_file(fs, f"{root}/d/w") == b"again"
+
+
+def test_an_open_file_outlives_its_name(rooted: Rooted) -> None:
+    fs, root = rooted
+    fd = create(fs, f"{root}/a", b"still here")
+    fs.unlink(f"{root}/a")
+    assert fs.pread(fd, 100, 0) == b"still here"
+    fs.close(fd)
+
+
+def test_errors_are_the_kernels(rooted: Rooted) -> None:
+    fs, root = rooted
+    fd = create(fs, f"{root}/a")
+    assert errno_of(lambda: fs.open(f"{root}/none", os.O_RDONLY)) == errno.ENOENT
+    assert errno_of(lambda: fs.open(f"{root}/none/x", os.O_CREAT | os.O_RDWR)) == errno.ENOENT
+    assert errno_of(lambda: fs.open(f"{root}/a/x", os.O_RDONLY)) == errno.ENOTDIR
+    assert errno_of(lambda: create(fs, f"{root}/a")) == errno.EEXIST
+    assert errno_of(lambda: fs.mkdir(f"{root}/a")) == errno.EEXIST
+    assert errno_of(lambda: fs.unlink(f"{root}/none")) == errno.ENOENT
+    assert errno_of(lambda: fs.rename(f"{root}/none", f"{root}/b")) == errno.ENOENT
+    assert errno_of(lambda: fs.listdir(f"{root}/none")) == errno.ENOENT
+    assert errno_of(lambda: fs.open(root, os.O_RDWR)) == errno.EISDIR
+    fs.close(fd)
+    reading = fs.open(f"{root}/a", os.O_RDONLY)
+    assert errno_of(lambda: fs.pwritev(reading, [b"x"], 0)) == errno.EBADF
+    fs.close(reading)
+    assert errno_of(lambda: fs.pread(reading, 1, 0)) == errno.EBADF
+
+
+def test_a_lock_has_one_holder(rooted: Rooted) -> None:
+    fs, root = rooted
+    fs.close(create(fs, f"{root}/lock"))
+    first, second = (fs.open(f"{root}/lock", os.O_RDONLY) for _ in range(2))
+    fs.lock(first)
+    fs.lock(first)
+    with pytest.raises(BlockingIOError):
+        fs.lock(second)
+    fs.close(first)
+    fs.lock(second)
+    fs.close(second)
+
+
+def test_usage(rooted: Rooted) -> None:
+    fs, root = rooted
+    usage = fs.usage(root)
+    assert 0 < usage.free <= usage.total
+    assert not fs.is_mount(root)
+
+
+# ---- the simulated one
+
+
+def crashes(fs: SimulatedFileSystem, path: str, count: int = 300) -> set[bytes | None]:
+    found: set[bytes | None] = set()
+    for seed in range(count):
+        after = fs.crash(Random(seed))
+        found.add(read_file(after, path) if after.exists(path) else None)
+    return found
+
+
+def test_unsynced_names_and_bytes_may_be_lost() -> None:
+    fs = SimulatedFileSystem()
+    fd = create(fs, "/a", b"x" * 10)
+    assert {None, b"", b"x" * 10} <= crashes(fs, "/a")
+    fs.fdatasync(fd)
+    assert crashes(fs, "/a") == {None, b"x" * 10}
+    fs.fsync_dir("/")
+    assert crashes(fs, "/a") == {b"x" * 10}
+
+
+def test_an_overwritten_sector_is_old_new_or_torn_and_no_other_is_touched() -> None:
+    fs = SimulatedFileSystem()
+    fd = create(fs, "/a", b"a" * 3 * SECTOR)
+    fs.fdatasync(fd)
+    fs.fsync_dir("/")
+    fs.pwritev(fd, [b"b" * SECTOR], SECTOR)
+    found = [one for one in crashes(fs, "/a") if one is not None]
+    middles = {one[SECTOR : 2 * SECTOR] for one in found}
+    assert {b"a" * SECTOR, b"b" * SECTOR} <= middles and len(middles) > 10
+    assert all(one[:SECTOR] == one[2 * SECTOR :] == b"a" * SECTOR for one in found)
+    assert all(len(middle.lstrip(b"b").strip(b"a")) == 0 for middle in middles)
+
+
+def test_a_rename_is_there_or_not_never_half() -> None:
+    fs = SimulatedFileSystem()
+    write_file(fs, "/", "a", b"old")
+    for fd in [create(fs, "/t", b"new")]:
+        fs.fdatasync(fd)
+    fs.rename("/t", "/a")
+    assert crashes(fs, "/a") == {b"old", b"new"}
+
+
+def test_write_file_is_whole_or_not_at_all() -> None:
+    for nth in range(1, 12):
+        fs = SimulatedFileSystem()
+        write_file(fs, "/", "a", b"old" * 1000)
+        fs.fail_at(nth)
+        try:
+            write_file(fs, "/", "a", b"new" * 1000)
+            written = True
+        except OSError:
+            written = False
+        found = crashes(fs, "/a", 50)
+        assert found <= {b"old" * 1000, b"new" * 1000}
+        if written and nth > 6:
+            assert found == {b"new" * 1000}
+
+
+def test_a_later_sync_does_not_save_what_a_failed_one_gave_up() -> None:
+    fs = SimulatedFileSystem()
+    fd = create(fs, "/a", b"x" * SECTOR)
+    fs.fsync_dir("/")
+    fs.fail("fdatasync", errno.EIO)
+    assert errno_of(lambda: fs.fdatasync(fd)) == errno.EIO
+    fs.heal()
+    fs.fdatasync(fd)
+    assert fs.pread(fd, SECTOR, 0) == b"x" * SECTOR
+    assert bytes(SECTOR) in crashes(fs, "/a")
+
+
+def test_faults_and_limits() -> None:
+    fs = SimulatedFileSystem(capacity=1000)
+    fd = create(fs, "/a")
+    assert fs.pwritev(fd, [bytes(1500)], 0) == 1000
+    assert errno_of(lambda: fs.pwritev(fd, [b"x"], 1000)) == errno.ENOSPC
+    assert errno_of(lambda: fs.fallocate(fd, 1000, 1)) == errno.ENOSPC
+    fs.read_only = True
+    assert errno_of(lambda: fs.pwritev(fd, [b"x"], 0)) == errno.EROFS
+    assert errno_of(lambda: fs.mkdir("/d")) == errno.EROFS
+    fs.heal()
+    fs.fail_at(2)
+    fs.pread(fd, 1, 0)
+    assert errno_of(lambda: fs.pread(fd, 1, 0)) == errno.EIO
+    assert fs.pread(fd, 1, 0) == b"\0"

@@ -1,0 +1,137 @@
+"""The C engine by itself: under sanitizers, and each of its calls failing in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from s3node.base.errors import StorageFault
+from s3node.store import disks
+from s3node.store.diskset import Disks
+from s3node.store.native import NativeEngine
+from s3node.store.seams import Append, Place
+from tests.simulation.faults import Faults, faulty_calls
+from tests.store.world import SLOTS, World, append_of, outcomes, read_back
+
+ROOT = Path(__file__).resolve().parents[2]
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wpointer-arith"]
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_engine_under_sanitizers(sanitizer: str, tmp_path: Path, deep: bool) -> None:
+    program = tmp_path / "engine_test"
+    sources = ["csrc/engine.c", "csrc/engine_calls.c", "tests/c/engine_test.c"]
+    command = ["gcc", "-std=gnu11", "-O1", "-g", *WARNINGS, f"-fsanitize={sanitizer}"]
+    command += ["-fno-sanitize-recover=all", "-pthread", "-Icsrc", "-o", str(program), *sources]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    rounds = "2000" if deep else "30"
+    result = subprocess.run(
+        [program, "1", rounds], check=False, capture_output=True, text=True, timeout=1200
+    )
+    assert (result.returncode, result.stdout) == (0, "ok\n"), result.stderr[-4000:]
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_any_one_call_of_the_engine_may_fail(number: int, tmp_path: Path, deep: bool) -> None:
+    """Every call of the table and of the file system fails once, until none is left to fail."""
+    nth, done, step = 0, False, 1 if deep or number == errno.EIO else 4
+    while not done:
+        nth += step
+        root = tmp_path / str(nth)
+        root.mkdir()
+        world = World("native", root)
+        assert isinstance(world.faults, Faults)
+        done = asyncio.run(asyncio.wait_for(one_failure(world, nth, number), 60))
+    assert nth > 40
+
+
+async def one_failure(world: World, nth: int, number: int) -> bool:
+    """The n-th call fails; what was answered is there. True if there was no such call."""
+    faults = world.faults
+    assert isinstance(faults, Faults)
+    opened = world.open()
+    start = faults.calls
+    faults.fail_at(nth, number)
+    rng = Random(nth)
+    answered: list[tuple[Place, Append]] = []
+    for step in range(4):
+        batch = [append_of(rng.randbytes(3000), slot, step) for slot in range(SLOTS)]
+        for item, result in zip(batch, await outcomes(opened.append(batch)), strict=True):
+            if isinstance(result, Place):
+                answered.append((result, item))
+            else:
+                assert isinstance(result, StorageFault)
+        logs = await outcomes([opened.log_rotate(0, f"{step}.log"), opened.log_append(0, b"x")])
+        assert all(result is None or isinstance(result, StorageFault) for result in logs)
+    for place, item in answered:
+        (got,) = await outcomes([opened.read(place, item.shard, 3000, 0, 3000)])
+        assert got == item.payload or isinstance(got, StorageFault)
+    assert len(answered) >= 4 * (SLOTS - 1), "one failure takes one disk at most"
+    over = faults.calls - start < nth
+    faults.heal()
+    for place, item in answered:
+        assert await read_back(opened, place, item) == item.payload
+    await opened.close()
+    return over
+
+
+def test_an_engine_without_memory_or_threads_does_not_start(tmp_path: Path) -> None:
+    faults = Faults()
+    before = len(os.listdir("/proc/self/fd"))
+    for call in ("allocate", "spawn"):
+        faults.fail(call, errno.EAGAIN)
+        with pytest.raises(StorageFault, match="does not start"):
+            NativeEngine(SLOTS, calls=faulty_calls(faults))
+        faults.heal()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_without_memory_a_batch_fails_and_nothing_hangs(tmp_path: Path) -> None:
+    world = World("native", tmp_path)
+
+    async def scenario(opened: Disks) -> None:
+        world.faults.fail("allocate", errno.ENOMEM)
+        results = await outcomes(opened.append([append_of(b"x", slot) for slot in range(SLOTS)]))
+        assert all(isinstance(result, StorageFault) for result in results)
+        world.faults.heal()
+
+    world.run(scenario)
+
+
+def test_a_lost_wake_is_made_up_for(tmp_path: Path) -> None:
+    world = World("native", tmp_path)
+
+    async def scenario(opened: Disks) -> None:
+        world.faults.fail("wake", errno.EIO)
+        futures = opened.append([append_of(b"x")])
+        await asyncio.sleep(0.05)
+        world.faults.heal()
+        await asyncio.wait_for(asyncio.gather(*futures), 10)
+
+    world.run(scenario)
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    world = World("native", tmp_path)
+
+    async def scenario(opened: Disks) -> None:
+        code = (
+            "import sys; from s3node.base.filesystem import RealFileSystem; "
+            "from s3node.store import disks; disks.open_disks(RealFileSystem(), sys.argv[1:])"
+        )
+        command = [sys.executable, "-c", code, *world.paths]
+        result = await asyncio.to_thread(
+            subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert result.returncode and "in use by another process" in result.stderr
+
+    world.run(scenario)
+    disks.close_disks(world.fs, disks.open_disks(world.fs, world.paths))
