@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import LIST_ENTRIES_MAX, LIST_ROWS_PER_READ
@@ -64,21 +64,45 @@ def _query(echo: ListEcho) -> Query:
     return Query(echo.prefix.encode(), echo.delimiter.encode())
 
 
-def _shown(row: VersionRow) -> bool:
-    return not row.delete_marker
+class _Seen(NamedTuple):
+    """What a listing shows of a version. The row itself may be large (an object of 10,000 parts)
+    and is let go as soon as it has been looked at."""
+
+    modified_ms: int
+    etag: str
+    size: int
+    storage_class: str
+    checksum: Checksum | None
+    shown: bool
+
+
+def _seen(row: VersionRow) -> _Seen:
+    return _Seen(
+        row.modified_ms,
+        row.etag,
+        row.size,
+        row.storage_class,
+        row.checksum,
+        shown=not row.delete_marker,
+    )
+
+
+def _shown(seen: _Seen) -> bool:
+    return seen.shown
 
 
 async def _objects(
     node: Node, call: Call, echo: ListEcho, marker: bytes
-) -> tuple[list[Entry[VersionRow]], bool]:
+) -> tuple[list[Entry[_Seen]], bool]:
     """The current versions behind `marker`, rolled up."""
     parameters.admit(call)
     bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
     query = _query(echo)
 
-    def walk(position: Position, room: int, tx: ReadTx) -> Step[VersionRow]:
-        def scan(at: Position) -> Iterator[tuple[bytes, bytes, VersionRow]]:
-            return tables.scan_versions(tx, bucket.bucket_id, at.key, at.id)
+    def walk(position: Position, room: int, tx: ReadTx) -> Step[_Seen]:
+        def scan(at: Position) -> Iterator[tuple[bytes, bytes, _Seen]]:
+            for key, identity, row in tables.scan_versions(tx, bucket.bucket_id, at.key, at.id):
+                yield key, identity, _seen(row)
 
         return listing.step(
             query,
@@ -93,18 +117,18 @@ async def _objects(
     return await _walk(node, listing.start(query, marker), echo.max_entries, walk)
 
 
-def _contents(entries: list[Entry[VersionRow]]) -> list[Contents]:
+def _contents(entries: list[Entry[_Seen]]) -> list[Contents]:
     return [_content(entry.key, entry.row) for entry in entries if entry.row is not None]
 
 
-def _content(key: bytes, row: VersionRow) -> Contents:
+def _content(key: bytes, seen: _Seen) -> Contents:
     return Contents(
         key.decode(),
-        row.modified_ms,
-        row.etag,
-        row.size,
-        row.storage_class,
-        *_checksum_columns(row.checksum),
+        seen.modified_ms,
+        seen.etag,
+        seen.size,
+        seen.storage_class,
+        *_checksum_columns(seen.checksum),
     )
 
 
