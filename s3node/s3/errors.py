@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
 from s3node.base.errors import S3Error
+from s3node.s3 import xml
 from s3node.s3.request import Response
 
 
@@ -227,7 +227,7 @@ def render(error: S3Error, *, resource: str, request_id: str, host_id: str, head
 
 
 def document(error: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:
-    """The Error document, UTF-8."""
+    """The Error document, UTF-8. What XML has no place for becomes U+FFFD: it must parse."""
     elements = {
         "Code": error.code,
         "Message": error.message or TABLE[error.code].message,
@@ -236,12 +236,6 @@ def document(error: S3Error, *, resource: str, request_id: str, host_id: str) ->
         "RequestId": request_id,
         "HostId": host_id,
     }
-    inner = "".join(f"<{name}>{text(value)}</{name}>" for name, value in elements.items())
     assert all(_ELEMENT.match(name) for name in elements)
-    xml = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'
-    return xml.encode("utf-8")
-
-
-def text(value: str) -> str:
-    """`value` as XML character data; what XML cannot hold becomes U+FFFD."""
-    return escape(_XML_FORBIDDEN.sub("\ufffd", value), {"\r": "&#13;"})
+    nodes = [(name, _XML_FORBIDDEN.sub("\ufffd", value)) for name, value in elements.items()]
+    return xml.render("Error", nodes, namespace="")

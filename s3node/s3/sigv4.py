@@ -290,9 +290,11 @@ class _Malformed(NamedTuple):
                 'format "yyyyMMdd".'
             )
         if scope_region != region:
-            raise self.because(
+            error = self.because(
                 f"the region '{scope_region}' is wrong; expecting '{region}'", Region=region
             )
+            error.headers["x-amz-bucket-region"] = region  # what SDKs learn it from after a HEAD
+            raise error
         if service != SERVICE:
             raise self.because(
                 f'incorrect service "{service}". This endpoint belongs to "{SERVICE}".'
