@@ -50,6 +50,20 @@ XML_BODY_BYTES_MAX = 8 * MIB
 XML_DEPTH_MAX = 8
 XML_ELEMENTS_MAX = 100_000
 
+OBJECT_KEY_BYTES_MAX = 1024
+"""Of a key's UTF-8."""
+
+USER_METADATA_BYTES_MAX = 2 * KIB
+"""Names without their prefix, and values."""
+
+UPLOAD_BYTES_MAX = 5 * GIB
+"""Of one PutObject, UploadPart or copy."""
+
+CHUNK_BYTES_MIN = 8 * KIB
+"""Of every aws-chunked chunk but the last: it bounds the signatures of a payload."""
+
+PART_NUMBER_MAX = 10_000
+
 OBJECT_BYTES_MAX = 5 << 40
 """Of an object made of parts."""
 

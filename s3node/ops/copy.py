@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
+from s3node.base.limits import UPLOAD_BYTES_MAX
 from s3node.model.conditions import check_copy_source
 from s3node.model.multipart import part_algorithm
 from s3node.model.rows import PartRow, VersionRow
@@ -21,7 +22,6 @@ from s3node.ops.context import Call, Node, Written
 from s3node.ops.multipart import store_part
 from s3node.ops.put import check_put, commit
 from s3node.s3 import documents
-from s3node.s3.body import UPLOAD_BYTES_MAX
 from s3node.s3.headers import CopySource, check_expected_owner, directive
 from s3node.s3.request import Response
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from s3node.base.errors import S3Error
-from s3node.base.limits import LIST_ENTRIES_MAX, LIST_ROWS_PER_READ
+from s3node.base.limits import LIST_ENTRIES_MAX, LIST_ROWS_PER_READ, PART_NUMBER_MAX
 from s3node.meta import tables
 from s3node.meta.kv import ReadTx
 from s3node.model import listing
@@ -23,7 +23,6 @@ from s3node.ops import answers, lookup, parameters
 from s3node.ops.context import Call, Node
 from s3node.s3 import documents
 from s3node.s3.documents import Contents, ListEcho, PartItem, PartsPage, UploadItem
-from s3node.s3.headers import PART_NUMBER_MAX
 from s3node.s3.request import Response
 
 R = TypeVar("R")

@@ -26,13 +26,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
+from s3node.base.limits import UPLOAD_BYTES_MAX
 from s3node.s3 import checksums
 from s3node.s3.checksums import Algorithm, Buffer, Checksum, Hasher
 from s3node.s3.chunked import ChunkVerifier, Decoder
 from s3node.s3.request import Headers, Request
 from s3node.s3.sigv4 import PayloadKind, PayloadSpec
 
-UPLOAD_BYTES_MAX = 5 << 30  # one PutObject or UploadPart
 HASH_PIECE = 256 << 10  # bytes per turn, so that several hashers read the cache, not memory
 
 _DIGITS = re.compile(r"[0-9]{1,19}\Z")

@@ -14,7 +14,7 @@ States of the decoder::
 
 Invariants: payload given out never exceeds the declared length; lines are at most LINE_MAX
 bytes; DONE is reached only with exactly the declared length; every chunk but the last has at
-least CHUNK_MIN bytes, so the number of signatures is bounded by the length.
+least CHUNK_BYTES_MIN bytes, so the number of signatures is bounded by the length.
 
 Sources: "Transferring Payload in Multiple Chunks" and "Including Trailing Headers" of the Amazon
 S3 API Reference. Broken framing is IncompleteBody and a wrong trailer MalformedTrailerError, as
@@ -33,12 +33,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
+from s3node.base.limits import CHUNK_BYTES_MIN
 from s3node.s3.signing import ChunkSigner
 
 Buffer = bytes | bytearray | memoryview
 
 LINE_MAX = 1024
-CHUNK_MIN = 8192
 TRAILER_SIGNATURE = "x-amz-trailer-signature"
 
 _UNSIGNED_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})()\r\n\Z")
@@ -83,7 +83,7 @@ class Decoder:
         self._line = bytearray()
         self._offset = 0  # payload bytes of the chunks begun so far
         self._left = 0  # payload bytes still to come in this chunk
-        self._short = False  # a chunk under CHUNK_MIN was seen: it has to be the last
+        self._short = False  # a chunk under CHUNK_BYTES_MIN was seen: it has to be the last
         self._blank = False  # an empty line before the trailer's signature was seen
 
     @property
@@ -145,7 +145,7 @@ class Decoder:
             raise S3Error("IncompleteBody", "The chunks hold more than the declared length")
         if self._short and size:
             raise S3Error("InvalidChunkSizeError")
-        self._short = size < CHUNK_MIN
+        self._short = size < CHUNK_BYTES_MIN
         self._offset += size
         self._left = size
         if self._signed:

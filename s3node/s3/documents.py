@@ -15,9 +15,8 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from s3node.base.errors import S3Error
-from s3node.base.limits import DELETE_KEYS_MAX
+from s3node.base.limits import DELETE_KEYS_MAX, PART_NUMBER_MAX
 from s3node.s3 import xml
-from s3node.s3.headers import PART_NUMBER_MAX
 from s3node.s3.xml import Element, Node
 
 CHECKSUM_PREFIX = "Checksum"

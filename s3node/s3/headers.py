@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
+from s3node.base.limits import PART_NUMBER_MAX, USER_METADATA_BYTES_MAX
 from s3node.s3.request import Headers, Request, check_bucket_name, check_key, decode
 
 METADATA_PREFIX = "x-amz-meta-"
-METADATA_BYTES_MAX = 2048
-PART_NUMBER_MAX = 10_000
 CONTENT_TYPE_DEFAULT = "binary/octet-stream"
 
 SYSTEM_HEADERS = (
@@ -259,8 +258,10 @@ def user_metadata(headers: Headers) -> tuple[tuple[str, str], ...]:
     if any(not name or _CONTROL.search(value) for name, value in pairs):
         raise S3Error("InvalidArgument", "A user metadata header is malformed.")
     size = sum(len(name) + len(value) for name, value in pairs)
-    if size > METADATA_BYTES_MAX:
-        raise S3Error("MetadataTooLarge", Size=str(size), MaxSizeAllowed=str(METADATA_BYTES_MAX))
+    if size > USER_METADATA_BYTES_MAX:
+        raise S3Error(
+            "MetadataTooLarge", Size=str(size), MaxSizeAllowed=str(USER_METADATA_BYTES_MAX)
+        )
     return pairs
 
 

@@ -26,10 +26,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from s3node.base.errors import S3Error
-
-KEY_BYTES_MAX = 1024
-TARGET_BYTES_MAX = 32 * 1024
-HEADERS_MAX = 256
+from s3node.base.limits import HEADER_FIELDS_MAX, OBJECT_KEY_BYTES_MAX, REQUEST_LINE_BYTES_MAX
 
 # The only path that is neither a bucket nor an object (operation WriteGetObjectResponse).
 OBJECT_LAMBDA_PATH = "/WriteGetObjectResponse"
@@ -236,8 +233,10 @@ def check_bucket_name(name: str) -> None:
 
 def check_key(key: bytes) -> None:
     """KeyTooLongError for keys S3 would not store."""
-    if len(key) > KEY_BYTES_MAX:
-        raise S3Error("KeyTooLongError", Size=str(len(key)), MaxSizeAllowed=str(KEY_BYTES_MAX))
+    if len(key) > OBJECT_KEY_BYTES_MAX:
+        raise S3Error(
+            "KeyTooLongError", Size=str(len(key)), MaxSizeAllowed=str(OBJECT_KEY_BYTES_MAX)
+        )
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
@@ -267,7 +266,7 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
             raise S3Error("InvalidRequest", f"The header {name} must not occur more than once.")
         seen.add(name)
         items.append((name, value.decode("latin-1")))
-    if len(items) > HEADERS_MAX:
+    if len(items) > HEADER_FIELDS_MAX:
         raise S3Error("RequestHeaderSectionTooLarge")
     return Headers(items)
 
@@ -283,7 +282,7 @@ def _host(headers: Headers) -> str:
 def _split_target(target: bytes | str, headers: Headers) -> tuple[bytes, bytes]:
     """(path, query) as they stand on the wire; the absolute form must agree with Host."""
     wire = target.encode("utf-8", "surrogateescape") if isinstance(target, str) else target
-    if len(wire) > TARGET_BYTES_MAX or not _TARGET.match(wire):
+    if len(wire) > REQUEST_LINE_BYTES_MAX or not _TARGET.match(wire):
         raise S3Error("InvalidURI")
     if not wire.startswith(b"/"):
         wire = _absolute(wire, headers)

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from s3node.base.limits import PART_BYTES_MIN
+from s3node.base.limits import PART_BYTES_MIN, PART_NUMBER_MAX
 from s3node.meta import tables
 from s3node.meta.memory import MemoryKv
 from s3node.meta.transaction import WRITE_SET_BYTES_MAX, WriteSet
 from s3node.model.rows import Checksum, Data, PartRow
 from s3node.ops import delete
-from s3node.s3.headers import PART_NUMBER_MAX
 from tests.ops.test_objects import delete_body, md5_of
 from tests.ops.world import World, make_world
 

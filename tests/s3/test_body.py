@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import pytest
 
 from s3node.base.errors import S3Error
+from s3node.base.limits import UPLOAD_BYTES_MAX
 from s3node.s3 import checksums
-from s3node.s3.body import UPLOAD_BYTES_MAX, Digests, Payload
+from s3node.s3.body import Digests, Payload
 from s3node.s3.checksums import ALGORITHMS
 from s3node.s3.sigv4 import PayloadKind, PayloadSpec
 

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s3node.base.errors import S3Error
-from s3node.s3.request import KEY_BYTES_MAX, check_bucket_name, parse
+from s3node.base.limits import OBJECT_KEY_BYTES_MAX
+from s3node.s3.request import check_bucket_name, parse
 from s3node.s3.signing import canonical_request
 
 from .build import request
@@ -89,8 +90,8 @@ BROKEN = [
     ("/Bucket/key", "InvalidBucketName"),
     ("/bucket%2Fkey", "InvalidBucketName"),
     ("/../key", "InvalidBucketName"),
-    ("/bucket/" + "a" * (KEY_BYTES_MAX + 1), "KeyTooLongError"),
-    ("/bucket/" + "%C3%A9" * (KEY_BYTES_MAX // 2) + "a", "KeyTooLongError"),
+    ("/bucket/" + "a" * (OBJECT_KEY_BYTES_MAX + 1), "KeyTooLongError"),
+    ("/bucket/" + "%C3%A9" * (OBJECT_KEY_BYTES_MAX // 2) + "a", "KeyTooLongError"),
 ]
 
 
@@ -102,7 +103,7 @@ def test_broken_targets(target: str | bytes, code: str) -> None:
 
 
 def test_the_longest_key() -> None:
-    key = "é" * (KEY_BYTES_MAX // 2)
+    key = "é" * (OBJECT_KEY_BYTES_MAX // 2)
     assert request("GET", "/bucket/" + quote(key)).key == key
 
 
@@ -146,7 +147,7 @@ KEYS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)
 def test_the_path_that_is_signed_is_the_path_that_is_stored(
     key: str, safe: str, virtual: bool
 ) -> None:
-    if len(key.encode()) > KEY_BYTES_MAX:
+    if len(key.encode()) > OBJECT_KEY_BYTES_MAX:
         return
     target = "/" + quote(key, safe=safe) if virtual else "/bucket/" + quote(key, safe=safe)
     asked = request("GET", target, host="bucket.s3.amazonaws.com" if virtual else HOST)
