@@ -1,0 +1,199 @@
+"""The LMDB index: its seal, its map, and that nothing unverified is ever opened."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3node.base.errors import FormatError
+from s3node.meta import index_seal, lmdb_index
+from s3node.meta.frame import Position
+from s3node.meta.index_seal import Seal
+from s3node.meta.lmdb_index import DATA, LmdbIndex, verified
+from s3node.meta.metadata import look, rebuild_index
+from s3node.meta.schema import KEYS_END
+from tests.meta.kvs import lmdb_kv
+from tests.meta.world import World, everything
+
+DEPLOYMENT = b"D" * 16
+AT = Position(5, b"c" * 16)
+ROWS = [(b"k%03d" % n, b"v" * 50) for n in range(20)]
+
+
+def sealed(path: Path) -> Seal:
+    index = LmdbIndex(path, DEPLOYMENT)
+    index.apply([(AT, {b"k%03d" % n: b"v" * 50 for n in range(200)})])
+    return index.close_sealed()
+
+
+def test_every_byte_of_the_seal_and_samples_of_the_data_count(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    seal = sealed(path)
+    assert verified(path, DEPLOYMENT) == seal
+    assert verified(path, b"E" * 16) == "of another deployment"
+    source = random.Random(1)
+    size = (path / DATA).stat().st_size
+    places = [(index_seal.NAME, at) for at in range(index_seal.LAYOUT.size)]
+    places += [(DATA, source.randrange(size)) for _ in range(100)] + [(DATA, 0), (DATA, size - 1)]
+    for name, at in places:
+        before = (path / name).read_bytes()
+        data = bytearray(before)
+        data[at] ^= 1 << source.randrange(8)
+        (path / name).write_bytes(data)
+        assert isinstance(verified(path, DEPLOYMENT), str), (name, at)
+        (path / name).write_bytes(before)
+    for name in (index_seal.NAME, DATA):
+        before = (path / name).read_bytes()
+        for length in (0, 1, len(before) // 2, len(before) - 1):
+            (path / name).write_bytes(before[:length])
+            assert isinstance(verified(path, DEPLOYMENT), str)
+        (path / name).unlink()
+        assert isinstance(verified(path, DEPLOYMENT), str)
+        (path / name).write_bytes(before)
+    assert verified(path, DEPLOYMENT) == seal
+
+
+def damage_seal(world: World) -> None:
+    data = bytearray((world.index / index_seal.NAME).read_bytes())
+    data[33] ^= 1
+    (world.index / index_seal.NAME).write_bytes(data)
+
+
+def damage_data(world: World) -> None:
+    data = bytearray((world.index / DATA).read_bytes())
+    data[4096 + 20] ^= 1
+    (world.index / DATA).write_bytes(data)
+
+
+def garbage(world: World) -> None:
+    (world.index / DATA).write_bytes(random.Random(1).randbytes(20_000))
+
+
+def no_seal(world: World) -> None:
+    (world.index / index_seal.NAME).unlink()
+
+
+def other_history(world: World) -> None:
+    """A seal that is right in itself, at a position that is not on the chain."""
+    shutil.rmtree(world.index)
+    index = LmdbIndex(world.index, world.deployment.deployment_id)
+    index.apply([(AT, {b"wrong": b"row"})])
+    index.close_sealed()
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_seal, damage_data, garbage, no_seal, other_history], ids=lambda d: d.__name__
+)
+def test_a_damaged_index_is_made_anew(tmp_path: Path, damage: Any) -> None:
+    world = World(tmp_path)
+    world.fill(rows=ROWS)
+    damage(world)
+    recovered = world.recover()
+    assert recovered.rebuilt
+    assert recovered.index.read(lambda tx, _: everything(tx)) == ROWS
+    recovered.index.close()
+
+
+def test_an_old_copy_catches_up(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.fill(rows=ROWS[:10])
+    shutil.copytree(world.index, tmp_path / "old")
+    world.fill(rows=ROWS[10:])
+    shutil.rmtree(world.index)
+    shutil.copytree(tmp_path / "old", world.index)
+    recovered = world.recover()
+    assert recovered.rebuilt == ""
+    assert recovered.index.read(lambda tx, _: everything(tx)) == ROWS
+    recovered.index.close()
+
+
+def test_the_seal_is_gone_before_the_first_write(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.fill(rows=ROWS)
+    assert (world.index / index_seal.NAME).exists()
+    recovered = world.recover()
+    assert not (world.index / index_seal.NAME).exists()
+    recovered.index.close()
+
+
+def test_offline_rebuild_leaves_a_sealed_index_that_is_used(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.fill(rows=ROWS, kill=True)
+    before = look(world.homes, world.deployment)[0]
+    report, seal = rebuild_index(world.index, world.homes, world.deployment)
+    assert report.tip == before.tip == seal.position.sequence
+    recovered = world.recover()
+    assert recovered.rebuilt == ""
+    assert recovered.index.read(lambda tx, _: everything(tx)) == ROWS
+    recovered.index.close()
+
+
+def test_a_full_map_grows_while_others_read(tmp_path: Path) -> None:
+    """32 MiB into a map that begins with 64 KiB, readers going on in threads."""
+
+    async def run() -> None:
+        async with lmdb_kv(tmp_path, map_bytes=1 << 16) as kv:
+            stop = asyncio.Event()
+
+            def look() -> int:
+                seen = 0
+                while not stop.is_set():
+                    rows = kv.read(lambda tx: [key for key, _ in tx.scan(b"", KEYS_END)])
+                    assert rows == sorted(rows)
+                    assert len(rows) >= seen
+                    seen = len(rows)
+                return seen
+
+            readers = [asyncio.create_task(asyncio.to_thread(look)) for _ in range(2)]
+            for n in range(16):
+                await kv.write(lambda tx, n=n: tx.put(b"k%02d" % n, bytes([n]) * (2 << 20)))
+            stop.set()
+            await asyncio.gather(*readers)
+            values = kv.read(lambda tx: [value for _, value in tx.scan(b"", KEYS_END)])
+            assert values == [bytes([n]) * (2 << 20) for n in range(16)]
+
+    asyncio.run(run())
+
+
+def test_an_index_of_another_deployment_is_not_written_to(tmp_path: Path) -> None:
+    sealed(tmp_path / "index")
+    index = LmdbIndex(tmp_path / "index", b"E" * 16)
+    with pytest.raises(FormatError, match="another deployment"):
+        index.read(lambda tx, at: at)
+    index.close()
+
+
+def test_a_write_that_lmdb_refuses_stalls_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index's disk is full: the frame is durable, the caller in doubt, then it is there."""
+    full = True
+    write = LmdbIndex._write
+
+    def refuse(self: LmdbIndex, txn: Any, rows: Any) -> None:
+        if full:
+            raise lmdb_index.lmdb.DiskError("No space left on device")
+        write(self, txn, rows)
+
+    monkeypatch.setattr(LmdbIndex, "_write", refuse)
+
+    async def run() -> None:
+        nonlocal full
+        async with lmdb_kv(tmp_path) as kv:
+            with pytest.raises(Exception, match="No space left"):
+                await kv.write(lambda tx: tx.put(b"a", b"1"))
+            assert "index takes no writes" in kv.stall
+            with pytest.raises(Exception, match="index takes no writes"):
+                await kv.write(lambda tx: tx.put(b"b", b"1"))
+            full = False
+            while kv.stall:
+                await asyncio.sleep(0.005)
+            await kv.write(lambda tx: tx.put(b"c", b"1"))
+            assert [key for key, _ in kv.read(everything)] == [b"a", b"c"]
+
+    asyncio.run(run())

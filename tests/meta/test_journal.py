@@ -1,0 +1,201 @@
+"""The journal writer: who is waited for, who is not, and how a slot comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3node.base.errors import JournalStalled
+from s3node.meta import logscan
+from s3node.meta.journal import Limits, SlotState
+from s3node.meta.logscan import FoundFrame
+from s3node.meta.metadata import Settings, look
+from tests.meta.world import DEPLOYMENT_ID, World, everything, put
+
+QUICK = Settings(Limits(retry_seconds=0.01), look_seconds=3600.0, retry_seconds=0.01)
+
+
+def rows(count: int, size: int = 10, name: bytes = b"k") -> list[tuple[bytes, bytes]]:
+    return [(name + b"%03d" % n, b"v" * size) for n in range(count)]
+
+
+def live(world: World, work: Callable[[Any], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with world.running() as node:
+            await work(node)
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def sequences(world: World, slot: int) -> list[int]:
+    found = []
+    for path in world.logs(slot):
+        for item in logscan.scan(path.read_bytes(), DEPLOYMENT_ID):
+            assert isinstance(item, FoundFrame)
+            found.append(item.header.sequence)
+    return found
+
+
+def test_slow_disks_stall_nothing_and_catch_up_in_joined_appends(tmp_path: Path) -> None:
+    world = World(tmp_path, disks=5, parity=1, settings=QUICK)
+
+    async def work(node: Any) -> None:
+        await put(node, rows(1))
+        slow = asyncio.Event()
+        for slot in (0, 1, 2):
+            node.logs.gates[slot] = slow
+        before = node.logs.appends[0]
+        await put(node, rows(50))
+        assert node.journal.status()[0].lag_bytes > 0
+        slow.set()
+        await until(lambda: node.journal.status()[0].lag_bytes == 0)
+        assert node.logs.appends[0] - before <= 3, "what waited went together"
+
+    live(world, work)
+    for slot in range(5):
+        assert sequences(world, slot) == list(range(1, 53)), "1 epoch, 51 batches"
+
+
+def test_under_load_batches_gather_and_alone_nobody_waits(tmp_path: Path) -> None:
+    world = World(tmp_path, disks=3, parity=1, settings=QUICK)
+
+    async def work(node: Any) -> None:
+        start = node.journal.durable.sequence
+        for n in range(5):
+            await put(node, rows(1, n + 1))
+        assert node.journal.durable.sequence == start + 5, "a lone writer has frames of its own"
+        await asyncio.gather(*(put(node, [row]) for row in rows(300)))
+        assert node.journal.durable.sequence <= start + 7, "300 in two"
+
+    live(world, work)
+
+
+def test_a_batch_is_bounded(tmp_path: Path) -> None:
+    world = World(tmp_path, disks=3, parity=1, settings=QUICK)
+
+    async def work(node: Any) -> None:
+        big = rows(20, 1 << 20)
+        await asyncio.gather(*(put(node, [row]) for row in big))
+        assert node.kv.read(everything) == big
+        with pytest.raises(AssertionError, match="bounded"):
+            await put(node, rows(1, 5 << 20))
+
+    live(world, work)
+    report, _ = look(world.homes, world.deployment)
+    assert report.tip >= 1 + 20 // 4
+
+
+def test_a_torn_append_goes_on_in_a_new_log(tmp_path: Path) -> None:
+    world = World(tmp_path, disks=3, parity=1, settings=QUICK)
+
+    async def work(node: Any) -> None:
+        await put(node, rows(3))
+        node.logs.tearing[0] = 30
+        await put(node, rows(3, name=b"m"))
+        await until(lambda: node.journal.status()[0].state is SlotState.LIVE)
+        await until(lambda: node.journal.status()[0].lag_bytes == 0)
+
+    live(world, work)
+    report, _ = look(world.homes, world.deployment)
+    assert report.disks[0].lacked == 0
+    assert len(report.disks[0].torn) == 1
+    assert report.corrupt() == []
+
+
+def test_a_laggard_is_given_up_and_readmitted(tmp_path: Path) -> None:
+    settings = QUICK._replace(limits=QUICK.limits._replace(lag_bytes=3000, log_bytes=1500))
+    world = World(tmp_path, disks=4, parity=1, settings=settings)
+
+    async def work(node: Any) -> None:
+        node.logs.down.add(2)
+        await put(node, rows(40, 100))
+        assert node.journal.status()[2].state is SlotState.OUT
+        assert "lagged" in node.journal.status()[2].reason
+        node.logs.down.clear()
+        await until(lambda: node.journal.status()[2].state is SlotState.LIVE)
+        await put(node, rows(5, name=b"m"))
+
+    live(world, work)
+    assert sequences(world, 2) == sequences(world, 0)
+    world.gone = {0}
+    world.drop_index()
+    assert world.rows() == sorted(rows(40, 100) + rows(5, name=b"m"))
+
+
+def test_a_blank_disk_at_run_time_gets_journal_and_checkpoint(tmp_path: Path) -> None:
+    """An empty place at start; a new disk is mounted there while the node runs."""
+    world = World(tmp_path, disks=4, parity=1, settings=QUICK)
+    world.fill(rows=rows(20))
+    new = world.homes[3]
+    shutil.rmtree(new.path)
+    world.homes[3] = new._replace(disk_id=bytes(16))
+
+    async def work(node: Any) -> None:
+        assert "no disk of ours" in node.journal.status()[3].reason
+        node.logs.down.add(3)
+        await put(node, rows(5, name=b"m"))
+        assert not Path(new.path).exists(), "nothing is written to an empty place"
+        Path(new.path).mkdir()
+        node.logs.down.clear()
+        await until(lambda: node.journal.status()[3].state is SlotState.LIVE)
+        await node.checkpointer.upkeep()
+
+    live(world, work)
+    world.homes[3] = new
+    assert sequences(world, 3) == sequences(world, 0)
+    assert world.checkpoint_files(3, ".manifest")
+    world.gone = {0}
+    world.drop_index()
+    assert world.rows() == sorted(rows(20) + rows(5, name=b"m"))
+
+
+def test_logs_are_cut_whole_and_frames_after_the_base_stay(tmp_path: Path) -> None:
+    settings = QUICK._replace(limits=QUICK.limits._replace(log_bytes=1000))
+    world = World(tmp_path, disks=3, parity=1, settings=settings)
+
+    async def work(node: Any) -> None:
+        await put(node, rows(40, 50))
+        many = len(world.logs(0))
+        await node.checkpointer.round(everything=True)
+        assert len(world.logs(0)) < many
+        await put(node, rows(3, name=b"m"))
+
+    live(world, work)
+    for slot in range(3):
+        found = sequences(world, slot)
+        assert found == list(range(found[0], 45)), "a run up to the last frame"
+    world.drop_index()
+    assert world.rows() == sorted(rows(40, 50) + rows(3, name=b"m"))
+
+
+def test_a_stall_refuses_and_then_settles_what_was_in_doubt(tmp_path: Path) -> None:
+    """Half a batch of writers in doubt, half undecided; nobody waits for ever."""
+    world = World(tmp_path, disks=3, parity=1, settings=QUICK)
+
+    async def work(node: Any) -> None:
+        await put(node, rows(1))
+        node.logs.down.update({0, 1, 2})
+        answers = await asyncio.gather(
+            *(put(node, [row]) for row in rows(20, name=b"m")), return_exceptions=True
+        )
+        assert all(isinstance(answer, JournalStalled) for answer in answers)
+        assert "journal frame needs" in node.stall
+        assert node.kv.read(everything) == rows(1)
+        node.logs.down.clear()
+        await until(lambda: not node.stall)
+        await put(node, rows(1, name=b"z"))
+        told = [key for key, _ in node.kv.read(everything) if key.startswith(b"m")]
+        assert len(told) in {0, 20}, "one batch, whole or absent"
+
+    live(world, work)
