@@ -77,7 +77,7 @@ def test_sixteen_uploads_and_downloads_at_once(tmp_path: Path, deep: bool) -> No
         expected.update(PIECE)
     results: list[str] = []
     with NodeProcess(tmp_path / "data", disks=12, parity=4) as node:
-        s3 = node.s3()
+        s3 = node.s3(signature_version="s3v4")
         s3.create_bucket(Bucket=BUCKET)
 
         def url(method: str, key: str) -> str:
