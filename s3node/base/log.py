@@ -31,7 +31,11 @@ _SHAPES = (
     ),
     re.compile(r"(?i)(authorization[\"']?\s*[=:,]\s*)[^\r\n]+"),
 )
-_NAMES = re.compile(r"(?i)authorization|secret|(x-amz-)?(signature|credential|security-token)")
+_WORDS = ("signature", "credential", "token", "awsaccesskeyid", "authorization", "secret")
+_NAMES = frozenset(
+    ("authorization", "secret", "signature", "credential", "x-amz-signature", "x-amz-credential",
+     "x-amz-security-token")
+)  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -50,17 +54,30 @@ def redact(text: str) -> str:
     return text
 
 
+def _suspicious(line: str) -> bool:
+    """Whether a line has to be looked at closely, which is slow; nearly never."""
+    lower = line.lower()
+    for word in _WORDS:
+        if word in lower:
+            return True
+    return any(form in line for secret in _secrets for form in (secret, json.dumps(secret)[1:-1]))
+
+
 def _clean(value: object) -> object:
     if isinstance(value, str):
         return redact(value)
+    if value is None or isinstance(value, (int, float)):
+        return value
     if isinstance(value, Mapping):
-        return {
-            redact(str(key)): HIDDEN if _NAMES.fullmatch(str(key)) else _clean(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
+        return {_clean(str(name)): _inner(str(name), item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
         return [_clean(item) for item in value]
-    return value if isinstance(value, int | float | bool | None) else redact(str(value))
+    return redact(str(value))
+
+
+def _inner(name: str, value: object) -> object:
+    """A field; one whose name says that it is a secret is hidden whatever it holds."""
+    return HIDDEN if name.lower() in _NAMES else _clean(value)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
@@ -86,7 +103,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(_clean(line), ensure_ascii=True)
+        text = json.dumps(line, default=str)
+        return json.dumps(_clean(line)) if _suspicious(text) else text
 
 
 class PlainFormatter(logging.Formatter):

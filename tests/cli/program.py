@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import uvloop
@@ -30,6 +30,10 @@ class MemoryNode:
         self.node: Node = make_world(config.region).node
         self._config = config
         self.views: Mapping[str, View] = {"status": self._status, "disks": self._disks}
+
+    def failed(self) -> BaseException | None:
+        fault = self._config.meta / "broken"
+        return AssertionError(fault.read_text()) if fault.exists() else None
 
     def trouble(self) -> str:
         return ""
@@ -69,7 +73,8 @@ class Finding(NamedTuple):
     advice: str
 
 
-async def open_node(config: Config) -> MemoryNode:
+async def open_node(config: Config, tell: Callable[[str], None]) -> MemoryNode:
+    tell("only 3 of 6 disks are there")
     await asyncio.sleep(float(os.environ.get("TEST_OPEN_S", "0")))
     if os.environ.get("TEST_OPEN_FAULT"):
         raise QuorumLost("only 1 of 6 disks is there")

@@ -226,9 +226,10 @@ def test_while_opening_health_answers_and_s3_is_told_to_wait(tmp_path: Path) -> 
         except urllib.error.URLError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    assert _get(f"http://127.0.0.1:{admin}/readyz")[0] == 503
+    status, body = _get(f"http://127.0.0.1:{admin}/readyz")
+    assert (status, b"only 3 of 6 disks" in body) == (503, True)
     status, body = _get(f"http://127.0.0.1:{s3}/")
-    assert (status, b"the node is starting" in body) == (503, True)
+    assert (status, b"Not ready: only 3 of 6 disks are there." in body) == (503, True)
     began = time.monotonic()
     assert node.end()[0] == 0
     assert time.monotonic() - began < 5
@@ -267,6 +268,15 @@ def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     assert status == 1
     assert "ending at once" in log
     connection.close()
+
+
+def test_broken_invariant_in_the_background_ends_the_process(tmp_path: Path) -> None:
+    node = quickstart(tmp_path / "data", **KEYS)
+    (tmp_path / "data/meta/broken").write_text("I3: two writers")
+    _, log = node.process.communicate(timeout=RUN_S_MAX)
+    assert node.process.returncode == 70
+    assert "I3: two writers" in log
+    assert not (tmp_path / "data/meta/closed").exists(), "it does not write another byte"
 
 
 def test_status_and_disk_list(served: tuple[Served, Path]) -> None:
