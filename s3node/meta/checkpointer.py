@@ -39,7 +39,7 @@ from s3node.meta.transaction import Rows
 class Sizes(NamedTuple):
     """Bounds in bytes."""
 
-    range_bytes: int = 32 << 20  # a range that grows beyond is split
+    range_bytes: int = 16 << 20  # a range that grows beyond is split
     journal_bytes: int = 64 << 20  # of frames that no checkpoint holds
     # A large index may have a longer journal, so that what is written stays in proportion.
     journal_share: int = 8  # one part in so many of the range files' bytes
@@ -108,6 +108,7 @@ class Checkpointer:
         self._generation = current.generation
         self._numbers = 0
         self._busy = asyncio.Lock()
+        self._stopping = False
 
     @property
     def manifest(self) -> Manifest:
@@ -129,6 +130,10 @@ class Checkpointer:
     def _journal_bytes(self) -> int:
         held = sum(piece.range.file_bytes for piece in self._pieces)
         return max(self._sizes.journal_bytes, held // self._sizes.journal_share)
+
+    def stop(self) -> None:
+        """Let a round that is under way end early; the next life does what it left."""
+        self._stopping = True
 
     async def round(self, *, everything: bool = False) -> Outcome:
         """Write what is due (or all that was touched) again, state it, cut the journal.
@@ -162,6 +167,8 @@ class Checkpointer:
 
     async def _rewrite_due(self, target: int, outcome: Outcome) -> None:
         while (group := self._next_group(target)) is not None:
+            if self._stopping:
+                return
             await self._rewrite(*group, outcome)
         await self._state(outcome)
 

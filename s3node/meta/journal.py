@@ -45,7 +45,7 @@ class Limits(NamedTuple):
     """Bounds in bytes, times in seconds."""
 
     log_bytes: int = 16 << 20  # a log file is not appended to beyond this
-    lag_bytes: int = 64 << 20  # a slot that owes more than this is given up
+    lag_bytes: int = 32 << 20  # a slot that owes more than this is given up
     join_bytes: int = 4 << 20  # frames joined into one append
     retry_seconds: float = 1.0
 

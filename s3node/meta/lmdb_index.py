@@ -197,14 +197,16 @@ class LmdbIndex:
         return used
 
     def close(self) -> None:
-        """Without a seal: it will be rebuilt."""
-        self._env.close()
+        """Without a seal: it will be rebuilt. Waits for transactions to end."""
+        with self._gate.alone():
+            self._env.close()
 
     def close_sealed(self) -> Seal:
         """Close so that the next open can use it again."""
         position = self.position()
-        self._env.sync(True)
-        self._env.close()
+        with self._gate.alone():
+            self._env.sync(True)
+            self._env.close()
         size, digest = _fingerprint(self.path / DATA)
         seal = Seal(self._deployment_id, position, size, digest)
         write_file(RealFileSystem(), str(self.path), index_seal.NAME, index_seal.pack(seal))

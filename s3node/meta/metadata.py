@@ -213,6 +213,7 @@ class Metadata:
         self.index = recovered.index
         self._settings = settings
         self._upkeep: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
         self.faults: list[str] = []  # what upkeep could not do the last time it tried
         if recovered.begun is None:
             self.kv: Kv = ReadOnlyKv(recovered.index, recovered.behind)
@@ -301,9 +302,11 @@ class Metadata:
             self.index.close()
             return
         if self._upkeep is not None:
-            self._upkeep.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._upkeep
+            # Not cancelled: a thread of it may be reading the index.
+            self._stopping.set()
+            if not checkpoint:
+                self.checkpointer.stop()
+            await asyncio.wait([self._upkeep])
         await self.engine.close()
         if checkpoint:
             await self.checkpointer.round(everything=True)
@@ -323,7 +326,10 @@ class Metadata:
         loop = asyncio.get_running_loop()
         upkeep_at = scrub_at = loop.time()
         while True:
-            await asyncio.sleep(self._settings.look_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.look_seconds):
+                    await self._stopping.wait()
+                return
             now = loop.time()
             try:
                 await self._look(upkeep=now >= upkeep_at, scrub=now >= scrub_at)
