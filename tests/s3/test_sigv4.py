@@ -153,6 +153,9 @@ def test_a_presigned_url_ends_and_does_not_begin_early() -> None:
     error = refused(asked, "AccessDenied", now_ms=NOW_MS + 1001, says="Request has expired")
     assert error.fields["Expires"] == "2013-05-24T00:00:01Z"
     refused(asked, "AccessDenied", now_ms=NOW_MS - 900_001, says="not valid yet")
+    week, _ = presigned("GET", "/bucket/key", expires="604800")
+    check(week, now_ms=NOW_MS + 604_800_000)
+    check(week, now_ms=NOW_MS - 900_000)
 
 
 @pytest.mark.parametrize("expires", ["0", "-1", "604801", "abc", "", "1e3", "٣", "9" * 30])
