@@ -79,6 +79,7 @@ def _attention(found: dict[str, Any]) -> list[str]:
         for disk in found.get("disks", ())
         if disk["state"] != "online"
     ]
+    lines += found.get("alarms", [])
     owed = found.get("redundancy", {}).get("owed_shards", 0)
     if owed:
         lines.append(f"{owed} shards are owed; they are placed again when disks are back")

@@ -62,6 +62,7 @@ class MemoryNode:
             "reason": "",
             "geometry": {"k": k, "m": self._config.parity},
             "redundancy": {"owed_shards": 0},
+            "alarms": [],
             "disks": self._disks(),
         }
 
