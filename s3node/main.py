@@ -6,7 +6,7 @@ With `s3node.node`, the only place that knows concrete classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import uvloop
 
@@ -41,7 +41,7 @@ def _initialised(config: Config) -> bool:
     return start.initialised(site_of(config), RealFileSystem())
 
 
-def _check(config: Config, progress: Progress) -> list[Finding]:
+def _check(config: Config, progress: Progress) -> Iterable[Finding]:
     return check(site_of(config), RealFileSystem(), progress)
 
 

@@ -19,6 +19,8 @@ from s3node.store.segment import file_name
 
 
 class Record(NamedTuple):
+    """One record, every byte of it verified."""
+
     header: RecordHeader
     digests: tuple[int, ...]
     payload: bytes
