@@ -261,7 +261,7 @@ def _twice(upload: Any, parts: Any, listed: Any) -> Any:
 
 
 SELECT = multipart.select
-RELAXED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+RELAXED = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
 def test_machine() -> None:
@@ -273,7 +273,7 @@ def test_machine() -> None:
 BUGS = {
     "a removal without a death row": (lookup, "put_deaths", lambda *args: None),
     "usage that is not counted": (tables, "add_usage", lambda *args: None),
-    "an upload that outlives its Complete": (tables, "delete_upload", lambda *args: None),
+    "an etag without its count": (multipart, "etag_of", lambda etags: "0" * 32),
     "a listing that loses what follows a long key": (
         listing_model,
         "behind",
@@ -306,5 +306,8 @@ def test_the_machine_finds_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.deep
 def test_machine_for_long() -> None:
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=1500, stateful_step_count=50, **RELAXED)
+        Machine,
+        settings=settings(
+            max_examples=1500, stateful_step_count=50, **RELAXED | {"derandomize": False}
+        ),
     )
