@@ -129,7 +129,7 @@ MISTAKES: list[tuple[Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), MISTAKES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("change", "message"), MISTAKES, ids=[what for _, what in MISTAKES])
 def test_mistakes_are_told_in_one_line(folder: Path, change: Change, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         read(folder, change(BASE))
