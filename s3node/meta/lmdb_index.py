@@ -101,7 +101,8 @@ class _Gate:
             self._mine.depth = depth
             with self._condition:
                 self._inside -= 1
-                self._condition.notify_all()
+                if self._waiting:
+                    self._condition.notify_all()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

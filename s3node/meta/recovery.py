@@ -4,7 +4,7 @@ In order, each step durable before the next, so that a crash anywhere is only an
 
 1. `survey` and `choose` (elsewhere): read everything, decide, write nothing;
 2. promise the new epoch on m + 1 disks;
-3. copy to every current disk the frames that it lacks; m + 1 must have them all;
+3. copy to every disk the frames that it lacks, and the manifest; m + 1 must have them all;
 4. write the epoch frame on m + 1 disks.
 
 A disk whose newest epoch is older than the chain's was away, a blank one is new: it gets a copy of
@@ -161,6 +161,7 @@ def begin_epoch(
         "promise", lambda slot, home: write_file(home.fs, home.journal, promise.NAME, pledge)
     )
     step.on_each("tail", lambda slot, home: _copy(homes, home, lacking[slot], epoch))
+    step.on_each("manifest", lambda slot, home: _give(home, found.disks[slot], chain.manifest))
     beginning = frames.pack(
         frames.EPOCH,
         frames.life(Life(life_id, {slot: home.disk_id for slot, home in members.items()})),
@@ -237,6 +238,11 @@ def _copy(homes: Mapping[int, Home], home: Home, lacking: Sequence[Known], epoch
     if lacking:
         name = log_name(lacking[0].position.sequence, epoch, COPIED)
         write_log(home, name, (read_frame(homes, known) for known in lacking))
+
+
+def _give(home: Home, disk: Disk, newest: manifest.Manifest) -> None:
+    if newest not in disk.manifests:
+        write_file(home.fs, home.checkpoints, newest.name, manifest.pack(newest))
 
 
 def _sweep(home: Home) -> None:

@@ -224,7 +224,7 @@ def test_power_cuts_lose_nothing_that_was_answered(tmp_path: Path, seed: int) ->
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("seed", range(100, 400))
+@pytest.mark.parametrize("seed", range(100, 250))
 def test_power_cuts_for_long(tmp_path: Path, seed: int) -> None:
     run(tmp_path, seed, 12)
 

@@ -327,6 +327,35 @@ def test_a_checkpoint_without_a_copy_refuses_rather_than_rebuilding_partly(
     assert world.rows() == sorted(rows.items())
 
 
+def test_an_older_checkpoint_serves_while_the_journal_reaches_it(tmp_path: Path) -> None:
+    world = World(tmp_path, settings=SMALL)
+
+    def checkpoint(rows: list[tuple[bytes, bytes]]) -> None:
+        async def run() -> None:
+            async with world.running() as node:
+                await put(node, rows)
+                kept.append(tmp_path / f"kept{len(kept)}")
+                for slot, home in world.homes.items():
+                    shutil.copytree(home.path, kept[-1] / str(slot))
+                await node.checkpointer.round(everything=True)
+
+        asyncio.run(run())
+
+    kept: list[Path] = []
+    for start in range(0, 40, 10):
+        checkpoint(ROWS[start : start + 10])
+    newest = look(world.homes, world.deployment)[1][0].manifest
+    for slot, home in world.homes.items():
+        shutil.copytree(kept[-1] / str(slot), home.path, dirs_exist_ok=True)
+        for path in world.checkpoint_files(slot, ".range"):
+            if path.name in {one.name for one in newest.ranges}:
+                path.write_bytes(b"gone")
+    chains = look(world.homes, world.deployment)[1]
+    assert [chain.manifest.name == newest.name for chain in chains] == [True, False]
+    world.drop_index()
+    assert world.rows() == ROWS
+
+
 def test_a_crash_anywhere_in_recovery_is_only_another_start(tmp_path: Path) -> None:
     """Fail the n-th changing call of recovery, for n = 1, 2, ... until it gets through."""
     from tests.meta.faults import CrashAfter, Crashed
