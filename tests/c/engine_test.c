@@ -41,6 +41,7 @@ typedef struct { /* fd: its index; one slot's thread writes it, readers read */
 static memory_file files[FILES];
 static atomic_uint chance;       /* of each call to fail, in 1/1000 */
 static atomic_int allocations;   /* that still succeed; negative: all */
+static atomic_int chunks;        /* allocations large enough to be one */
 static atomic_int threads_left;  /* that can still be spawned; negative: all */
 static engine_calls libc_calls;
 
@@ -140,6 +141,8 @@ static void *test_allocate(size_t size)
         return NULL;
     if (atomic_load(&allocations) > 0)
         atomic_fetch_sub(&allocations, 1);
+    if (size > ENGINE_CHUNK * sizeof(engine_op))
+        atomic_fetch_add(&chunks, 1);
     return libc_calls.allocate(size);
 }
 
@@ -224,7 +227,7 @@ static engine_op write_of(int token, int file, int64_t *end, engine_file *handle
         for (size_t byte = 0; byte < length; byte++)
             op->data[op->size++] = (unsigned char)next_random(random);
     }
-    *end += op->size;
+    *end += op->size + (next_random(random) % 4 ? 0 : 8); /* mostly, they lie side by side */
     return result;
 }
 
@@ -283,6 +286,7 @@ static void round_of(unsigned seed, unsigned faults)
     atomic_store(&allocations, -1);
     atomic_store(&threads_left, -1);
     atomic_store(&chance, faults);
+    atomic_store(&chunks, 0);
     engine *e = engine_new(SLOTS, 2, event_fd, &calls, &error);
     CHECK(e && !error);
     for (int i = 0; i < FILES; i++)
@@ -302,6 +306,7 @@ static void round_of(unsigned seed, unsigned faults)
     submit_all(e, event_fd, all, reads, 1, &reaped);
     engine_counters counters;
     engine_count(e, &counters);
+    CHECK(atomic_load(&chunks) <= OPS / ENGINE_CHUNK + 1); /* operations are used again */
     CHECK(counters.syncs <= counters.drains * FILES && counters.drains <= OPS);
     engine_stop(e);
     for (int i = 0; i < FILES; i++)

@@ -297,6 +297,28 @@ def test_a_record_moved_to_another_disk_or_segment_is_not_believed(world: World)
     world.run(scenario)
 
 
+@pytest.mark.parametrize("wrong", ["segment", "offset", "disk id"])
+def test_a_misdirected_write_is_not_believed(world: World, wrong: str) -> None:
+    """A whole record of this very shard, but made for another place."""
+    item = append_of(b"a" * 500, 0, 1)
+
+    async def scenario(disks: Disks) -> None:
+        (place,) = await asyncio.gather(*disks.append([item]))
+        packed = record.pack(
+            item.shard,
+            500,
+            disk_id(1 if wrong == "disk id" else 0),
+            place.segment + (wrong == "segment"),
+            place.offset + 8 * (wrong == "offset"),
+            0,
+        )
+        world.overwrite(world.segment_path(place), place.offset, packed)
+        with pytest.raises(ShardMissing):
+            await read_back(disks, place, item)
+
+    world.run(scenario)
+
+
 def test_unreadable_sectors_are_the_shards_fault(world: World) -> None:
     async def scenario(disks: Disks) -> None:
         item = append_of(b"a" * 500)
@@ -366,6 +388,8 @@ def test_a_failed_segment_is_dead(
             assert await read_back(disks, before, item) == b"before"
         assert disks.pinned(0, before.segment)  # by the record that was answered
         disks.unpin([before])
+        await disks.seal()  # what is dead is closed
+        assert not disks.pinned(0, before.segment), "failed appends unpin by themselves"
         if after is DiskState.ONLINE:
             (new,) = await asyncio.gather(*disks.append([append_of(b"z" * 9)]))
             assert new.segment != before.segment
