@@ -105,6 +105,9 @@ RECEIVE_BUFFER_BYTES = 256 * KIB
 SEND_BUFFER_BYTES = 512 * KIB
 """Response bytes queued per connection before the producer waits."""
 
+COALESCE_BYTES_MAX = 16 * KIB
+"""A first piece of a response up to this goes out together with its head."""
+
 CONNECTIONS_MAX = 4096
 """Open connections per listener; one more is closed at once."""
 

@@ -13,6 +13,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from s3node.base import limits
+from s3node.base.clock import SystemClock
 from s3node.base.errors import S3Error
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -34,6 +36,7 @@ _OWN_HEADERS = frozenset(
 )
 _BODILESS = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
 _VERSION_1_1 = (1, 1)
+_CLOCK = SystemClock()  # of the Date header, which decides nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +217,13 @@ class Exchange:
         lines = _head(status, headers, None if status in _BODILESS else length, self.keep_alive)
         self.answered = True
         try:
+            if sum(map(len, pieces)) <= min(length, limits.COALESCE_BYTES_MAX):
+                lines = b"".join((lines, *pieces))  # one packet instead of two
+                self.sent = sum(map(len, pieces))
+                pieces = ()
             await self._send(lines)
             if not bodiless:
-                await self._send_body(pieces, stream, length)
+                await self._send_body(pieces or await _next(stream), stream, length)
         except asyncio.CancelledError:
             self.cut()
             raise
@@ -293,10 +300,15 @@ def _head(
         lines.append(f"{name}: {value}")
     if length is not None:
         lines.append(f"Content-Length: {length}")
-    lines.append(f"Date: {formatdate(usegmt=True)}")
+    lines.append(f"Date: {_date(_CLOCK.wall_ms() // 1000)}")
     lines.append(f"Server: {SERVER}")
     lines.append("Connection: " + ("keep-alive" if keep_alive else "close"))
     return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def _reason(status: int) -> str:
