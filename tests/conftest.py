@@ -7,10 +7,18 @@ A test that scales rather than switches asks the fixture `deep`.
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deep", action="store_true", help="also run the long tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Same examples in every run; the deep one looks for new ones."""
+    settings.register_profile("default", derandomize=True, deadline=None, database=None)
+    settings.register_profile("deep", deadline=None, max_examples=1000, print_blob=True)
+    settings.load_profile("deep" if config.getoption("--deep") else "default")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

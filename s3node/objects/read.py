@@ -24,6 +24,7 @@ from s3node.base.limits import OFFLOAD_BYTES_MIN
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
 from s3node.objects import layout
 from s3node.objects.budget import Budget
+from s3node.objects.counters import ObjectCounters
 from s3node.objects.layout import ShardRange, StripeRange
 from s3node.store.record import BLOCK_BYTES
 from s3node.store.seams import DiskSet, Place, Shard
@@ -32,9 +33,6 @@ Locate = Callable[[bytes, int], LocationRow | None]
 """(data id, run) -> its location row, from the latest snapshot."""
 
 Pieces = Sequence[memoryview]
-
-FaultReport = Callable[[bytes, int, int, StorageFault], None]
-"""(data id, stripe index, shard index, what was wrong): for counters and later repair."""
 
 
 def shard_identity(item: Data, index: int, stripe: Stripe, shard: int) -> Shard:
@@ -66,13 +64,13 @@ class StripeReader:
         codec: Codec,
         threads: Executor,
         locate: Locate,
-        report: FaultReport,
+        counters: ObjectCounters,
     ) -> None:
         self._disks = disks
         self._codec = codec
         self._threads = threads
         self._locate = locate
-        self._report = report
+        self._counters = counters
 
     async def read(self, wanted: StripeRange) -> Pieces:
         """The bytes of one stripe range, verified; ShardMissing or QuorumLost when it cannot."""
@@ -106,6 +104,7 @@ class StripeReader:
         got = await self._fetch(item, index, stripe, ranges)
         missing = [part for part in ranges if part.shard not in got]
         if missing:
+            self._counters.stripes_degraded += 1
             start = min(part.start for part in missing) // BLOCK_BYTES * BLOCK_BYTES
             stop = max(part.stop for part in missing)
             whole = {part.shard for part in ranges if part.start <= start and part.stop >= stop}
@@ -139,7 +138,7 @@ class StripeReader:
         got: dict[int, memoryview] = {}
         for shard, result in zip(asked, results, strict=True):
             if isinstance(result, StorageFault):
-                self._report(item.data_id, index, shard, result)
+                self._counters.fault(result)
             elif isinstance(result, BaseException):
                 raise result
             else:

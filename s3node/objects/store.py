@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 
 from ec import Codec, Geometry
 from s3node.base.clock import Clock
@@ -22,6 +21,7 @@ from s3node.meta import tables
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import STRIPES_PER_RUN, Location, LocationRow, PartRow, VersionRow
 from s3node.objects.budget import Budget
+from s3node.objects.counters import ObjectCounters
 from s3node.objects.faults import as_s3_error
 from s3node.objects.read import Pieces, StripeReader, read_range
 from s3node.objects.repair import Repairer, fill
@@ -29,19 +29,6 @@ from s3node.objects.write import ObjectWriter, Update, Written, owed_row
 from s3node.store.seams import DiskSet
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class ObjectCounters:
-    """Counted since the start; for metrics."""
-
-    objects_written: int = 0
-    bytes_written: int = 0
-    bytes_read: int = 0
-    stripes_degraded: int = 0
-    shard_faults: int = 0
-    shards_owed: int = 0
-    fault_reasons: dict[str, int] = field(default_factory=dict)
 
 
 class ObjectStore:
@@ -71,7 +58,7 @@ class ObjectStore:
         self._threads = threads
         self._sequence = sequence
         self._late: set[asyncio.Task[None]] = set()
-        self._reader = StripeReader(disks, codec, threads, self._locate, self._faulted)
+        self._reader = StripeReader(disks, codec, threads, self._locate, self.counters)
         self.repairer = Repairer(kv, disks, self._reader, clock)
 
     async def write(
@@ -102,6 +89,9 @@ class ObjectStore:
             raise as_s3_error(fault) from fault
         self.counters.objects_written += 1
         self.counters.bytes_written += length
+        self.counters.bytes_copied += length
+        self.counters.stripes_written += len(written.stripes)
+        self.counters.shards_owed += sum(one.places.count(None) for one in written.stripes)
         return written
 
     def stage(self, tx: WriteTx, written: Written) -> None:
@@ -185,12 +175,6 @@ class ObjectStore:
 
     def _locate(self, data_id: bytes, run: int) -> LocationRow | None:
         return self._kv.read(lambda tx: tables.get_locations(tx, data_id, run))
-
-    def _faulted(self, data_id: bytes, stripe: int, shard: int, fault: StorageFault) -> None:
-        self.counters.shard_faults += 1
-        kind = type(fault).__name__
-        reasons = self.counters.fault_reasons
-        reasons[kind] = reasons.get(kind, 0) + 1
 
     def _count_read(self, pieces: Pieces) -> None:
         self.counters.bytes_read += sum(len(piece) for piece in pieces)
