@@ -307,6 +307,7 @@ class Engine:
         except Exception as error:  # a broken invariant: nothing more is decided
             self._broken = error
             self._refuse_queue(error)
+            self._pulse()
         if self._open is not None:
             self._work.set()
 
