@@ -272,7 +272,7 @@ class _Walk:
                     return start + place
             if len(window) < _WINDOW_BYTES:
                 return None
-            start += _WINDOW_BYTES - ALIGN
+            start += _WINDOW_BYTES  # aligned, as magics are: none lies across two windows
         return None
 
     def _belongs(self, at: int) -> bool:

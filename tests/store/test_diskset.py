@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -22,7 +23,7 @@ from s3node.base.errors import (
 from s3node.store import record, scan, seal
 from s3node.store.diskset import Disks
 from s3node.store.identity import Standing
-from s3node.store.limits import Limits
+from s3node.store.limits import SECTOR, Limits
 from s3node.store.seams import DiskState, Place
 from tests.simulation.faults import Faults
 from tests.simulation.filesystem import SimulatedFileSystem
@@ -210,6 +211,20 @@ def test_reopened_disks_read_the_old_and_write_new_segments(world: World) -> Non
         assert await read_back(disks, new, second) == second.payload
 
     world.run(again)
+
+
+def test_a_full_segment_has_room_for_its_seal(tmp_path: Path) -> None:
+    room = record.record_bytes(1000)
+    for slack, segments in ((0, 1), (-8, 2)):
+        size = SECTOR + 2 * room + seal.LAYOUT.size + slack
+        (tmp_path / str(segments)).mkdir()
+        world = World("threads", tmp_path / str(segments), replace(LIMITS, segment_bytes=size))
+
+        async def scenario(disks: Disks) -> int:
+            places = await asyncio.gather(*disks.append([append_of(bytes(1000))] * 2))
+            return len({place.segment for place in places})
+
+        assert world.run(scenario) == segments
 
 
 def test_a_record_larger_than_a_segment_has_one_for_itself(world: World) -> None:
@@ -414,6 +429,26 @@ def test_a_dead_descriptor_is_never_touched_again(world: World) -> None:
         return [one for one in touches(world)[mark:] if one[1] == path and one[0] != "close"]
 
     assert world.run(scenario) == []
+
+
+def test_what_was_queued_behind_a_failing_sync_is_not_written(threaded: World) -> None:
+    faults = threaded.faults
+    assert isinstance(faults, Faults)
+
+    async def scenario(disks: Disks) -> None:
+        (first,) = await asyncio.gather(*disks.append([append_of(b"a")]))
+        faults.hold("fdatasync", in_segments)
+        faults.fail("fdatasync", errno.EIO, in_segments)
+        futures = [*disks.append([append_of(b"b")])]
+        await asyncio.to_thread(faults.entered["fdatasync"].wait, 10)
+        futures += disks.append([append_of(b"c")])
+        mark = len(faults.touched)
+        faults.release("fdatasync")
+        assert all(isinstance(one, DiskFailed) for one in await outcomes(futures))
+        path = threaded.segment_path(first)
+        assert [call for call, where in faults.touched[mark:] if where == path] == []
+
+    threaded.run(scenario)
 
 
 def touches(world: World) -> list[tuple[str, str]]:
