@@ -50,6 +50,7 @@ JOURNAL_CORRUPT = Kind("damaged journals", True, _START)
 JOURNAL_TORN = Kind("torn journal tails", False, _HARMLESS + ": the next start cuts it")
 JOURNAL_LACKS = Kind("journals that lack frames", False, "start the node: it copies them there")
 JOURNAL_STALE = Kind("disks that were away", False, "start the node: it brings the disk up to date")
+JOURNAL_THIN = Kind("frames that lost copies", True, _START)
 JOURNAL_SHORT = Kind("frames on too few disks", False, "start the node: it copies them to more")
 JOURNAL_BEHIND = Kind("records that know more than the journal", True, "bring back every disk")
 

@@ -7,45 +7,24 @@ two disks at a time, read in this process.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import random
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from s3node.base.filesystem import RealFileSystem
-from s3node.cli.serving import NODE_FILE
-from s3node.config import Config, load
-from s3node.meta import lmdb_index, tables
+from s3node.meta import lmdb_index
 from s3node.meta.index_seal import Seal
-from s3node.meta.kv import ReadTx
-from s3node.model.rows import Row, VersionRow
-from s3node.node import RunningNode, open_node, site_of
-from s3node.services.check import check
-from s3node.services.findings import Finding
 from s3node.store.disks import read_identity
 from tests.node.content import BUCKET, content, describe, read_world, store_world
-from tests.node.process import ACCESS_KEY, SECRET_KEY, NodeProcess
+from tests.services.stopped import DISKS, Small, Stopped, everything
 
 pytestmark = pytest.mark.xdist_group("damage")
 
-DISKS, PARITY = 6, 2
-KEYS = {"S3NODE_ROOT_ACCESS_KEY": ACCESS_KEY, "S3NODE_ROOT_SECRET_KEY": SECRET_KEY}
-OPEN_S_MAX = 60
-
-ON_DISK = {
-    "epoch": "epoch",
-    "segment": "segments/*.seg",
-    "log": "journal/*.log",
-    "promise": "journal/promise",
-    "manifest": "checkpoints/*.manifest",
-    "range": "checkpoints/*.range",
-}
 INDEX_FILES = ("data.mdb", "index.seal")
 PLACES = {"segment": 3, "log": 2}  # per file; 1 elsewhere
 
@@ -64,74 +43,6 @@ class Flip(NamedTuple):
             (byte,) = stream.read(1)
             stream.seek(self.offset)
             stream.write(bytes([byte ^ 1 << self.bit]))
-
-
-class Stopped:
-    """A node that was stopped cleanly, what it told and held, and a copy to go back to."""
-
-    def __init__(self, folder: Path) -> None:
-        self.node = NodeProcess(folder / "data", disks=DISKS, parity=PARITY)
-        self._copy = folder / "copy"
-
-    @property
-    def config(self) -> Config:
-        return load(self.node.data / NODE_FILE, KEYS)
-
-    @property
-    def index(self) -> Path:
-        return site_of(self.config).index
-
-    def keep(self) -> None:
-        """This is what `restore` goes back to."""
-        shutil.copytree(self.node.data, self._copy)
-
-    def restore(self) -> None:
-        shutil.rmtree(self.node.data)
-        shutil.copytree(self._copy, self.node.data)
-
-    def checkpoint(self) -> None:
-        """So that there are range files."""
-
-        async def write(node: RunningNode) -> None:
-            assert node.metadata.checkpointer is not None
-            await node.metadata.checkpointer.round(everything=True)
-
-        self.opened(write)
-
-    def opened(self, work: Callable[[RunningNode], Any]) -> Any:
-        """Run `work` on the node, opened in this process."""
-
-        async def run() -> Any:
-            async with asyncio.timeout(OPEN_S_MAX):
-                node = await open_node(self.config, lambda reason: None)
-                try:
-                    return await work(node)
-                finally:
-                    await node.close()
-
-        return asyncio.run(run())
-
-    def files(self, slot: int) -> Iterator[tuple[str, Path]]:
-        """(kind, path) of a disk's files but its identity."""
-        for kind, pattern in ON_DISK.items():
-            for path in sorted(self.node.disk_path(slot).glob(pattern)):
-                yield kind, path
-
-    def check(self) -> list[Finding]:
-        told = check(site_of(self.config), RealFileSystem(), lambda step, done, total: None)
-        return list(told)
-
-    def assert_named(self, flips: Iterable[Flip]) -> None:
-        """check says something about each flipped file."""
-        found = self.check()
-        for flip in flips:
-            assert any(self._names(one, flip.path) for one in found), (flip, found)
-
-    def _names(self, found: Finding, path: Path) -> bool:
-        if path.parent == self.index:
-            return found.where == str(self.index)
-        disk = path.parent if path.parent.parent == self.node.data else path.parent.parent
-        return found.where.startswith(str(disk)) and path.name in f"{found.where} {found.what}"
 
 
 def sampled(chance: random.Random, path: Path, count: int) -> list[Flip]:
@@ -205,7 +116,7 @@ def test_flipped_bytes_are_named_and_read_around(
     flips = where(served, slots)
     for flip in flips:
         flip.do()
-        served.assert_named([flip])
+        served.assert_named(flip.path)
         flip.do()
     assert served.check() == []
     for flip in flips:
@@ -248,42 +159,6 @@ def test_damage_beyond_the_parity_is_an_error_and_never_a_wrong_byte(served: Ser
 # --- every byte, in this process ---------------------------------------------------------------
 
 
-class Small(Stopped):
-    """As little as has every kind of file in it."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        with self.node:
-            s3 = self.node.s3()
-            s3.create_bucket(Bucket=BUCKET)
-            s3.put_object(Bucket=BUCKET, Key="inline", Body=content("inline", 99))
-            s3.put_object(Bucket=BUCKET, Key="coded", Body=content("coded", 4097))
-            assert self.node.stop() == 0
-        self.checkpoint()
-        with self.node.start():
-            self.node.s3().put_object(Bucket=BUCKET, Key="later", Body=content("later", 77))
-            assert self.node.stop() == 0
-        self.keep()
-        self.held = self.opened(everything)
-        self.restore()
-
-
-async def everything(node: RunningNode) -> list[tuple[bytes, Row, bytes]]:
-    """Every key with its row and its bytes."""
-
-    def rows(tx: ReadTx) -> list[tuple[bytes, VersionRow]]:
-        bucket = tables.get_bucket(tx, BUCKET)
-        assert bucket is not None
-        return [(key, row) for key, _, row in tables.scan_versions(tx, bucket.bucket_id)]
-
-    held = []
-    for key, row in node.metadata.kv.read(rows):
-        pieces = await node.objects.read(row, 0, row.size)
-        body = b"".join([bytes(one) async for some in pieces for one in some])
-        held.append((key, row, body))
-    return held
-
-
 def every_byte(it: Stopped, slots: Sequence[int]) -> Iterator[list[Flip]]:
     """Rounds: the same byte of each file of these disks; identities, which hide a disk, alone."""
     chance = random.Random(f"every {slots}")
@@ -307,7 +182,7 @@ def test_every_byte_of_every_file(tmp_path: Path, slots: Sequence[int]) -> None:
     for flips in every_byte(it, slots):
         for flip in flips:
             flip.do()
-        it.assert_named(flips)
+        it.assert_named(*(flip.path for flip in flips))
         assert it.opened(everything) == it.held, flips
         it.restore()
 
@@ -328,6 +203,6 @@ def test_every_byte_of_the_index(tmp_path: Path) -> None:
             flip.do()
         for flip in sampled(random.Random(name), path, 20):
             flip.do()
-            it.assert_named([flip])
+            it.assert_named(flip.path)
             assert it.opened(everything) == it.held, flip
             it.restore()

@@ -49,7 +49,10 @@ def check_journals(looked: Looked, told: Told) -> tuple[Findings, History]:
         _tell_disks(found, homes, seen)
         found.add(kinds.JOURNAL_LOST, "the journal", str(fault))
         return found, History()
-    _tell_report(found, homes, recovery.report(seen, chains[0], deployment.parity))
+    report = recovery.report(seen, chains[0], deployment.parity)
+    for slot in sorted(report.disks):
+        _tell_disk(found, homes[slot], report.disks[slot])
+    _check_copies(found, seen, chains[0], deployment)
     told("journals", len(homes), len(homes))
     _check_manifests(found, homes, seen, chains[0], deployment)
     _check_ranges(found, homes, chains[0], deployment, told)
@@ -69,12 +72,21 @@ def _tell_disks(found: Findings, homes: Mapping[int, Home], seen: Survey) -> Non
                 found.add(kinds.JOURNAL_CORRUPT, where, f"at {one.damage.start}: damaged")
 
 
-def _tell_report(found: Findings, homes: Mapping[int, Home], report: recovery.Report) -> None:
-    for slot in sorted(report.disks):
-        _tell_disk(found, homes[slot], report.disks[slot])
-    if report.adopted:
-        what = f"the last {report.adopted} frames lie on fewer disks than a commit needs"
-        found.add(kinds.JOURNAL_SHORT, "the journal", what)
+def _check_copies(found: Findings, seen: Survey, chain: Chain, deployment: Deployment) -> None:
+    """Every frame of the history must lie on m + 1 disks; only the last may still be on its way."""
+    few = [
+        known.position.sequence
+        for known in chain.frames
+        if sum(known.position.chain in disk.chains for disk in seen.disks.values())
+        <= deployment.parity
+    ]
+    durable = [sequence for sequence in few if sequence <= chain.synced_through]
+    for kind, some in ((kinds.JOURNAL_THIN, durable), (kinds.JOURNAL_SHORT, few[len(durable) :])):
+        if some:
+            what = (
+                f"{len(some)} frames, the first is {some[0]}, on {deployment.parity} disks or less"
+            )
+            found.add(kind, "the journal", what)
 
 
 def _tell_disk(found: Findings, home: Home, disk: DiskReport) -> None:
@@ -85,7 +97,7 @@ def _tell_disk(found: Findings, home: Home, disk: DiskReport) -> None:
     for what in disk.torn:
         found.add(kinds.JOURNAL_TORN, home.path, what)
     if disk.stale:
-        found.add(kinds.JOURNAL_STALE, home.path, "it was away while the node went on without it")
+        found.add(kinds.JOURNAL_STALE, home.path, "of an earlier life: it was away, or lost files")
     elif disk.lacked:
         found.add(kinds.JOURNAL_LACKS, home.path, f"{disk.lacked} frames are not in its journal")
 

@@ -98,6 +98,7 @@ class _Walk:
         self.expected = sum(self._counter(schema.usage_objects(root)) for root in self.roots)
         for key, bucket in buckets:
             self._bucket(readable(key[1:]), bucket)
+        self.told("rows", self.walked, self.walked)
         self._deaths()
         self._locations()
         self._owed_rows()
