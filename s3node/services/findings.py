@@ -58,6 +58,7 @@ CHECKPOINT_DAMAGED = Kind("damaged checkpoint files", True, _START)
 CHECKPOINT_COPIES = Kind("checkpoint files with too few copies", True, _START)
 CHECKPOINT_LACKS = Kind("disks without the newest manifest", False, _START)
 
+NO_ROOM = Kind("no index to check with", True, "make room below the meta folder and check again")
 INDEX_ANEW = Kind("an index that is not used", False, "the next start makes it anew")
 INDEX_LATE = Kind("an index that is late", False, "the next start catches up")
 INDEX_BEHIND = Kind("an index that knows more than the journal", True, "bring back every disk")

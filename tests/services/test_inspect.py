@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from s3node.base.errors import ConfigError
 from s3node.base.filesystem import RealFileSystem
 from s3node.meta.frame import LAYOUT
 from s3node.services.inspect import INSPECTORS
@@ -135,6 +136,21 @@ def test_files_too_short_for_anything(it: Small, tmp_path: Path) -> None:
         assert "damaged" in json.dumps(look(it, "record", path, size))
         assert look(it, "frame", path)["bytes"] == size
         assert "damaged" in json.dumps(look(it, "frame", path, size))
+
+
+def test_a_key_without_a_journal(it: Small) -> None:
+    for slot in range(3):
+        it.node.pull(slot)
+    told = look(it, "version", BUCKET, "coded")
+    assert told["index"].startswith("the node's own, sealed; the journal cannot be followed")
+    (it.index / "index.seal").unlink()
+    with pytest.raises(ConfigError, match=r"no index\.seal; the journal cannot be followed"):
+        look(it, "version", BUCKET, "coded")
+
+
+def test_a_key_of_any_bytes(it: Small) -> None:
+    with pytest.raises(ConfigError, match=r"no upload of studies/\\xff\\n"):
+        look(it, "key", BUCKET, "\udcff\n")
 
 
 def test_a_key_and_its_version(it: Small) -> None:

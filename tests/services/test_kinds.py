@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from s3node.base.errors import DiskFailed
 from s3node.base.filesystem import RealFileSystem
 from s3node.meta import lmdb_index, schema, tables
 from s3node.meta.frame import Position
@@ -471,6 +472,16 @@ def test_an_index_that_says_something_else(
     (found,) = it.check()
     assert told([found], kind), found
     assert found.where == str(it.index)
+
+
+def test_no_room_for_an_index(it: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise DiskFailed("no room")
+
+    monkeypatch.setattr(LmdbIndex, "apply", full)
+    (found,) = it.check()
+    assert told([found], kinds.NO_ROOM)
+    assert found.where == str(it.site.meta)
 
 
 def test_an_old_index(it: Small, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from ec import NativeCodec
-from s3node.base.errors import StorageFault
+from s3node.base.errors import DiskFailed, StorageFault
 from s3node.base.filesystem import FileSystem
 from s3node.base.limits import DISKS_MAX
 from s3node.meta.lmdb_index import LmdbIndex
@@ -86,9 +86,11 @@ def _made_anew(
         return None
     try:
         return stack.enter_context(index_made_anew(looked, history, told))
+    except (DiskFailed, OSError) as fault:
+        found.add(kinds.NO_ROOM, str(looked.site.meta), str(fault))
     except StorageFault as fault:
         found.add(kinds.JOURNAL_LOST, "the metadata", str(fault))
-        return None
+    return None
 
 
 def _own(looked: Looked, found: Findings, stack: contextlib.ExitStack) -> LmdbIndex | None:

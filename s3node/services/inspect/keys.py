@@ -13,6 +13,7 @@ from typing import TypeVar
 from s3node.base.errors import ConfigError, FormatError, S3Error, StorageFault
 from s3node.base.filesystem import FileSystem
 from s3node.meta import schema, subtree, tables
+from s3node.meta.index_seal import Seal
 from s3node.meta.kv import ReadTx
 from s3node.meta.lmdb_index import LmdbIndex
 from s3node.meta.metadata import look as look_at_journals
@@ -20,6 +21,7 @@ from s3node.model.rows import Data, LocationRow, VersionRow
 from s3node.model.versions import parse_version
 from s3node.objects.layout import run_count
 from s3node.services.check.history import History, index_made_anew, seal_of, sealed_index
+from s3node.services.findings import readable
 from s3node.services.inspect.values import Plain, describe_row, plain
 from s3node.services.start import Looked, Site, looked_at
 from s3node.store.disks import SEGMENTS
@@ -33,13 +35,13 @@ def inspect_key(site: Site, fs: FileSystem, bucket: str, key: str) -> Plain:
 
     def told(tx: ReadTx, source: str) -> Plain:
         root, head = _head(tx, bucket, key)
-        versions = list(_leaves(tx, schema.VERSIONS, root, key.encode()))
+        versions = list(_leaves(tx, schema.VERSIONS, root, _raw(key)))
         uploads = [
             {**one, "parts": _parts(tx, bytes.fromhex(one["id"]))}
-            for one in _leaves(tx, schema.UPLOADS, root, key.encode())
+            for one in _leaves(tx, schema.UPLOADS, root, _raw(key))
         ]
         if not versions and not uploads:
-            raise ConfigError(f"{bucket}/{key}: there is no version and no upload of it")
+            raise ConfigError(f"there is no version and no upload of {bucket}/{head['key']}")
         return {**head, "index": source, "versions": versions, "uploads": uploads}
 
     return _with_index(site, fs, lambda _, tx, source: told(tx, source))
@@ -52,12 +54,12 @@ def inspect_version(
 
     def told(looked: Looked, tx: ReadTx, source: str) -> Plain:
         root, head = _head(tx, bucket, key)
-        for one in _leaves(tx, schema.VERSIONS, root, key.encode()):
+        for one in _leaves(tx, schema.VERSIONS, root, _raw(key)):
             if version is None or _is(one, version):
-                row = _version(tx, root, key.encode(), bytes.fromhex(one["id"]))
+                row = _version(tx, root, _raw(key), bytes.fromhex(one["id"]))
                 data = row.data if row else ()
                 return {**head, "index": source, **one, "data": _data(looked, tx, data)}
-        raise ConfigError(f"{bucket}/{key}: there is no such version")
+        raise ConfigError(f"there is no such version of {bucket}/{head['key']}")
 
     return _with_index(site, fs, told)
 
@@ -79,17 +81,26 @@ def _with_index(site: Site, fs: FileSystem, told: Callable[[Looked, ReadTx, str]
 
 @contextlib.contextmanager
 def _index(looked: Looked) -> Iterator[tuple[LmdbIndex, str]]:
+    """The index to ask, and which one it is. ConfigError if there is none."""
+    seal = seal_of(looked)
     try:
         _, chains = look_at_journals(looked.usable(), looked.deployment)
+        why = ""
     except StorageFault as fault:
-        raise ConfigError(f"the journal cannot be followed: {fault}") from fault
-    seal = seal_of(looked)
-    if not isinstance(seal, str) and seal.position == chains[0].tip:
+        chains, why = [], f"; the journal cannot be followed: {fault}"
+    if isinstance(seal, Seal) and (why or seal.position == chains[0].tip):
         with sealed_index(looked.site, looked.deployment) as index:
-            yield index, "the node's own, sealed"
+            yield index, f"the node's own, sealed{why}"
         return
+    if why:
+        raise ConfigError(f"the index cannot be used: {seal}{why}")
     with index_made_anew(looked, History(chains), lambda what, done, total: None) as index:
         yield index, "made anew from the disks"
+
+
+def _raw(key: str) -> bytes:
+    """The key that a word of the command line means, whatever bytes it is made of."""
+    return key.encode("utf-8", "surrogateescape")
 
 
 def _head(tx: ReadTx, bucket: str, key: str) -> tuple[bytes, Plain]:
@@ -97,14 +108,14 @@ def _head(tx: ReadTx, bucket: str, key: str) -> tuple[bytes, Plain]:
     value = tx.get(row_key)
     if value is None:
         raise ConfigError(f"there is no bucket {bucket!r}")
-    if not 0 < len(key.encode()) <= schema.OBJECT_KEY_BYTES_MAX:
+    if not 0 < len(_raw(key)) <= schema.OBJECT_KEY_BYTES_MAX:
         raise ConfigError(f"a key has 1 to {schema.OBJECT_KEY_BYTES_MAX} bytes")
     try:
         row = tables.get_bucket(tx, bucket)
     except FormatError as fault:
         raise ConfigError(f"the row of bucket {bucket!r} is damaged: {fault}") from fault
     assert row is not None, "it was there a moment ago"
-    return row.bucket_id, {"bucket": bucket, "bucket_row": plain(row), "key": key}
+    return row.bucket_id, {"bucket": bucket, "bucket_row": plain(row), "key": readable(_raw(key))}
 
 
 def _leaves(tx: ReadTx, table: bytes, root: bytes, key: bytes) -> Iterator[Plain]:
