@@ -42,13 +42,16 @@ class NodeProcess:
         parity: int = 2,
         env: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        program: tuple[str, ...] = ("-m", "s3node"),
     ) -> None:
+        """`program` is what Python runs; a test may put something in front of the real one."""
         self.data = data
         self.disks = disks
         self.parity = parity
         self.endpoint = self.admin = ""
         self.log_path = data.parent / f"{data.name}.log"
         self._arguments = arguments
+        self._program = program
         self._env = {
             **os.environ,
             "S3NODE_ROOT_ACCESS_KEY": ACCESS_KEY,
@@ -74,7 +77,7 @@ class NodeProcess:
     def start(self, *, wait_ready: bool = True) -> NodeProcess:
         """Start the node and wait for its line `ready http://...`."""
         assert self._process is None, "it runs already"
-        command = [sys.executable, "-m", "s3node", "quickstart", "--data", str(self.data)]
+        command = [sys.executable, *self._program, "quickstart", "--data", str(self.data)]
         command += ["--disks", str(self.disks), "--parity", str(self.parity)]
         command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", *self._arguments]
         self._lines = queue.Queue()
