@@ -169,3 +169,22 @@ def test_a_key_and_its_version(it: Small) -> None:
             assert record["shard_index"] == shard["shard"]
             assert record["data_id"] == found["data"][0]["data_id"]
     assert not list(it.site.meta.glob("check-*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("disk", []),
+        ("segment", ["/none"]),
+        ("record", ["/none", "x"]),
+        ("record", ["/dev/null", "-1"]),
+        ("frame", ["/none"]),
+        ("key", ["none", "k"]),
+        ("key", [BUCKET, "none"]),
+        ("version", [BUCKET, "coded", "00"]),
+    ],
+)
+def test_inspectors_say_what_they_cannot_show(it: Small, kind: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        INSPECTORS[kind](it.site, RealFileSystem(), words)
+    assert "\n" not in str(caught.value)
