@@ -457,11 +457,16 @@ class Engine:
             for member in batch.members:
                 member.tell(True)
         self._pulse()
+        if self._queue:  # it was not decided while the index stalled
+            self._gather()
 
     def _index_failed(self, reason: str) -> None:
+        """Whoever waits is told; what has a frame, or a place in the next, stays decided."""
         self._stalls["index"] = f"the index takes no writes: {reason}"
+        stalled = JournalStalled(self._stalls["index"])
         for batch in self._unapplied:
-            batch.fail(JournalStalled(self._stalls["index"]))
+            batch.fail(stalled)
+        self._refuse_queue(stalled)
         self._pulse()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from s3node.base.errors import FormatError
+from s3node.base.errors import FormatError, JournalStalled
 from s3node.meta import index_seal, lmdb_index
 from s3node.meta.frame import Position
 from s3node.meta.index_seal import Seal
@@ -195,5 +195,30 @@ def test_a_write_that_lmdb_refuses_stalls_and_goes_on(
                 await asyncio.sleep(0.005)
             await kv.write(lambda tx: tx.put(b"c", b"1"))
             assert [key for key, _ in kv.read(everything)] == [b"a", b"c"]
+
+    asyncio.run(run())
+
+
+def test_nobody_is_left_waiting_when_the_index_stalls_and_recovers(tmp_path: Path) -> None:
+    """A write set that was queued, not yet decided, at that very moment is refused at once; one
+    that is found queued when the index takes writes again is decided.
+    """
+
+    async def run() -> None:
+        async with lmdb_kv(tmp_path) as kv:
+            waiting = asyncio.create_task(kv.write(lambda tx: tx.put(b"a", b"1")))
+            await asyncio.sleep(0)  # queued; its decision is the next thing the loop does
+            kv._index_failed("no space")
+            with pytest.raises(JournalStalled, match="no space"):
+                await asyncio.wait_for(waiting, 5)
+            kv._stalls["index"] = ""
+            first = asyncio.create_task(kv.write(lambda tx: tx.put(b"b", b"1")))
+            while not kv._unapplied:
+                await asyncio.sleep(0)
+            second = asyncio.create_task(kv.write(lambda tx: tx.put(b"c", b"1")))
+            await asyncio.sleep(0)
+            kv._stalls["index"] = "no space"  # until the first one is in the index
+            await asyncio.wait_for(asyncio.gather(first, second), 5)
+            assert [key for key, _ in kv.read(everything)] == [b"b", b"c"]
 
     asyncio.run(run())
