@@ -19,7 +19,7 @@ from importlib.metadata import version
 from ec import Codec, Geometry, NativeCodec
 from s3node.base import metrics
 from s3node.base.clock import SystemClock
-from s3node.base.errors import ConfigError, QuorumLost
+from s3node.base.errors import DiskOffline, QuorumLost
 from s3node.base.filesystem import RealFileSystem
 from s3node.base.ids import EpochIds
 from s3node.config import Config
@@ -130,7 +130,7 @@ class RunningNode:
     def _stamp(self, slot: int) -> None:
         home = self._looked.homes.get(slot)
         if home is None:
-            raise ConfigError(f"slot {slot} was not ours when the node started: restart it")
+            raise DiskOffline(f"slot {slot} was not ours when the node started: restart the node")
         stamp(home, self.metadata.recovered)
 
     # --- what it tells ------------------------------------------------------------------------

@@ -41,6 +41,7 @@ class DiskMonitor:
         self._stamp = stamp
         self._round_s = round_s
         self._told: dict[int, str] = {}
+        self._refused: dict[int, str] = {}  # why a disk was not readmitted: logged once
 
     async def run(self) -> None:
         """Rounds for ever."""
@@ -70,8 +71,12 @@ class DiskMonitor:
             await asyncio.to_thread(self._stamp, slot)
             await self._disks.readmit(slot)
         except (OSError, StorageFault) as fault:
-            LOG.warning("disk not readmitted", extra={"fields": {"slot": slot, "why": str(fault)}})
+            if self._refused.get(slot) != str(fault):
+                fields = {"slot": slot, "why": str(fault)}
+                LOG.warning("disk not readmitted", extra={"fields": fields})
+            self._refused[slot] = str(fault)
             return False
+        self._refused.pop(slot, None)
         self._tell(slot, DiskState.ONLINE, "")
         return True
 

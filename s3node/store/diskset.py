@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from s3node.base.clock import Clock
-from s3node.base.errors import DiskOffline, FormatError
+from s3node.base.errors import ConfigError, DiskOffline, FormatError
 from s3node.base.filesystem import Buffer, FileSystem, Usage
 from s3node.base.ids import EpochIds, segment_epoch
 from s3node.store import epoch as epochs
@@ -190,7 +190,10 @@ class Disks:
         if probed.identity is None or not probed.writable:
             raise DiskOffline(f"slot {slot} is not readmitted: {probed.reason}")
         if disk.lock_fd < 0:
-            disk.lock_fd = await self._run(slot, partial(lock_disk, fs, disk.path))
+            try:
+                disk.lock_fd = await self._run(slot, partial(lock_disk, fs, disk.path))
+            except ConfigError as fault:  # at start that is the operator's mistake, here the disk's
+                raise DiskOffline(f"slot {slot} is not readmitted: {fault}") from None
         # Descriptors of the time before mean nothing, if the disk was away.
         self._readers[slot].close()
         self._writers[slot].abandon()

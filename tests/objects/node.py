@@ -28,9 +28,17 @@ class ObjectNode:
     """`async with ObjectNode(folder) as node:` on the running loop."""
 
     def __init__(
-        self, folder: Path, k: int = 4, m: int = 2, fs: RealFileSystem | None = None
+        self,
+        folder: Path,
+        k: int = 4,
+        m: int = 2,
+        fs: RealFileSystem | None = None,
+        *,
+        create: bool = True,
     ) -> None:
+        """Without `create`, the disks are taken as they are."""
         self.folder = folder
+        self.create = create
         self.geometry = Geometry(k, m)
         self.fs = fs or RealFileSystem()
         self.kv = MemoryKv()
@@ -39,7 +47,7 @@ class ObjectNode:
     async def __aenter__(self) -> ObjectNode:
         paths = [str(self.folder / f"disk{slot}") for slot in range(self.geometry.n)]
         for slot, path in enumerate(paths):
-            if not Path(path).exists():
+            if self.create and not Path(path).exists():
                 identity = Identity(DEPLOYMENT, bytes([slot]) * 16, slot, len(paths), 0)
                 create_disk(self.fs, path, identity, bytes(16))
         clock = SystemClock()
