@@ -83,11 +83,12 @@ class StripeReader:
                 raise
             return await self._read(wanted, again)
 
-    async def read_shard(self, item: Data, index: int, stripe: Stripe, shard: int) -> memoryview:
-        """One whole shard, read or rebuilt."""
+    async def rebuild(
+        self, item: Data, index: int, stripe: Stripe, lost: Sequence[int]
+    ) -> dict[int, memoryview]:
+        """The whole `lost` shards of a stripe, from any k others; QuorumLost."""
         size = layout.shard_bytes(stripe.stripe_bytes, stripe.k)
-        rebuilt = await self._rebuild(item, index, stripe, (shard,), 0, size, {})
-        return rebuilt[shard]
+        return await self._rebuild(item, index, stripe, lost, 0, size, {})
 
     def _stripe(self, wanted: StripeRange) -> Stripe:
         row = self._locate(wanted.data.data_id, wanted.run)

@@ -13,7 +13,7 @@ the loser's record is garbage.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -102,17 +102,13 @@ class Repairer:
         while batch := self._kv.read(partial(_owed_after, after=after)):
             for cursor, data_id, run in batch:
                 after = cursor
-                try:
-                    placed, complete = await self._repair_run(data_id, run)
-                except StorageFault as fault:
-                    placed, complete = 0, False
-                    progress.reason = str(fault)
-                progress.placed += placed
-                progress.waiting += not complete
+                await self._repair_run(data_id, run, progress)
         return progress
 
-    async def _repair_run(self, data_id: bytes, run: int) -> tuple[int, bool]:
-        """Place what one run owes; returns how many shards, and whether nothing is left."""
+    async def _repair_run(self, data_id: bytes, run: int, progress: Progress) -> None:
+        """Place what one run owes. A stripe that cannot be repaired keeps no other from it: what
+        was appended is entered in any case, or the next round would append it once more.
+        """
         row, first = self._kv.read(
             lambda tx: (
                 tables.get_locations(tx, data_id, run),
@@ -120,43 +116,48 @@ class Repairer:
             )
         )
         if row is None or first is None:
-            return 0, True
+            return  # deleted meanwhile
         item = Data(data_id, 0, first.stripes[0].stripe_bytes)
+        owed = sum(stripe.shards.count(None) for stripe in row.stripes)
         found: dict[tuple[int, int], Location] = {}
-        owed = 0
-        for position, stripe in enumerate(row.stripes):
-            index = run * STRIPES_PER_RUN + position
-            lost = [shard for shard, place in enumerate(stripe.shards) if place is None]
-            owed += len(lost)
-            for shard, location in (await self._place(item, index, stripe, lost)).items():
-                found[index, shard] = location
+        entered = 0
         try:
-            now_ms = self._clock.wall_ms()
-            entered = await fill(self._kv, data_id, run, found, now_ms) if found else 0
+            for index, stripe in enumerate(row.stripes, run * STRIPES_PER_RUN):
+                try:
+                    placed = await self._place(item, index, stripe)
+                except StorageFault as fault:
+                    progress.reason = str(fault)
+                else:
+                    found |= {(index, shard): location for shard, location in placed.items()}
+            if found:
+                entered = await fill(self._kv, data_id, run, found, self._clock.wall_ms())
+        except StorageFault as fault:
+            progress.reason = str(fault)
         finally:
             self._disks.unpin([place_of(location) for location in found.values()])
-        return entered, entered == owed
+        progress.placed += entered
+        progress.waiting += entered < owed
 
-    async def _place(
-        self, item: Data, index: int, stripe: Stripe, lost: Sequence[int]
-    ) -> dict[int, Location]:
-        """Rebuild the `lost` shards of one stripe and append them to disks without any of it."""
+    async def _place(self, item: Data, index: int, stripe: Stripe) -> dict[int, Location]:
+        """Rebuild what one stripe owes and append it to disks without any of it, as far as there
+        are such disks: the location of each shard by its index.
+        """
+        lost = [shard for shard, place in enumerate(stripe.shards) if place is None]
         if not lost:
             return {}
         slots = self._targets(item.data_id, index, stripe)
-        appends = []
-        shards = []
-        for shard, slot in zip(lost, slots, strict=False):
-            payload = await self._reader.read_shard(item, index, stripe, shard)
-            identity = shard_identity(item, index, stripe, shard)
-            identity = identity._replace(digests=block_digests(payload))
-            appends.append(Append(slot, identity, payload))
-            shards.append(shard)
-        if not appends:
+        if not slots:
             raise QuorumLost("no writable disk that holds none of the stripe")
+        lost = lost[: len(slots)]
+        payloads = await self._reader.rebuild(item, index, stripe, lost)
+        appends = []
+        for shard, slot in zip(lost, slots, strict=False):
+            identity = shard_identity(item, index, stripe, shard)
+            identity = identity._replace(digests=block_digests(payloads[shard]))
+            appends.append(Append(slot, identity, payloads[shard]))
         results = await asyncio.gather(*self._disks.append(appends), return_exceptions=True)
         placed: dict[int, Location] = {}
-        for shard, result in zip(shards, results, strict=True):
+        for shard, result in zip(lost, results, strict=True):
             if isinstance(result, StorageFault):
                 continue
             if isinstance(result, BaseException):

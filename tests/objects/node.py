@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from ec import Geometry, NativeCodec
 from s3node.base.clock import SystemClock
-from s3node.base.filesystem import RealFileSystem
+from s3node.base.filesystem import Buffer, RealFileSystem
 from s3node.base.ids import EpochIds
 from s3node.meta.memory import MemoryKv
 from s3node.model.rows import PartRow
@@ -22,6 +24,32 @@ from s3node.store.identity import Identity
 from s3node.store.plain import ThreadEngine
 
 DEPLOYMENT = b"deployment-id-01"
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scenario, 60))
+
+
+def content(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+class FailingDisk(RealFileSystem):
+    """Writes to one disk fail once it is told to."""
+
+    def __init__(self) -> None:
+        self.failing = ""
+        self.fds: dict[int, str] = {}
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        fd = super().open(path, flags, mode)
+        self.fds[fd] = path
+        return fd
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        if self.failing and self.failing in self.fds[fd]:
+            raise OSError(errno.EIO, "injected")
+        return super().pwritev(fd, buffers, offset)
 
 
 class ObjectNode:
@@ -102,6 +130,15 @@ class ObjectNode:
             for piece in pieces:
                 got += piece
         return bytes(got)
+
+    def pinned(self) -> list[tuple[int, int]]:
+        """(slot, segment) of what is still written, or not decided."""
+        return [
+            (slot, segment)
+            for slot in range(self.geometry.n)
+            for segment in self.disks.segments(slot)
+            if self.disks.pinned(slot, segment)
+        ]
 
     def lose(self, slot: int) -> None:
         """Every segment of the disk is gone."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from s3node.base.errors import S3Error
-from s3node.base.filesystem import Buffer, RealFileSystem
 from s3node.base.limits import INLINE_BYTES_MAX, MIB
 from s3node.meta import tables
 from s3node.objects.layout import stripe_bytes
-from tests.objects.node import ObjectNode
+from tests.objects.node import FailingDisk, ObjectNode, content, run
 
 STRIPE = stripe_bytes(4)
 SIZES = [
@@ -31,14 +29,6 @@ SIZES = [
     STRIPE + 1,
     3 * STRIPE + 77_777,
 ]
-
-
-def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 60))
-
-
-def content(size: int) -> bytes:
-    return random.Random(size).randbytes(size)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -87,24 +77,6 @@ def test_three_disks_gone_is_an_error_before_the_first_byte(tmp_path: Path) -> N
             assert refused.value.code == "ServiceUnavailable"
 
     run(scenario())
-
-
-class FailingDisk(RealFileSystem):
-    """Writes to one disk fail once it is told to."""
-
-    def __init__(self) -> None:
-        self.failing = ""
-        self.fds: dict[int, str] = {}
-
-    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
-        fd = super().open(path, flags, mode)
-        self.fds[fd] = path
-        return fd
-
-    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
-        if self.failing and self.failing in self.fds[fd]:
-            raise OSError(errno.EIO, "injected")
-        return super().pwritev(fd, buffers, offset)
 
 
 def test_a_disk_that_fails_midway_is_owed_and_then_placed_again(tmp_path: Path) -> None:
@@ -186,8 +158,6 @@ def test_given_up_half_way_nothing_stays_pinned_or_taken(tmp_path: Path) -> None
                 await node.store.write(pieces(), update, 4 * STRIPE)
             await node.disks.seal()
             await asyncio.sleep(0.05)
-            for slot in range(6):
-                for segment in node.disks.segments(slot):
-                    assert not node.disks.pinned(slot, segment)
+            assert not node.pinned()
 
     run(scenario())
