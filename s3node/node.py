@@ -19,7 +19,7 @@ from importlib.metadata import version
 from ec import Codec, Geometry, NativeCodec
 from s3node.base import metrics
 from s3node.base.clock import SystemClock
-from s3node.base.errors import DiskOffline, QuorumLost
+from s3node.base.errors import QuorumLost
 from s3node.base.filesystem import RealFileSystem
 from s3node.base.ids import EpochIds
 from s3node.config import Config
@@ -95,7 +95,9 @@ class RunningNode:
             self._threads,
             lambda: self.metadata.sequence,
         )
-        self.monitor = DiskMonitor(self.disks, self.objects.repairer, self._stamp)
+        self.monitor = DiskMonitor(
+            self.disks, self.objects.repairer, self._stamp, self.metadata.distrust
+        )
         self._monitoring: asyncio.Task[None] | None = None
         self.node = _ops_node(config, self, looked.deployment.deployment_id)
         self.views: Mapping[str, View] = {"status": self.status, "disks": self.disk_list}
@@ -128,10 +130,7 @@ class RunningNode:
         self._threads.shutdown()
 
     def _stamp(self, slot: int) -> None:
-        home = self._looked.homes.get(slot)
-        if home is None:
-            raise DiskOffline(f"slot {slot} was not ours when the node started: restart the node")
-        stamp(home, self.metadata.recovered)
+        stamp(self._looked.homes[slot], self.metadata.recovered)
 
     # --- what it tells ------------------------------------------------------------------------
 
@@ -184,7 +183,9 @@ class RunningNode:
 
     def alarms(self) -> list[str]:
         """What somebody should look at soon."""
-        return [*self.metadata.faults, *self.metadata.recovered.report.corrupt()]
+        recovered = self.metadata.recovered
+        behind = [f"read-only: {recovered.behind}"] if recovered.behind else []
+        return [*behind, *self.metadata.faults, *recovered.report.corrupt()]
 
     def gauges(self) -> None:
         """Bring the gauges up to date; called when metrics are asked for."""

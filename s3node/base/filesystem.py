@@ -65,6 +65,9 @@ class FileSystem(Protocol):
 
     def is_mount(self, path: str) -> bool: ...
 
+    def same_file(self, fd: int, path: str) -> bool:
+        """Whether the open file is the one at `path` now."""
+
     def lock(self, fd: int) -> None:
         """Lock the open file for this process alone until it is closed; BlockingIOError if held."""
 
@@ -124,6 +127,9 @@ class RealFileSystem:
 
     def is_mount(self, path: str) -> bool:
         return os.path.ismount(path)
+
+    def same_file(self, fd: int, path: str) -> bool:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
 
     def lock(self, fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -236,8 +236,13 @@ class Journal:
         return self._retained.leaving(retained)
 
     def live(self) -> Sequence[int]:
-        """Slots that take part now."""
-        return [s.number for s in self._slots.values() if s.state is SlotState.LIVE]
+        """Slots that take part now and whose disks are there."""
+        there = set(self._logs.writable_logs())
+        return [
+            s.number
+            for s in self._slots.values()
+            if s.state is SlotState.LIVE and s.number in there
+        ]
 
     async def commit(self, frame: Frame) -> None:
         """Make the next frame durable. JournalStalled: not now; `settle` waits on.
@@ -262,6 +267,12 @@ class Journal:
             raise JournalStalled(self.stall)
         self._settled = asyncio.get_running_loop().create_future()
         await self._settled
+
+    def distrust(self, slot: int, reason: str) -> None:
+        """What this slot had synced may be gone: it takes part again once it has a whole copy."""
+        self._slots[slot].synced = 0
+        self._give_up(self._slots[slot], reason)
+        self._tell_stall()
 
     async def cut(self, base: int) -> None:
         """Remove whole log files that hold nothing after `base`."""

@@ -280,6 +280,11 @@ class Metadata:
         """The last sequence in the index: what new records name."""
         return self.engine.sequence if self.engine else self.recovered.chain.tip.sequence
 
+    def distrust(self, slot: int, reason: str) -> None:
+        """A disk comes back that was away: it gets the journal anew from the others."""
+        if self.journal is not None:
+            self.journal.distrust(slot, reason)
+
     def failed(self) -> BaseException | None:
         """A broken invariant that ended a part of this; the node must stop."""
         for part in (self.engine, self.journal):

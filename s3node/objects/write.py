@@ -257,6 +257,9 @@ class ObjectWriter:
         async for piece in pieces:
             content += piece
         assert len(content) == length, "the payload promised another length"
+        # Journal and checkpoints take it. They must keep room for deletes: what is refused to
+        # large objects is refused to small ones.
+        plan_stripe(self._disks.writable(), self._geometry, self._data_id, 0, length)
         update(memoryview(content))
         self._digest.update(content)
         return Written(length, self._digest.digest(), inline=bytes(content))

@@ -29,16 +29,25 @@ REPAIR_ROUNDS = 10
 Stamp = Callable[[int], None]
 """Write the running epoch into the slot's epoch file; blocking; OSError or StorageFault."""
 
+Distrust = Callable[[int, str], None]
+"""Tell the journal that what a slot had may not be there any more, and why."""
+
 
 class DiskMonitor:
     """One per node; `run` until cancelled."""
 
     def __init__(
-        self, disks: DiskSet, repairer: Repairer, stamp: Stamp, round_s: float = ROUND_S
+        self,
+        disks: DiskSet,
+        repairer: Repairer,
+        stamp: Stamp,
+        distrust: Distrust,
+        round_s: float = ROUND_S,
     ) -> None:
         self._disks = disks
         self._repairer = repairer
         self._stamp = stamp
+        self._distrust = distrust
         self._round_s = round_s
         self._told: dict[int, str] = {}
         self._refused: dict[int, str] = {}  # why a disk was not readmitted: logged once
@@ -67,8 +76,11 @@ class DiskMonitor:
         probe = await self._disks.probe(slot)
         if not probe.writable:
             return False
+        away = self._disks.status()[slot].state in (DiskState.OFFLINE, DiskState.FENCED)
         try:
             await asyncio.to_thread(self._stamp, slot)
+            if away:
+                self._distrust(slot, "the disk was away: it may be an older copy of itself")
             await self._disks.readmit(slot)
         except (OSError, StorageFault) as fault:
             if self._refused.get(slot) != str(fault):

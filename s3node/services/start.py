@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s3node.base.clock import Clock
-from s3node.base.errors import ConfigError, FormatError
+from s3node.base.errors import ConfigError, DiskOffline, FormatError, StorageFault
 from s3node.base.filesystem import FileSystem
 from s3node.base.ids import UUID_BYTES, RandomBytes
 from s3node.meta import metadata, recovery
@@ -35,7 +35,7 @@ from s3node.store.disks import (
     read_identity,
 )
 from s3node.store.epoch import Epoch
-from s3node.store.identity import USABLE, Identity, Standing
+from s3node.store.identity import USABLE, Identity
 from s3node.store.scan import End, Found, Sealed, cut, scan
 from s3node.store.segment import file_name, segment_of
 
@@ -109,8 +109,8 @@ def initialise(site: Site, fs: FileSystem, clock: Clock, random: RandomBytes) ->
 
 @dataclass(slots=True)
 class Looked:
-    """The disks as they were found, locked. `homes` are those that may be ours: usable ones, and
-    places of missing ones, which may come back.
+    """The disks as they were found, locked. `homes` are the usable ones, and the places of the
+    others: a disk that is missing, or not to be believed, may be put right while the node runs.
     """
 
     site: Site
@@ -133,7 +133,7 @@ def look(site: Site, fs: FileSystem) -> Looked:
     for one in opened:
         if one.standing in USABLE and one.identity is not None:
             homes[one.slot] = Home(fs, one.path, one.identity.disk_id)
-        elif one.standing is Standing.MISSING:
+        else:
             homes[one.slot] = Home(fs, one.path, NOBODY)
     identities = [one.identity for one in opened if one.standing in USABLE]
     deployment = Deployment(common_deployment(identities), len(site.disks), site.parity)
@@ -174,17 +174,18 @@ def settle(
     for home in looked.usable().values():
         try:
             stamp(home, recovered)
-        except OSError as fault:
+        except (OSError, StorageFault) as fault:
             fields = {"disk": home.path, "why": str(fault)}
             LOG.warning("epoch file not written", extra={"fields": fields})
     return recovered
 
 
 def stamp(home: Home, recovered: Recovered) -> None:
-    """Write the running epoch into a disk's epoch file. OSError."""
+    """Write the running epoch into a disk's epoch file. OSError, StorageFault."""
     if recovered.begun is not None:
         identity = read_identity(home.fs, home.path)[1]
-        assert identity is not None, "the disk was looked at before"
+        if identity is None:
+            raise DiskOffline(f"{home.path}: its identity cannot be read any more")
         running = Epoch(recovered.begun.epoch, recovered.begun.life_id, identity.disk_id)
         epochs.write(home.fs, home.path, running)
 

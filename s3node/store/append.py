@@ -88,6 +88,7 @@ class SegmentWriter:
         self._open: OpenSegment | None = None
         self._retiring: set[OpenSegment] = set()
         self._creating: Future[tuple[int, Usage]] | None = None
+        self._creating_in_vain = False
         self._waiting: deque[_Waiting] = deque()
 
     def append(self, item: Append, out: list[Write]) -> Future[Place]:
@@ -128,7 +129,8 @@ class SegmentWriter:
             del self.pins[segment_id]
 
     def abandon(self) -> None:
-        """Never touch the open segment again: the disk was away, or failed."""
+        """Never touch the open segment again, nor one being made: the disk was away, or failed."""
+        self._creating_in_vain = self._creating is not None
         if self._open:
             self._open.dead = True
             self._retire(self._open)
@@ -180,6 +182,7 @@ class SegmentWriter:
         self._creating = None
         error = made.exception()
         if error is not None:
+            self._creating_in_vain = False
             fault = fault_from(error, f"slot {self.disk.slot}: a new segment")
             self.disk.write_failed(getattr(error, "errno", None) or 0, 0, proven=False)
             self._fail_waiting(fault)
@@ -197,6 +200,12 @@ class SegmentWriter:
             self._fail_waiting(fault_of(errno.ENOMEM, f"slot {self.disk.slot}: a new segment"))
             return
         self._open = OpenSegment(segment_id, file, context.loop.create_future())
+        if self._creating_in_vain:  # it may lie on what was at the path before
+            self._creating_in_vain = False
+            self.abandon()
+            if self._waiting:
+                self._roll()
+            return
         refusal = self.disk.refusal()
         if refusal:  # the disk failed or was fenced while the file was made
             self._fail_waiting(refusal)

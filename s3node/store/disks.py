@@ -126,7 +126,11 @@ def _fill_slots(opened: dict[int, Opened], rest: list[Opened], count: int) -> li
 def _open_usable(
     fs: FileSystem, path: str, standing: Standing, reason: str, identity: Identity
 ) -> Opened:
-    lock_fd = lock_disk(fs, path)
+    try:
+        lock_fd = lock_disk(fs, path)
+    except OSError as fault:
+        reason = f"cannot be locked: {fault.strerror}"
+        return Opened(identity.slot, path, Standing.DAMAGED, reason, identity)
     try:
         epoch = epochs.read(fs, path)
     except FormatUnknown as fault:

@@ -21,6 +21,7 @@ from s3node.store import epoch as epochs
 from s3node.store import scan, segment
 from s3node.store.append import SegmentWriter
 from s3node.store.disks import (
+    LOCK,
     QUARANTINE,
     SEGMENTS,
     Opened,
@@ -30,7 +31,7 @@ from s3node.store.disks import (
     read_identity,
 )
 from s3node.store.engine import Counters, Engine, Lane, Read, Write
-from s3node.store.identity import USABLE, Identity, Standing, classify
+from s3node.store.identity import USABLE, Standing, classify
 from s3node.store.limits import Limits
 from s3node.store.logs import LogWriter
 from s3node.store.reading import SegmentReader, Wanted
@@ -180,7 +181,7 @@ class Disks:
         await asyncio.gather(*(one(disk) for disk in self._disks if disk.readable))
 
     async def probe(self, slot: int) -> Probe:
-        others = [one.identity for one in self._disks if one.slot != slot]
+        others = [one for one in self._disks if one.slot != slot]
         work = partial(_probe, self._context.fs, self._disks[slot], others)
         return await self._run(slot, work, Lane.READ)
 
@@ -189,11 +190,10 @@ class Disks:
         probed = await self.probe(slot)
         if probed.identity is None or not probed.writable:
             raise DiskOffline(f"slot {slot} is not readmitted: {probed.reason}")
-        if disk.lock_fd < 0:
-            try:
-                disk.lock_fd = await self._run(slot, partial(lock_disk, fs, disk.path))
-            except ConfigError as fault:  # at start that is the operator's mistake, here the disk's
-                raise DiskOffline(f"slot {slot} is not readmitted: {fault}") from None
+        try:
+            disk.lock_fd = await self._run(slot, partial(_relock, fs, disk), Lane.READ)
+        except ConfigError as fault:  # at start that is the operator's mistake, here the disk's
+            raise DiskOffline(f"slot {slot} is not readmitted: {fault}") from None
         # Descriptors of the time before mean nothing, if the disk was away.
         self._readers[slot].close()
         self._writers[slot].abandon()
@@ -248,23 +248,37 @@ def _disk(fs: FileSystem, one: Opened) -> Disk:
 def _look(fs: FileSystem, disk: Disk) -> tuple[Usage | None, str]:
     """The room of a disk that is in service; None and the reason if it is not there any more.
 
-    An unmounted disk leaves a directory that can be asked for its room: the identity tells.
+    An unmounted disk leaves a directory that can be asked for its room: the identity tells. A
+    copy of the disk says the same of itself: the file that we hold locked tells.
     """
     _, identity, reason = read_identity(fs, disk.path)
     if identity is None or identity != disk.identity:
         return None, f"gone: {reason}" if reason else "another disk is at its path"
     try:
+        if not fs.same_file(disk.lock_fd, f"{disk.path}/{LOCK}"):
+            return None, "a copy of it is at its path"
         return fs.usage(disk.path), ""
     except OSError as fault:
         return None, f"cannot be asked for its room: {fault.strerror}"
 
 
-def _probe(fs: FileSystem, disk: Disk, others: Sequence[Identity | None]) -> Probe:
-    """What is at the disk's path now; writes only if it is this set's disk of this slot."""
+def _relock(fs: FileSystem, disk: Disk) -> int:
+    """The descriptor that holds the lock of the disk that is at the path now."""
+    if disk.lock_fd >= 0:
+        fs.close(disk.lock_fd)
+        disk.lock_fd = -1
+    return lock_disk(fs, disk.path)
+
+
+def _probe(fs: FileSystem, disk: Disk, others: Sequence[Disk]) -> Probe:
+    """What is at the disk's path now; writes only if it is this set's disk of this slot.
+
+    A path that serves nobody is looked at too: it may hold a clone, or no longer.
+    """
     standing, identity, reason = read_identity(fs, disk.path)
     if identity is not None:
-        deployment_id = common_deployment([*others, disk.identity])
-        found = [None if one and one.slot == disk.slot else one for one in others]
+        found = [one.identity if one.readable else read_identity(fs, one.path)[1] for one in others]
+        deployment_id = common_deployment([*found, disk.identity])
         found.insert(disk.slot, identity)
         standing, reason = classify(found, deployment_id)[disk.slot]
     if identity is None or standing is not Standing.OK:

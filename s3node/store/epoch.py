@@ -28,7 +28,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from s3node.base.errors import FormatError, FormatUnknown
+from s3node.base.errors import DiskOffline, FormatError, FormatUnknown
 from s3node.base.filesystem import FileSystem, read_file, write_all, write_file
 from s3node.store import checked
 from s3node.store.limits import SECTOR
@@ -103,7 +103,8 @@ def read(fs: FileSystem, directory: str) -> Epoch:
 def write(fs: FileSystem, directory: str, value: Epoch) -> Epoch:
     """Record `value`, durably, in the slot that is not current; what was written.
 
-    A file whose slots are both damaged is made anew. Going back is a bug.
+    A file whose slots are both damaged is made anew. DiskOffline when the disk has lived longer
+    than we have: an epoch never goes back.
     """
     try:
         current = read(fs, directory)
@@ -112,7 +113,8 @@ def write(fs: FileSystem, directory: str, value: Epoch) -> Epoch:
     except (FormatError, FileNotFoundError):
         create(fs, directory, value)
         return value._replace(generation=0)
-    assert value.epoch >= current.epoch, "an epoch never goes back"
+    if value.epoch < current.epoch:
+        raise DiskOffline(f"{directory}: knows epoch {current.epoch}, later than {value.epoch}")
     new = value._replace(generation=current.generation + 1)
     fd = fs.open(f"{directory}/{NAME}", os.O_WRONLY)
     try:

@@ -298,6 +298,10 @@ class SimulatedFileSystem:
         self._find(path)
         return Usage(self.capacity, max(0, self.capacity - self._used()))
 
+    def same_file(self, fd: int, path: str) -> bool:
+        self._call("same_file", path)
+        return self._descriptor(fd)[0] is self._find(path)
+
     def lock(self, fd: int) -> None:
         file, path = self._descriptor(fd)
         self._call("lock", path)

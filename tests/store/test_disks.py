@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from s3node.base.errors import ConfigError, FormatError, FormatUnknown
+from s3node.base.errors import ConfigError, DiskOffline, FormatError, FormatUnknown
 from s3node.base.filesystem import FileSystem, RealFileSystem, read_file, write_file
 from s3node.store import checked, disks, epoch, identity
 from s3node.store.epoch import Epoch
@@ -170,7 +170,7 @@ def test_an_epoch_never_goes_back_and_damage_is_mended() -> None:
     fs = SimulatedFileSystem()
     make(fs, "/disk0", 0)
     epoch.write(fs, "/disk0", Epoch(5, LIFE, disk_id(0)))
-    with pytest.raises(AssertionError):
+    with pytest.raises(DiskOffline, match="knows epoch 5"):
         epoch.write(fs, "/disk0", Epoch(4, LIFE, disk_id(0)))
     write_file(fs, "/disk0", epoch.NAME, bytes(1024))
     with pytest.raises(FormatError):
