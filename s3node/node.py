@@ -116,7 +116,7 @@ class RunningNode:
         monitoring = self._monitoring
         if monitoring is not None and monitoring.done() and not monitoring.cancelled():
             return monitoring.exception()
-        return self.metadata.failed()
+        return self.objects.failed() or self.metadata.failed()
 
     async def close(self) -> None:
         """Late shards are entered, the journal settled, segments and index sealed."""

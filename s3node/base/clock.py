@@ -35,8 +35,3 @@ class SystemClock:
 def hlc_after(wall_ms: int, floor: int) -> int:
     """The clock value for an event at `wall_ms` that must come after `floor`."""
     return max(wall_ms << COUNTER_BITS, floor + 1)
-
-
-def hlc_ms(hlc: int) -> int:
-    """Milliseconds since 1970 of a clock value."""
-    return hlc >> COUNTER_BITS

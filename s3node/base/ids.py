@@ -39,19 +39,9 @@ def version_id(hlc: int, random: RandomBytes) -> bytes:
     return (_HLC_MAX - hlc).to_bytes(8, "big") + random(VERSION_ID_BYTES - 8)
 
 
-def version_hlc(version: bytes) -> int:
-    """The clock value a version id was made with."""
-    return _HLC_MAX - int.from_bytes(version[:8], "big")
-
-
 def upload_id(hlc: int, random: RandomBytes) -> bytes:
     """The id of an upload begun at `hlc`; sorts after the ids of earlier uploads."""
     return hlc.to_bytes(8, "big") + random(UPLOAD_ID_BYTES - 8)
-
-
-def data_epoch(data_id: bytes) -> int:
-    """The epoch in which a data id was handed out."""
-    return int.from_bytes(data_id[:4], "big")
 
 
 def segment_epoch(segment: int) -> int:

@@ -192,11 +192,6 @@ class LmdbIndex:
         freed: int = self._env.reader_check()
         return freed
 
-    def used_bytes(self) -> int:
-        info, stat = self._env.info(), self._env.stat()
-        used: int = (info["last_pgno"] + 1) * stat["psize"]
-        return used
-
     def close(self) -> None:
         """Without a seal: it will be rebuilt. Waits for transactions to end."""
         with self._gate.alone():

@@ -53,7 +53,6 @@ VERSIONS = b"V"
 JOURNALED_START = b"\x01"
 KEYS_END = b"\xff" * (KEY_BYTES_MAX + 1)  # sorts after every key
 
-OBJECT_KEY_BYTES_MAX = 1024
 HEAD_BYTES = 400
 LEAF = b"\x00"
 BRANCH = b"\x01"

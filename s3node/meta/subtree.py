@@ -17,9 +17,10 @@ from collections.abc import Iterator
 import xxhash
 
 from s3node.base.ids import SUBTREE_ID_BYTES
+from s3node.base.limits import OBJECT_KEY_BYTES_MAX
 from s3node.meta import schema
 from s3node.meta.kv import ReadTx, WriteTx
-from s3node.meta.schema import HEAD_BYTES, OBJECT_KEY_BYTES_MAX
+from s3node.meta.schema import HEAD_BYTES
 from s3node.meta.values import seal, unseal
 
 

@@ -216,16 +216,8 @@ def scan_owed(tx: ReadTx, after: bytes = b"") -> Iterator[tuple[bytes, bytes, in
 # Deaths.
 
 
-def get_death(tx: ReadTx, death_id: bytes) -> DeathRow | None:
-    return _get(tx, DeathRow, schema.death(death_id))
-
-
 def put_death(tx: WriteTx, death_id: bytes, row: DeathRow) -> None:
     _put(tx, schema.death(death_id), row)
-
-
-def delete_death(tx: WriteTx, death_id: bytes) -> None:
-    tx.delete(schema.death(death_id))
 
 
 def scan_deaths(tx: ReadTx, after: bytes = b"") -> Iterator[tuple[bytes, DeathRow]]:

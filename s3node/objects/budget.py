@@ -46,9 +46,15 @@ class Budget:
                 self._wake()
             raise
 
-    def force(self, amount: int) -> None:
-        """Account for memory that is there already, even above the total."""
-        self._take(amount)
+    def exchange(self, held: int, amount: int) -> None:
+        """Hold `amount` instead of `held`, even above the total: the memory is there already.
+
+        Nobody is let in between, so that what is used goes above the total only by how much
+        larger stripes become that are coded over fewer disks.
+        """
+        assert 0 <= held <= self.used, "exchanged more than was taken"
+        self._take(amount - held)
+        self._wake()
 
     def give(self, amount: int) -> None:
         """Give back what was taken."""

@@ -10,8 +10,7 @@ from s3node.base.errors import (
     S3Error,
     StorageFault,
 )
-
-RETRY_AFTER_S = 5
+from s3node.base.limits import RETRY_AFTER_S
 
 
 def as_s3_error(fault: StorageFault) -> S3Error:

@@ -19,7 +19,7 @@ from s3node.base.ids import EpochIds
 from s3node.base.limits import BUFFER_BUDGET_BYTES
 from s3node.meta import tables
 from s3node.meta.kv import Kv, WriteTx
-from s3node.model.rows import STRIPES_PER_RUN, Location, LocationRow, PartRow, VersionRow
+from s3node.model.rows import LocationRow, PartRow, VersionRow
 from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.faults import as_s3_error
@@ -58,6 +58,7 @@ class ObjectStore:
         self._threads = threads
         self._sequence = sequence
         self._late: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
         self._reader = StripeReader(disks, codec, threads, self._locate, self.counters)
         self.repairer = Repairer(kv, disks, self._reader, clock)
 
@@ -110,7 +111,7 @@ class ObjectStore:
         if written.stragglers:
             task = asyncio.get_running_loop().create_task(self._await_late(written))
             self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            task.add_done_callback(self._late_ended)
         else:
             for stripe in written.stripes:
                 stripe.unpin()
@@ -137,6 +138,10 @@ class ObjectStore:
             raise as_s3_error(fault) from fault
         return self._rest(first, source)
 
+    def failed(self) -> BaseException | None:
+        """The broken invariant that ended the entering of late shards, if one did."""
+        return self._broken
+
     async def close(self) -> None:
         """Wait for late shards to be entered."""
         if self._late:
@@ -156,22 +161,22 @@ class ObjectStore:
             await source.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     async def _await_late(self, written: Written) -> None:
+        """Enter what arrives late; a task of its own, for no request waits for it."""
         assert written.data is not None, "only stripes have stragglers"
         for stripe in written.stripes:
-            await stripe.complete
-        runs: dict[int, dict[tuple[int, int], Location]] = {}
-        for stripe in written.stripes:
-            found = runs.setdefault(stripe.index // STRIPES_PER_RUN, {})
-            for shard, place in enumerate(stripe.places):
-                if place is not None:
-                    found[stripe.index, shard] = Location(*place)
-        for run, found in runs.items():
+            await asyncio.shield(stripe.complete)
+        for run, found in written.arrived().items():
             try:
                 await fill(self._kv, written.data.data_id, run, found, self._clock.wall_ms())
             except StorageFault as fault:
                 _log.warning("late shards stay owed until the next repair: %s", fault)
         for stripe in written.stripes:
             stripe.unpin()
+
+    def _late_ended(self, task: asyncio.Task[None]) -> None:
+        self._late.discard(task)
+        if not task.cancelled():
+            self._broken = self._broken or task.exception()
 
     def _locate(self, data_id: bytes, run: int) -> LocationRow | None:
         return self._kv.read(lambda tx: tables.get_locations(tx, data_id, run))

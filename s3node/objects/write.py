@@ -14,7 +14,6 @@ given up half-way leaves records that no row names: garbage of this epoch.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -130,8 +129,8 @@ class StripeWrite:
             if self._spares:
                 self._append([index], [self._spares.pop(0)])
                 return
-        else:
-            raise fault
+        elif not self.quorum.done():  # a bug below: whoever waits is to hear of it
+            self.quorum.set_exception(fault)
         self._give_back(index)
         self._judge()
 
@@ -161,6 +160,11 @@ class StripeWrite:
         assert self.complete.done(), "a disk may still answer"
         self._disks.unpin([place for place in self.places if place is not None])
 
+    def abandon(self) -> None:
+        """Nobody waits for it, no row will name it: unpinned when every disk has answered."""
+        self.quorum.add_done_callback(_consume)
+        self.complete.add_done_callback(lambda _: self.unpin())
+
     def row(self) -> Stripe:
         """The stripe as far as it is on the platter now."""
         assert self._synced >= write_quorum(self.geometry), "I1: a row needs a write quorum"
@@ -178,6 +182,16 @@ class Written:
     data: Data | None = None
     stripes: list[StripeWrite] = field(default_factory=list)
     stragglers: bool = False  # some disks had not answered when the write was answered
+
+    def arrived(self) -> dict[int, dict[tuple[int, int], Location]]:
+        """By run: where every shard is that is on the platter now, by (stripe, shard) index."""
+        runs: dict[int, dict[tuple[int, int], Location]] = {}
+        for stripe in self.stripes:
+            found = runs.setdefault(stripe.index // STRIPES_PER_RUN, {})
+            for shard, place in enumerate(stripe.places):
+                if place is not None:
+                    found[stripe.index, shard] = Location(*place)
+        return runs
 
     def location_rows(self) -> dict[int, LocationRow]:
         """Location rows by run, from what is on the platter now."""
@@ -223,6 +237,7 @@ class ObjectWriter:
         self._digest = xxhash.xxh3_128()
         self._stripes: list[StripeWrite] = []
         self._coding: asyncio.Task[None] | None = None
+        self._given_up = False
 
     async def run(
         self,
@@ -281,7 +296,7 @@ class ObjectWriter:
                         await self._pass_on(full, update, last=received == length)
         finally:
             if buffer is not None:
-                self._give(buffer)
+                self._budget.give(self._held(buffer))
         assert received == length, "the payload promised another length"
 
     async def _buffer(self, size: int) -> StripeBuffer:
@@ -290,9 +305,9 @@ class ObjectWriter:
         await self._budget.take(n * layout.shard_bytes(size, k))
         return StripeBuffer(size, k)
 
-    def _give(self, buffer: StripeBuffer) -> None:
-        """Give back what `_buffer` took: room for the data and the parity."""
-        self._budget.give(self._geometry.n * buffer.shard_bytes)
+    def _held(self, buffer: StripeBuffer) -> int:
+        """What `_buffer` took of the budget: room for the data and the parity."""
+        return self._geometry.n * buffer.shard_bytes
 
     async def _pass_on(self, buffer: StripeBuffer, update: Update, *, last: bool) -> None:
         """Code and append a full stripe; in the background unless it is the last."""
@@ -303,7 +318,7 @@ class ObjectWriter:
                 await asyncio.shield(self._stripes[-STRIPES_IN_FLIGHT_MAX].quorum)
         except BaseException:
             work.close()
-            self._give(buffer)
+            self._budget.give(self._held(buffer))
             raise
         if last:
             await work
@@ -327,11 +342,10 @@ class ObjectWriter:
                 loop = asyncio.get_running_loop()
                 coded = await loop.run_in_executor(self._threads, self._encode, *work)
         except BaseException:
-            self._give(buffer)
+            self._budget.give(self._held(buffer))
             raise
-        self._give(buffer)
         payloads, digests = coded
-        self._budget.force(sum(len(payload) for payload in payloads))
+        self._budget.exchange(self._held(buffer), sum(map(len, payloads)))
         shards = [
             Shard(
                 self._data_id,
@@ -346,7 +360,10 @@ class ObjectWriter:
             )
             for shard in range(plan.geometry.n)
         ]
-        self._stripes.append(StripeWrite(self._disks, plan, shards, payloads, self._budget))
+        stripe = StripeWrite(self._disks, plan, shards, payloads, self._budget)
+        self._stripes.append(stripe)
+        if self._given_up:
+            stripe.abandon()
 
     def _encode(
         self, geometry: Geometry, buffer: StripeBuffer, update: Update
@@ -373,20 +390,16 @@ class ObjectWriter:
 
     async def _abandon(self) -> None:
         """Given up: let the coding thread end; the appends answer by themselves."""
+        self._given_up = True
+        for stripe in self._stripes:
+            stripe.abandon()
         coding, self._coding = self._coding, None
         if coding is not None:
-            with contextlib.suppress(Exception):
-                await coding
-        for stripe in self._stripes:
-            stripe.quorum.add_done_callback(_consume)
-            stripe.complete.add_done_callback(partial(_unpin, stripe))
+            coding.add_done_callback(_consume)
+            await asyncio.wait([coding])
 
 
 def _consume(future: asyncio.Future[None]) -> None:
     """Nobody waits for this outcome any more: that it failed is not news."""
     if not future.cancelled():
         future.exception()
-
-
-def _unpin(stripe: StripeWrite, _: asyncio.Future[None]) -> None:
-    stripe.unpin()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3node.base.errors import FormatError, FormatUnknown
+from s3node.base.limits import OBJECT_KEY_BYTES_MAX
 from s3node.meta import schema, subtree, tables, values
 from s3node.meta.kv import KEY_BYTES_MAX, ReadTx
 from s3node.meta.memory import MemoryKv
@@ -51,7 +52,7 @@ object_keys = st.builds(
     stems,
     st.sampled_from([b"a", b"\x01", b"\x7f"]),
     st.lists(letters, max_size=4),
-).filter(lambda key: 0 < len(key) <= schema.OBJECT_KEY_BYTES_MAX)
+).filter(lambda key: 0 < len(key) <= OBJECT_KEY_BYTES_MAX)
 ids = st.sampled_from([bytes([n]) * 16 for n in (0, 1, 2, 128, 255)])
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from s3node.base.errors import ConfigError, FormatError, S3Error, StorageFault
 from s3node.base.filesystem import FileSystem
+from s3node.base.limits import OBJECT_KEY_BYTES_MAX
 from s3node.meta import schema, subtree, tables
 from s3node.meta.index_seal import Seal
 from s3node.meta.kv import ReadTx
@@ -108,8 +109,8 @@ def _head(tx: ReadTx, bucket: str, key: str) -> tuple[bytes, Plain]:
     value = tx.get(row_key)
     if value is None:
         raise ConfigError(f"there is no bucket {bucket!r}")
-    if not 0 < len(_raw(key)) <= schema.OBJECT_KEY_BYTES_MAX:
-        raise ConfigError(f"a key has 1 to {schema.OBJECT_KEY_BYTES_MAX} bytes")
+    if not 0 < len(_raw(key)) <= OBJECT_KEY_BYTES_MAX:
+        raise ConfigError(f"a key has 1 to {OBJECT_KEY_BYTES_MAX} bytes")
     try:
         row = tables.get_bucket(tx, bucket)
     except FormatError as fault:
