@@ -12,26 +12,31 @@ import hmac
 import logging
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
 from ec import Codec, Geometry, NativeCodec
 from s3node.base import metrics
-from s3node.base.clock import SystemClock
+from s3node.base.clock import Clock, SystemClock
 from s3node.base.errors import QuorumLost
-from s3node.base.filesystem import RealFileSystem
-from s3node.base.ids import EpochIds
+from s3node.base.filesystem import FileSystem, RealFileSystem
+from s3node.base.ids import EpochIds, RandomBytes
 from s3node.config import Config
 from s3node.edge.admin_listener import View
 from s3node.meta import tables
+from s3node.meta.index import IndexPlace
 from s3node.meta.kv import ReadTx
-from s3node.meta.metadata import Metadata, Recovered
+from s3node.meta.lmdb_index import LmdbPlace
+from s3node.meta.metadata import Metadata, Recovered, Settings
 from s3node.objects.store import ObjectStore
 from s3node.ops.context import Node
 from s3node.services.monitor import DiskMonitor
 from s3node.services.start import Looked, Site, look, settle, stamp
 from s3node.store.diskset import Disks
+from s3node.store.engine import Engine
+from s3node.store.limits import Limits
 from s3node.store.native import NativeEngine
 from s3node.store.seams import DiskState
 
@@ -47,26 +52,46 @@ def site_of(config: Config) -> Site:
     return Site(tuple(str(path) for path in config.disks), config.meta, config.parity)
 
 
-async def open_node(config: Config, tell: Tell) -> RunningNode:
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a node runs on. As it stands here, the real one; the tests have one that is simulated
+    and can lose its power at any call.
+    """
+
+    fs: FileSystem = field(default_factory=RealFileSystem)
+    clock: Clock = field(default_factory=SystemClock)
+    random: RandomBytes = os.urandom
+    engine: Callable[[int], Engine] = NativeEngine  # of so many disks
+    index: Callable[[Path], IndexPlace] = LmdbPlace
+    threads: Callable[[int], Executor] = ThreadPoolExecutor  # so many
+    limits: Limits = field(default_factory=Limits)
+    settings: Settings = Settings()  # noqa: RUF009  # immutable
+
+
+async def open_node(config: Config, tell: Tell, machine: Machine | None = None) -> RunningNode:
     """Open the node; while too few disks are there, `tell` why and try again."""
+    machine = machine or Machine()
     while True:
         try:
-            return await _open_once(config)
+            return await _open_once(config, machine)
         except QuorumLost as fault:
             tell(str(fault))
             await asyncio.sleep(RETRY_S)
 
 
-async def _open_once(config: Config) -> RunningNode:
+async def _open_once(config: Config, machine: Machine) -> RunningNode:
     site = site_of(config)
-    site.meta.mkdir(mode=0o700, parents=True, exist_ok=True)
-    looked = await asyncio.to_thread(look, site, RealFileSystem())
+    looked = await asyncio.to_thread(look, site, machine.fs)
+    place = machine.index(site.index)
     try:
-        recovered = await asyncio.to_thread(settle, looked, SystemClock(), os.urandom)
+        with machine.threads(len(site.disks)) as threads:
+            recovered = await asyncio.to_thread(
+                settle, looked, place, machine.clock, machine.random, threads
+            )
     except BaseException:
         looked.close()
         raise
-    node = RunningNode(config, looked, recovered)
+    node = RunningNode(config, machine, looked, recovered)
     await node.start()
     return node
 
@@ -74,17 +99,19 @@ async def _open_once(config: Config) -> RunningNode:
 class RunningNode:
     """Everything that serves. Made on the loop that it runs on."""
 
-    def __init__(self, config: Config, looked: Looked, recovered: Recovered) -> None:
-        self.clock = SystemClock()
+    def __init__(
+        self, config: Config, machine: Machine, looked: Looked, recovered: Recovered
+    ) -> None:
+        self.clock = machine.clock
         self.geometry = Geometry(len(config.disks) - config.parity, config.parity)
         self.codec: Codec = NativeCodec()
         self._looked = looked
         self._started_ns = self.clock.monotonic_ns()
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="coding")
-        ids = EpochIds(recovered.epoch, os.urandom)
-        engine = NativeEngine(len(config.disks))
-        self.disks = Disks(looked.fs, engine, looked.opened, ids, self.clock)
-        self.metadata = Metadata(recovered, self.disks, self.clock)
+        self._threads = machine.threads(os.cpu_count() or 1)
+        ids = EpochIds(recovered.epoch, machine.random)
+        engine = machine.engine(len(config.disks))
+        self.disks = Disks(looked.fs, engine, looked.opened, ids, self.clock, machine.limits)
+        self.metadata = Metadata(recovered, self.disks, self.clock, machine.settings)
         self.objects = ObjectStore(
             self.metadata.kv,
             self.disks,
@@ -99,7 +126,7 @@ class RunningNode:
             self.disks, self.objects.repairer, self._stamp, self.metadata.distrust
         )
         self._monitoring: asyncio.Task[None] | None = None
-        self.node = _ops_node(config, self, looked.deployment.deployment_id)
+        self.node = _ops_node(config, machine, self, looked.deployment.deployment_id)
         self.views: Mapping[str, View] = {"status": self.status, "disks": self.disk_list}
 
     async def start(self) -> None:
@@ -204,7 +231,7 @@ class RunningNode:
                 metrics.OBJECTS.labels(name).set(value)
 
 
-def _ops_node(config: Config, running: RunningNode, deployment_id: bytes) -> Node:
+def _ops_node(config: Config, machine: Machine, running: RunningNode, deployment_id: bytes) -> Node:
     assert config.keys is not None, "refused at start"
     owner_id = hashlib.sha256(b"s3node owner " + deployment_id).hexdigest()
     secret = config.keys.secret.encode()
@@ -213,7 +240,7 @@ def _ops_node(config: Config, running: RunningNode, deployment_id: bytes) -> Nod
         kv=running.metadata.kv,
         objects=running.objects,
         clock=running.clock,
-        random=os.urandom,
+        random=machine.random,
         region=config.region,
         owner_id=owner_id,
         display_name="root",

@@ -28,8 +28,8 @@ from s3node.meta import manifest as manifests
 from s3node.meta import rangefile, schema
 from s3node.meta.frame import Position
 from s3node.meta.homes import Home, make_directories
+from s3node.meta.index import Index
 from s3node.meta.kv import ReadTx
-from s3node.meta.lmdb_index import LmdbIndex
 from s3node.meta.manifest import Manifest, Range
 from s3node.meta.rangefile import RangeHeader
 from s3node.meta.rebuild import read_range
@@ -87,7 +87,7 @@ class Outcome:
 class Checkpointer:
     def __init__(
         self,
-        index: LmdbIndex,
+        index: Index,
         journal: JournalCut,
         homes: Mapping[int, Home],
         current: Manifest,

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -33,6 +33,7 @@ from s3node.base.clock import Clock
 from s3node.base.errors import FormatError, JournalStalled, StorageFault
 from s3node.meta import frame as frames
 from s3node.meta.frame import Frame, Position
+from s3node.meta.index import Index
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.meta.transaction import (
     WRITE_SET_BYTES_MAX,
@@ -49,12 +50,6 @@ T = TypeVar("T")
 BATCH_SETS_MAX = 1024
 TRIES_ON_SNAPSHOT = 3
 RETRY_SECONDS = 0.5
-
-
-class Index(Protocol):
-    def read(self, fn: Callable[[ReadTx, Position], T]) -> T: ...
-
-    def apply(self, batches: Sequence[tuple[Position, Rows]]) -> None: ...
 
 
 class Commits(Protocol):

@@ -29,6 +29,7 @@ from s3node.base.errors import DiskFailed, FormatError
 from s3node.base.filesystem import RealFileSystem, write_file
 from s3node.meta import index_seal, schema, values
 from s3node.meta.frame import ORIGIN, Position
+from s3node.meta.index import Index
 from s3node.meta.index_seal import Seal
 from s3node.meta.kv import ReadTx
 from s3node.meta.transaction import Rows
@@ -174,12 +175,6 @@ class LmdbIndex:
             except lmdb.Error as error:
                 raise DiskFailed(f"{self.path}: {error}") from error
 
-    @classmethod
-    def create(cls, path: Path, deployment_id: bytes, *, room: int = 0) -> LmdbIndex:
-        """A new, empty one, with room for so many bytes."""
-        assert not path.exists()
-        return cls(path, deployment_id, map_bytes=max(MAP_BYTES, room))
-
     def move(self, path: Path) -> None:
         """Take the place of whatever is at `path`, open as it is."""
         if path.exists():
@@ -227,6 +222,40 @@ class LmdbIndex:
     def _grow(self) -> None:
         with self._gate.alone():
             self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+
+class LmdbPlace:
+    """The folder of a node's index: an `IndexPlace`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def sealed(self, deployment_id: bytes) -> Seal | str:
+        return verified(self.path, deployment_id)
+
+    def open(self, deployment_id: bytes) -> LmdbIndex:
+        unseal(self.path)
+        return LmdbIndex(self.path, deployment_id, map_bytes=map_bytes_for(self.path))
+
+    def open_readonly(self, deployment_id: bytes) -> LmdbIndex:
+        room = map_bytes_for(self.path)
+        return LmdbIndex(self.path, deployment_id, map_bytes=room, readonly=True)
+
+    def create(self, deployment_id: bytes, room: int) -> LmdbIndex:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = self.path.with_name(self.path.name + ".new")
+        if fresh.exists():
+            shutil.rmtree(fresh)
+        return LmdbIndex(fresh, deployment_id, map_bytes=max(MAP_BYTES, room))
+
+    def adopt(self, fresh: Index) -> None:
+        assert isinstance(fresh, LmdbIndex), "created here"
+        fresh.move(self.path)
+
+    def discard(self, fresh: Index) -> None:
+        assert isinstance(fresh, LmdbIndex), "created here"
+        fresh.close()
+        shutil.rmtree(fresh.path)
 
 
 def verified(path: Path, deployment_id: bytes) -> Seal | str:

@@ -15,21 +15,20 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from s3node.base.clock import Clock
 from s3node.base.errors import JournalStalled, StorageFault
 from s3node.base.ids import UUID_BYTES, RandomBytes
-from s3node.meta import lmdb_index, rebuild, recovery
+from s3node.meta import rebuild, recovery
 from s3node.meta.checkpointer import Checkpointer, Sizes
 from s3node.meta.engine import Engine
 from s3node.meta.frame import Position
 from s3node.meta.homes import Home
+from s3node.meta.index import Index, IndexPlace
 from s3node.meta.index_seal import Seal
 from s3node.meta.journal import Journal, Limits, Logs
 from s3node.meta.kv import Kv, ReadTx, WriteTx
-from s3node.meta.lmdb_index import LmdbIndex
 from s3node.meta.recovery import Begun, Report
 from s3node.meta.survey import Chain, choose, survey
 
@@ -59,7 +58,7 @@ class Deployment(NamedTuple):
 class Recovered:
     """The metadata at the tip of the recovered journal, ready to be served."""
 
-    index: LmdbIndex
+    index: Index
     chain: Chain
     report: Report
     deployment: Deployment
@@ -86,7 +85,7 @@ def look(homes: Mapping[int, Home], deployment: Deployment) -> tuple[Report, lis
 
 
 def rebuild_index(
-    path: Path,
+    place: IndexPlace,
     homes: Mapping[int, Home],
     deployment: Deployment,
     *,
@@ -94,12 +93,12 @@ def rebuild_index(
 ) -> tuple[Report, Seal]:
     """Offline: the index from the disks alone, closed with a seal."""
     report, chains = look(homes, deployment)
-    index, _ = rebuild.rebuild(chains, homes, path, deployment.deployment_id, told=told)
+    index, _ = rebuild.rebuild(chains, homes, place, deployment.deployment_id, told=told)
     return report, index.close_sealed()
 
 
 def recover(
-    path: Path,
+    place: IndexPlace,
     homes: Mapping[int, Home],
     deployment: Deployment,
     *,
@@ -111,7 +110,7 @@ def recover(
 ) -> Recovered:
     """Everything up to a new epoch. Blocks; call it before the disks take writes.
 
-    `path` is the index's directory, `homes` the disks that are there. `epoch_floor` is the
+    `place` is where the index lies, `homes` the disks that are there. `epoch_floor` is the
     highest epoch that the disks' own files know, `seen_sequence` the highest journal sequence
     that any record names. QuorumLost, JournalDamaged, FormatUnknown: nothing was changed.
     """
@@ -119,12 +118,12 @@ def recover(
     chains = choose(found, deployment.disk_count, deployment.parity)
     tip = chains[0].tip
     report = recovery.report(found, chains[0], deployment.parity)
-    seal = lmdb_index.verified(path, deployment.deployment_id)
+    seal = place.sealed(deployment.deployment_id)
     behind = _behind(tip, seal, seen_sequence)
     if behind:
-        index, chain, rebuilt = _open_behind(path, homes, deployment, chains, seal)
+        index, chain, rebuilt = _open_behind(place, homes, deployment, chains, seal)
         return Recovered(index, chain, report, deployment, homes, rebuilt, None, behind)
-    index, chain, rebuilt = _open(path, homes, deployment, chains, seal, told)
+    index, chain, rebuilt = _open(place, homes, deployment, chains, seal, told)
     try:
         begun = recovery.begin_epoch(
             homes,
@@ -152,43 +151,41 @@ def _behind(tip: Position, seal: Seal | str, seen_sequence: int) -> str:
 
 
 def _open(
-    path: Path,
+    place: IndexPlace,
     homes: Mapping[int, Home],
     deployment: Deployment,
     chains: list[Chain],
     seal: Seal | str,
     told: rebuild.Told,
-) -> tuple[LmdbIndex, Chain, str]:
+) -> tuple[Index, Chain, str]:
     """The index at the chain's tip, the chain, and why it was made anew ("": it was not)."""
     chain = chains[0]
     if isinstance(seal, Seal) and chain.has(seal.position):
-        lmdb_index.unseal(path)
-        room = lmdb_index.map_bytes_for(path)
-        index = LmdbIndex(path, deployment.deployment_id, map_bytes=room)
+        index = place.open(deployment.deployment_id)
         rebuild.replay(index, chain, seal.position, homes, told)
         return index, chain, ""
     reason = seal if isinstance(seal, str) else "not on the journal's chain, or too old"
-    index, chain = rebuild.rebuild(chains, homes, path, deployment.deployment_id, told=told)
+    index, chain = rebuild.rebuild(chains, homes, place, deployment.deployment_id, told=told)
     return index, chain, reason
 
 
 def _open_behind(
-    path: Path,
+    place: IndexPlace,
     homes: Mapping[int, Home],
     deployment: Deployment,
     chains: list[Chain],
     seal: Seal | str,
-) -> tuple[LmdbIndex, Chain, str]:
+) -> tuple[Index, Chain, str]:
     """Whatever knows most, for reading only; a sealed index keeps its seal."""
     if isinstance(seal, Seal) and seal.position.sequence > chains[0].tip.sequence:
-        return LmdbIndex(path, deployment.deployment_id, readonly=True), chains[0], ""
-    return _open(path, homes, deployment, chains, seal, lambda what, done, total: None)
+        return place.open_readonly(deployment.deployment_id), chains[0], ""
+    return _open(place, homes, deployment, chains, seal, lambda what, done, total: None)
 
 
 class ReadOnlyKv:
     """A `Kv` that refuses writes, and says why."""
 
-    def __init__(self, index: LmdbIndex, reason: str) -> None:
+    def __init__(self, index: Index, reason: str) -> None:
         self._index = index
         self.stall = reason
 

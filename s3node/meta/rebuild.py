@@ -8,9 +8,7 @@ beside the old one and takes its place when it is whole.
 from __future__ import annotations
 
 import bisect
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import xxhash
 
@@ -19,7 +17,7 @@ from s3node.base.filesystem import read_file
 from s3node.meta import frame, rangefile
 from s3node.meta.frame import ORIGIN, Position
 from s3node.meta.homes import Home
-from s3node.meta.lmdb_index import LmdbIndex
+from s3node.meta.index import Index, IndexPlace
 from s3node.meta.manifest import Range
 from s3node.meta.rangefile import RangeHeader
 from s3node.meta.survey import Chain, JournalDamaged, Known, read_payload
@@ -34,36 +32,32 @@ Told = Callable[[str, int, int], None]  # what, done, of how many
 def rebuild(
     chains: Sequence[Chain],
     homes: Mapping[int, Home],
-    path: Path,
+    place: IndexPlace,
     deployment_id: bytes,
     *,
     told: Told = lambda what, done, total: None,
-) -> tuple[LmdbIndex, Chain]:
-    """A fresh index at `path`, at the chain's tip, and the chain it was made from.
+) -> tuple[Index, Chain]:
+    """A fresh index at `place`, at the chain's tip, and the chain it was made from.
 
     JournalDamaged when no checkpoint can be loaded whole.
     """
     reasons = []
     for chain in chains:
-        fresh = path.with_name(path.name + ".new")
-        if fresh.exists():
-            shutil.rmtree(fresh)
         size = _MAP_FACTOR * sum(r.file_bytes for r in chain.manifest.ranges)
-        index = LmdbIndex.create(fresh, deployment_id, room=size)
+        index = place.create(deployment_id, size)
         try:
             _fill(index, chain, homes, deployment_id, told)
         except JournalDamaged as fault:
-            index.close()
-            shutil.rmtree(fresh)
+            place.discard(index)
             reasons.append(f"{chain.manifest.name}: {fault}")
             continue
-        index.move(path)
+        place.adopt(index)
         return index, chain
     raise JournalDamaged(f"no checkpoint can be loaded whole: {'; '.join(reasons)}")
 
 
 def _fill(
-    index: LmdbIndex, chain: Chain, homes: Mapping[int, Home], deployment_id: bytes, told: Told
+    index: Index, chain: Chain, homes: Mapping[int, Home], deployment_id: bytes, told: Told
 ) -> None:
     ranges = chain.manifest.ranges
     for number, one in enumerate(ranges):
@@ -87,7 +81,7 @@ def _pieces(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[Rows]:
 
 
 def replay(
-    index: LmdbIndex,
+    index: Index,
     chain: Chain,
     after: Position,
     homes: Mapping[int, Home],

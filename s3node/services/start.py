@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from s3node.base.filesystem import FileSystem
 from s3node.base.ids import UUID_BYTES, RandomBytes
 from s3node.meta import metadata, recovery
 from s3node.meta.homes import Home
+from s3node.meta.index import IndexPlace
+from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Deployment, Recovered
 from s3node.store import epoch as epochs
 from s3node.store.disks import (
@@ -154,17 +156,22 @@ def looked_at(site: Site, fs: FileSystem) -> Iterator[Looked]:
 
 
 def settle(
-    looked: Looked, clock: Clock, random: RandomBytes, told: Told = lambda step, done, total: None
+    looked: Looked,
+    place: IndexPlace,
+    clock: Clock,
+    random: RandomBytes,
+    threads: Executor,
+    told: Told = lambda step, done, total: None,
 ) -> Recovered:
     """The metadata at the journal's end, in a new epoch. QuorumLost, JournalDamaged."""
     recovered = metadata.recover(
-        looked.site.index,
+        place,
         looked.homes,
         looked.deployment,
         clock=clock,
         random=random,
         epoch_floor=max((one.epoch.epoch for one in looked.opened if one.epoch), default=0),
-        seen_sequence=_newest_sequence(looked),
+        seen_sequence=_newest_sequence(looked, threads),
         told=told,
     )
     for line in recovered.report.corrupt():
@@ -190,11 +197,9 @@ def stamp(home: Home, recovered: Recovered) -> None:
         epochs.write(home.fs, home.path, running)
 
 
-def _newest_sequence(looked: Looked) -> int:
+def _newest_sequence(looked: Looked, threads: Executor) -> int:
     """The highest journal sequence that the newest segments speak of."""
-    homes = list(looked.usable().values())
-    with ThreadPoolExecutor(max(1, len(homes))) as threads:
-        return max(threads.map(_newest_of_disk, homes), default=0)
+    return max(threads.map(_newest_of_disk, looked.usable().values()), default=0)
 
 
 def _newest_of_disk(home: Home) -> int:
@@ -231,6 +236,6 @@ def rebuild(
     site.meta.mkdir(mode=0o700, parents=True, exist_ok=True)
     with looked_at(site, fs) as looked:
         report, seal = metadata.rebuild_index(
-            site.index, looked.usable(), looked.deployment, told=told
+            LmdbPlace(site.index), looked.usable(), looked.deployment, told=told
         )
     return {"sequence": seal.position.sequence, "epoch": report.epoch, "bytes": seal.data_bytes}

@@ -26,6 +26,7 @@ from s3node.meta.checkpointer import Sizes
 from s3node.meta.homes import Home
 from s3node.meta.journal import Limits
 from s3node.meta.kv import ReadTx
+from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Deployment, Metadata, Settings, recover
 from tests.meta.faults import CHANGING, Crashed
 from tests.meta.world import DEPLOYMENT_ID, stop_dead
@@ -159,7 +160,7 @@ class Universe:
     def recover(self, homes: dict[int, Home]) -> Any:
         shutil.rmtree(self.root / "meta", ignore_errors=True)
         return recover(
-            self.root / "meta",
+            LmdbPlace(self.root / "meta"),
             homes,
             Deployment(DEPLOYMENT_ID, self.disks, self.parity),
             clock=SystemClock(),

@@ -14,7 +14,7 @@ from s3node.base.errors import FormatError, JournalStalled
 from s3node.meta import index_seal, lmdb_index
 from s3node.meta.frame import Position
 from s3node.meta.index_seal import Seal
-from s3node.meta.lmdb_index import DATA, LmdbIndex, verified
+from s3node.meta.lmdb_index import DATA, LmdbIndex, LmdbPlace, verified
 from s3node.meta.metadata import look, rebuild_index
 from s3node.meta.schema import KEYS_END
 from tests.meta.kvs import lmdb_kv
@@ -125,7 +125,7 @@ def test_offline_rebuild_leaves_a_sealed_index_that_is_used(tmp_path: Path) -> N
     world = World(tmp_path)
     world.fill(rows=ROWS, kill=True)
     before = look(world.homes, world.deployment)[0]
-    report, seal = rebuild_index(world.index, world.homes, world.deployment)
+    report, seal = rebuild_index(LmdbPlace(world.index), world.homes, world.deployment)
     assert report.tip == before.tip == seal.position.sequence
     recovered = world.recover()
     assert recovered.rebuilt == ""

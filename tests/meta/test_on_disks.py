@@ -18,6 +18,7 @@ from s3node.base.ids import EpochIds
 from s3node.meta import digest, recovery
 from s3node.meta.homes import Home
 from s3node.meta.journal import Limits, SlotState
+from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Deployment, Metadata, Settings, recover
 from s3node.store import disks
 from s3node.store.diskset import Disks
@@ -44,7 +45,7 @@ class OnDisks:
     async def running(self, *, kill: bool = False) -> AsyncIterator[Any]:
         opened = disks.open_disks(self.world.fs, self.world.paths)
         recovered = recover(
-            self.index,
+            LmdbPlace(self.index),
             self.homes,
             Deployment(DEPLOYMENT, SLOTS, 1),
             clock=SystemClock(),

@@ -14,6 +14,7 @@ from s3node.base.clock import SystemClock
 from s3node.meta import digest, recovery
 from s3node.meta.homes import Home
 from s3node.meta.kv import ReadTx
+from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Deployment, Metadata, Recovered, Settings, recover
 from s3node.meta.schema import KEYS_END
 from tests.meta.logs import FileLogs, make_homes
@@ -47,7 +48,7 @@ class World:
 
     def recover(self, **more: Any) -> Recovered:
         return recover(
-            self.index,
+            LmdbPlace(self.index),
             self.present(),
             self.deployment,
             clock=SystemClock(),

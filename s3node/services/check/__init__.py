@@ -24,7 +24,7 @@ from ec import NativeCodec
 from s3node.base.errors import DiskFailed, StorageFault
 from s3node.base.filesystem import FileSystem
 from s3node.base.limits import DISKS_MAX
-from s3node.meta.lmdb_index import LmdbIndex
+from s3node.meta.index import Index
 from s3node.services import findings as kinds
 from s3node.services.check.content import Decoder
 from s3node.services.check.history import (
@@ -80,7 +80,7 @@ def _metadata(looked: Looked, history: History, shards: Shards, told: Told) -> I
 
 def _made_anew(
     looked: Looked, history: History, found: Findings, told: Told, stack: contextlib.ExitStack
-) -> LmdbIndex | None:
+) -> Index | None:
     """An index from the disks alone, if their history can be told."""
     if not history.chains:
         return None
@@ -93,7 +93,7 @@ def _made_anew(
     return None
 
 
-def _own(looked: Looked, found: Findings, stack: contextlib.ExitStack) -> LmdbIndex | None:
+def _own(looked: Looked, found: Findings, stack: contextlib.ExitStack) -> Index | None:
     """The index as the node left it, if its seal is right."""
     seal = seal_of(looked)
     if isinstance(seal, str):

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from s3node.base.errors import FormatError, FormatUnknown, StorageFault
-from s3node.meta import lmdb_index, rebuild, recovery
+from s3node.meta import rebuild, recovery
 from s3node.meta.digest import digest_rows
 from s3node.meta.homes import Home
+from s3node.meta.index import Index
 from s3node.meta.index_seal import Seal
-from s3node.meta.lmdb_index import LmdbIndex
+from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.manifest import Range, is_manifest
 from s3node.meta.metadata import Deployment
 from s3node.meta.recovery import DiskReport
@@ -153,13 +154,13 @@ def _whole(found: Findings, home: Home, one: Range, deployment: Deployment) -> b
 
 
 @contextlib.contextmanager
-def index_made_anew(looked: Looked, history: History, told: Told) -> Iterator[LmdbIndex]:
+def index_made_anew(looked: Looked, history: History, told: Told) -> Iterator[Index]:
     """An index from the disks alone, in a folder of its own. StorageFault if it cannot be made."""
     with _scratch(looked.site.meta) as folder:
         index, _ = rebuild.rebuild(
             history.chains,
             looked.usable(),
-            folder / "index",
+            LmdbPlace(folder / "index"),
             looked.deployment.deployment_id,
             told=lambda what, done, total: told(f"index: {what}", done, total),
         )
@@ -185,10 +186,9 @@ def _scratch(meta: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def sealed_index(site: Site, deployment: Deployment) -> Iterator[LmdbIndex]:
+def sealed_index(site: Site, deployment: Deployment) -> Iterator[Index]:
     """The index as the node left it, for reading; the caller has verified its seal."""
-    room = lmdb_index.map_bytes_for(site.index)
-    index = LmdbIndex(site.index, deployment.deployment_id, map_bytes=room, readonly=True)
+    index = LmdbPlace(site.index).open_readonly(deployment.deployment_id)
     try:
         yield index
     finally:
@@ -197,10 +197,10 @@ def sealed_index(site: Site, deployment: Deployment) -> Iterator[LmdbIndex]:
 
 def seal_of(looked: Looked) -> Seal | str:
     """The seal of the node's index if it is whole, else why it is not used."""
-    return lmdb_index.verified(looked.site.index, looked.deployment.deployment_id)
+    return LmdbPlace(looked.site.index).sealed(looked.deployment.deployment_id)
 
 
-def check_index(looked: Looked, history: History, fresh: LmdbIndex, told: Told) -> Findings:
+def check_index(looked: Looked, history: History, fresh: Index, told: Told) -> Findings:
     """Whether the node's own index says what the disks say."""
     found = Findings()
     where = str(looked.site.index)

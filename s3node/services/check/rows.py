@@ -16,8 +16,8 @@ from s3node.base.errors import FormatError
 from s3node.base.ids import SUBTREE_ID_BYTES
 from s3node.base.limits import DISKS_MAX
 from s3node.meta import schema, subtree, tables
+from s3node.meta.index import Index
 from s3node.meta.kv import ReadTx
-from s3node.meta.lmdb_index import LmdbIndex
 from s3node.meta.values import unseal, unseal_counter
 from s3node.model.rows import (
     STRIPES_PER_RUN,
@@ -46,7 +46,7 @@ _DEAD = -1
 _TELL_EVERY = 1000
 
 
-def check_rows(index: LmdbIndex, shards: Shards, decoder: Decoder, told: Told) -> Findings:
+def check_rows(index: Index, shards: Shards, decoder: Decoder, told: Told) -> Findings:
     """Walk the whole index in one snapshot."""
     return index.read(lambda tx, _: _Walk(tx, shards, decoder, told).run())
 

@@ -14,9 +14,9 @@ from s3node.base.errors import ConfigError, FormatError, S3Error, StorageFault
 from s3node.base.filesystem import FileSystem
 from s3node.base.limits import OBJECT_KEY_BYTES_MAX
 from s3node.meta import schema, subtree, tables
+from s3node.meta.index import Index
 from s3node.meta.index_seal import Seal
 from s3node.meta.kv import ReadTx
-from s3node.meta.lmdb_index import LmdbIndex
 from s3node.meta.metadata import look as look_at_journals
 from s3node.model.rows import Data, LocationRow, VersionRow
 from s3node.model.versions import parse_version
@@ -81,7 +81,7 @@ def _with_index(site: Site, fs: FileSystem, told: Callable[[Looked, ReadTx, str]
 
 
 @contextlib.contextmanager
-def _index(looked: Looked) -> Iterator[tuple[LmdbIndex, str]]:
+def _index(looked: Looked) -> Iterator[tuple[Index, str]]:
     """The index to ask, and which one it is. ConfigError if there is none."""
     seal = seal_of(looked)
     try:
