@@ -4,9 +4,11 @@ State: every file has its content as processes see it and as the platter has it;
 sectors written since the last successful sync. Every directory has its names as seen and as on
 the platter; they differ by the changes since its last fsync.
 
-`crash(rng)` is what may be found after the power went: each unsynced sector new, old or torn, the
-file's size old or new, each unsynced change of a name there or not (a rename wholly). Sectors
-whose sync failed are never made durable by a later sync: the kernel took them for clean.
+`crashed(fates)` is what is found after the power went: each unsynced sector new, old or torn, the
+file's size old or new, each unsynced change of a name there or not (a rename wholly); `unsynced`
+lists what there is to lose. Sectors whose sync failed are never made durable by a later sync: the
+kernel took them for clean. What processes then read is up to `failed_sync` (Rebello et al., USENIX
+ATC 2020, found all four in use).
 
 Faults: `fail_at(n, errno)` makes the n-th call from now fail, `fail(call, errno)` every call of
 one name until `heal()`, `capacity` bytes give ENOSPC, `read_only` EROFS, `short` makes writes
@@ -19,7 +21,11 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from random import Random
+from typing import NamedTuple, Protocol
+
+import xxhash
 
 from s3node.base.filesystem import Buffer, Usage
 
@@ -32,7 +38,18 @@ class File:
     platter: bytearray = field(default_factory=bytearray)
     dirty: set[int] = field(default_factory=set)  # sectors a sync would write
     lost: set[int] = field(default_factory=set)  # sectors that a failed sync gave up
+    evicts: bool = False  # whoever opens it next reads what the platter has
+    late_error: int = 0  # the next sync tells of this errno
     locked_by: int = -1
+
+
+class FailedSync(Enum):
+    """What a failed sync leaves."""
+
+    NEW_IN_CACHE = "clean, and read as new until the power goes"
+    LOST = "clean, and read as new until the file is next opened"
+    OLD_CONTENT = "at once what was there before"
+    LATE = "answered as done; the error comes with the next sync"
 
 
 @dataclass(eq=False)
@@ -69,6 +86,8 @@ class SimulatedFileSystem:
         self.capacity = capacity
         self.read_only = False
         self.short: Random | None = None
+        self.failed_sync = FailedSync.NEW_IN_CACHE
+        self.gone: set[str] = set()  # first parts of paths: the device does not answer
         self.calls = 0
         self.trace: list[str] = []
         self._descriptors: dict[int, Descriptor] = {}
@@ -93,12 +112,35 @@ class SimulatedFileSystem:
         self._fail_at = None
         self.read_only = False
 
+    def damage(self, path: str, offset: int, content: bytes) -> None:
+        """What a disk does by itself: bytes on the platter change, and nobody is told."""
+        file = self._find(path)
+        assert isinstance(file, File), "damage is done to files"
+        for held in (file.seen, file.platter):
+            held[offset : offset + len(content)] = content[: max(0, len(held) - offset)]
+
+    def content(self, path: str) -> bytes:
+        """What a file holds, for those who watch: no call is made."""
+        file = self._find(path)
+        assert isinstance(file, File), "files have content"
+        return bytes(file.seen)
+
+    def files(self, path: str) -> list[str]:
+        """Every file below a directory."""
+        found: list[str] = []
+        for name, child in sorted(self._directory(path).seen.items()):
+            inner = f"{path}/{name}"
+            found += self.files(inner) if isinstance(child, Directory) else [inner]
+        return found
+
     def open_descriptors(self) -> int:
         return len(self._descriptors)
 
     def _call(self, name: str, path: str) -> None:
         self.calls += 1
         self.trace.append(f"{name} {path}")
+        if name != "close" and any(f"{path}/".startswith(f"{one}/") for one in self.gone):
+            raise fault(errno.ENXIO, path)
         if self._fail_at and self.calls == self._fail_at[0]:
             raise fault(self._fail_at[1], path)
         if name in self._failing and self._failing[name][1](path):
@@ -160,6 +202,8 @@ class SimulatedFileSystem:
             raise fault(errno.EEXIST, path)
         if isinstance(node, Directory) and writable:
             raise fault(errno.EISDIR, path)
+        if isinstance(node, File) and node.evicts:
+            self._revert(node)
         if isinstance(node, File) and flags & os.O_TRUNC:
             self._truncate(node, 0)
         self._next_fd += 1
@@ -207,8 +251,8 @@ class SimulatedFileSystem:
         return sorted(self._directory(path).seen)
 
     def exists(self, path: str) -> bool:
-        self._call("exists", path)
         try:
+            self._call("exists", path)
             self._find(path)
         except OSError:
             return False
@@ -264,15 +308,37 @@ class SimulatedFileSystem:
         file = descriptor.node
         try:
             self._call("fdatasync", descriptor.path)
-        except OSError:
-            file.lost |= file.dirty
-            file.dirty.clear()
-            raise
+            if file.late_error:
+                raise fault(file.late_error, descriptor.path)
+        except OSError as error:
+            if self._sync_failed(file, error):
+                raise
+            return
         self._resize_platter(file)
         for sector in file.dirty:
             part = slice(sector * SECTOR, (sector + 1) * SECTOR)
             file.platter[part] = file.seen[part]
         file.dirty.clear()
+
+    def _sync_failed(self, file: File, error: OSError) -> bool:
+        """Nothing was written; whether the caller is told now."""
+        late = self.failed_sync is FailedSync.LATE and not file.late_error
+        file.late_error = (error.errno or errno.EIO) if late else 0
+        file.lost |= file.dirty
+        file.dirty.clear()
+        file.evicts = self.failed_sync is FailedSync.LOST
+        if self.failed_sync is FailedSync.OLD_CONTENT:
+            self._revert(file)
+        return not late
+
+    def _revert(self, file: File) -> None:
+        """Sectors that a failed sync gave up are read as the platter has them."""
+        file.evicts = False
+        for sector in file.lost:
+            start, stop = sector * SECTOR, min((sector + 1) * SECTOR, len(file.seen))
+            old = bytes(file.platter[start:stop])
+            file.seen[start:stop] = old + bytes(stop - start - len(old))
+        file.lost.clear()
 
     def ftruncate(self, fd: int, length: int) -> None:
         file, path = self._descriptor(fd, writing=True)
@@ -337,44 +403,168 @@ class SimulatedFileSystem:
 
     # ---- the power goes
 
-    def crash(self, rng: Random) -> SimulatedFileSystem:
+    def crash(self, source: Random) -> SimulatedFileSystem:
         """One of the states that may be found afterwards; nothing is open or locked in it."""
+        return self.crashed(RandomFates(source))
+
+    def crashed(self, fates: Fates) -> SimulatedFileSystem:
+        """The state that these fates of all that is unsynced lead to."""
         found = SimulatedFileSystem(self.capacity)
-        found.root = self._crashed(self.root, rng, {})  # type: ignore[assignment]
+        found.root = self._crashed(self.root, fates, {})  # type: ignore[assignment]
         return found
 
-    def _crashed(self, node: Node, rng: Random, made: dict[int, Node]) -> Node:
+    def _crashed(self, node: Node, fates: Fates, made: dict[int, Node]) -> Node:
         if id(node) in made:
             return made[id(node)]
         if isinstance(node, File):
-            content = _crashed_content(node, rng)
+            content = _crashed_content(node, fates)
             made[id(node)] = copy = File(bytearray(content), bytearray(content))
             return copy
         names = dict(node.platter)
-        kept = rng.randrange(len(node.pending) + 1) if rng.random() < 0.5 else None
-        for index, change in enumerate(node.pending):
-            if index < kept if kept is not None else rng.random() < 0.5:
-                for name, child in change.names:
-                    if child is None:
-                        names.pop(name, None)
-                    else:
-                        names[name] = child
+        for change, there in zip(node.pending, fates.changes(node), strict=True):
+            for name, child in change.names if there else ():
+                if child is None:
+                    names.pop(name, None)
+                else:
+                    names[name] = child
         directory = made[id(node)] = Directory()
         for name in sorted(names):
-            directory.seen[name] = self._crashed(names[name], rng, made)
+            directory.seen[name] = self._crashed(names[name], fates, made)
         directory.platter = dict(directory.seen)
         return directory
 
+    def copy(self) -> SimulatedFileSystem:
+        """The same content on other disks, all of it synced."""
+        return self.crashed(ChosenFates())
 
-def _crashed_content(file: File, rng: Random) -> bytes:
-    size = rng.choice([len(file.platter), len(file.seen)])
+    def unsynced(self) -> list[Unsynced]:
+        """Everything that a power cut now may or may not leave, in the order of the paths."""
+        found: list[Unsynced] = []
+        _gather(self.root, "", found, set())
+        return found
+
+    def digest(self) -> bytes:
+        """Of all names and contents as processes see them."""
+        hasher = xxhash.xxh3_128()
+        _hash(self.root, hasher)
+        return hasher.digest()
+
+
+class Fates(Protocol):
+    """What becomes of unsynced state."""
+
+    def size(self, file: File) -> bool:
+        """Whether the new size is found."""
+
+    def sector(self, file: File, sector: int, length: int) -> int:
+        """How many bytes of the new content of a sector are found, from its start."""
+
+    def changes(self, directory: Directory) -> Sequence[bool]:
+        """Which pending changes of names are found."""
+
+
+class RandomFates:
+    """Each by itself, new, old or torn; of the names often the first ones."""
+
+    def __init__(self, source: Random) -> None:
+        self._source = source
+
+    def size(self, file: File) -> bool:
+        return self._source.random() < 0.5
+
+    def sector(self, file: File, sector: int, length: int) -> int:
+        fate = self._source.randrange(3)
+        return 0 if fate == 0 else length if fate == 1 else self._source.randrange(length + 1)
+
+    def changes(self, directory: Directory) -> Sequence[bool]:
+        source, count = self._source, len(directory.pending)
+        kept = source.randrange(count + 1) if source.random() < 0.5 else None
+        return [i < kept if kept is not None else source.random() < 0.5 for i in range(count)]
+
+
+class Unsynced(NamedTuple):
+    """One thing that a power cut may lose: a file's size, a run of sectors, a change of names."""
+
+    path: str
+    node: Node
+    kind: str  # "size", "sectors", "names"
+    first: int = 0  # sector, or which change
+    count: int = 1
+
+
+class ChosenFates:
+    """All is found, but what is named here."""
+
+    def __init__(self, lost: Sequence[Unsynced] = (), torn: Sequence[Unsynced] = ()) -> None:
+        self._kept: dict[tuple[int, str, int], int] = {}  # bytes of it that are found
+        for one in lost:
+            for index in range(one.first, one.first + one.count):
+                self._kept[id(one.node), one.kind, index] = 0
+        for one in torn:
+            middle = one.first + one.count // 2
+            self._kept[id(one.node), one.kind, middle] = SECTOR // 2
+            for index in range(middle + 1, one.first + one.count):
+                self._kept[id(one.node), one.kind, index] = 0
+
+    def size(self, file: File) -> bool:
+        return (id(file), "size", 0) not in self._kept
+
+    def sector(self, file: File, sector: int, length: int) -> int:
+        return min(length, self._kept.get((id(file), "sectors", sector), length))
+
+    def changes(self, directory: Directory) -> Sequence[bool]:
+        count = len(directory.pending)
+        return [(id(directory), "names", index) not in self._kept for index in range(count)]
+
+
+def _gather(node: Node, path: str, found: list[Unsynced], seen: set[int]) -> None:
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, File):
+        if len(node.seen) != len(node.platter):
+            found.append(Unsynced(path, node, "size"))
+        found += [Unsynced(path, node, "sectors", first, n) for first, n in _runs(node)]
+        return
+    children = {**node.platter, **node.seen}
+    for index, change in enumerate(node.pending):
+        found.append(Unsynced(path, node, "names", index))
+        children |= {name: child for name, child in change.names if child is not None}
+    for name in sorted(children):
+        _gather(children[name], f"{path}/{name}", found, seen)
+
+
+def _runs(file: File) -> list[tuple[int, int]]:
+    """Neighbouring unsynced sectors: (first, how many)."""
+    runs: list[tuple[int, int]] = []
+    for sector in sorted(file.dirty | file.lost):
+        if runs and sum(runs[-1]) == sector:
+            runs[-1] = runs[-1][0], runs[-1][1] + 1
+        else:
+            runs.append((sector, 1))
+    return runs
+
+
+def _hash(node: Node, hasher: xxhash.xxh3_128) -> None:
+    if isinstance(node, File):
+        hasher.update(b"f%d:" % len(node.seen))
+        hasher.update(node.seen)
+        return
+    hasher.update(b"d%d:" % len(node.seen))
+    for name in sorted(node.seen):
+        hasher.update(name.encode())
+        _hash(node.seen[name], hasher)
+
+
+def _crashed_content(file: File, fates: Fates) -> bytes:
+    size = len(file.seen)
+    if size != len(file.platter) and not fates.size(file):
+        size = len(file.platter)
     content = bytearray(file.platter[:size])
     content.extend(bytes(size - len(content)))
     for sector in sorted(file.dirty | file.lost):
         start = sector * SECTOR
         new = file.seen[start : start + SECTOR]
-        fate = rng.randrange(3)
-        kept = 0 if fate == 0 else len(new) if fate == 1 else rng.randrange(len(new) + 1)
-        stop = min(start + kept, size)
+        stop = min(start + fates.sector(file, sector, len(new)), size)
         content[start:stop] = new[: max(0, stop - start)]
     return bytes(content)

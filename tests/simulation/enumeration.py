@@ -1,0 +1,135 @@
+"""Power cuts at every call that changes anything, and every way in which they may end.
+
+`Explorer` runs a sequence of steps once; at each changing call of the last step, and at its end,
+it notes what a power cut there may leave: everything, nothing of what was unsynced, all but one
+thing, all with one thing torn, all but what one disk had. States that are equal (the same disks,
+the same promises) are looked at once. `survive` then starts a node on such a state: whatever was
+promised must be there, new requests must work, and the invariants hold on the disks it leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from s3node.node import site_of
+from tests.simulation import invariants
+from tests.simulation.filesystem import ChosenFates, Fates, SimulatedFileSystem, Unsynced
+from tests.simulation.model import LARGE, Model, Step, begin, put, read_everything
+from tests.simulation.node import Client, Universe
+
+
+@dataclass
+class Counters:
+    """What a run was made of."""
+
+    cuts: int = 0  # calls at which the power was cut
+    states: int = 0  # ways in which that may have ended
+    crashes: int = 0  # different ones: each was recovered from and checked
+    checked: int = 0  # values compared
+
+    def __str__(self) -> str:
+        return (
+            f"{self.crashes} crashes survived ({self.states} states at {self.cuts} calls), "
+            f"{self.checked} values checked"
+        )
+
+
+@dataclass
+class Crash:
+    """A state that was found, and what had been promised."""
+
+    fs: SimulatedFileSystem
+    model: Model
+    where: str
+
+
+def fates(unsynced: Sequence[Unsynced], disks: int) -> Iterator[tuple[str, Fates]]:
+    """Every way in which the enumeration lets a power cut end."""
+    yield "nothing lost", ChosenFates()
+    if not unsynced:
+        return
+    yield "everything lost", ChosenFates(unsynced)
+    for one in unsynced:
+        told = f"{one.kind} {one.first} of {one.path}"
+        if len(unsynced) > 1:
+            yield f"lost: {told}", ChosenFates([one])
+        if one.kind == "sectors":
+            yield f"torn: {told}", ChosenFates(torn=[one])
+    for slot in range(disks):
+        behind = [one for one in unsynced if one.path.startswith(f"/d{slot}/")]
+        if 1 < len(behind) < len(unsynced):
+            yield f"disk {slot} behind", ChosenFates(behind)
+
+
+@dataclass
+class Explorer:
+    seed: int = 1
+    counters: Counters = field(default_factory=Counters)
+    _seen: set[tuple[object, ...]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._base = Universe(self.seed)
+
+    def start(self) -> tuple[Universe, Model]:
+        """A node that holds something, stopped."""
+        universe, model = Universe(self.seed), Model()
+        universe.live(lambda client: begin(client, model))
+        return universe, model
+
+    def crashes(self, steps: Sequence[Step]) -> list[Crash]:
+        """The different states that a power cut during the last of these steps may leave."""
+        universe, model = self.start()
+        found: list[Crash] = []
+
+        def cut(name: str) -> None:
+            self.counters.cuts += 1
+            found.extend(self._states(universe, model, f"call {self.counters.cuts}, {name}"))
+
+        async def work(client: Client) -> None:
+            for step in steps[:-1]:
+                await step(client, model)
+            universe.before = cut
+            await steps[-1](client, model)
+            cut("end")
+            universe.before = None
+
+        universe.live(work)
+        return found
+
+    def _states(self, universe: Universe, model: Model, where: str) -> Iterator[Crash]:
+        for told, fate in fates(universe.fs.unsynced(), universe.disks):
+            self.counters.states += 1
+            fs = universe.fs.crashed(fate)
+            for gone in {frozenset(universe.fs.gone), frozenset()}:
+                key = fs.digest(), gone, model.key()
+                if key not in self._seen:
+                    self._seen.add(key)
+                    state = fs.copy() if gone else fs
+                    state.gone = set(gone)
+                    yield Crash(state, model.copy(), f"{where}: {told}, gone: {[*gone]}")
+
+    def survive(self, crash: Crash) -> None:
+        """Recover, read everything, write, stop, look at the disks."""
+        self.counters.crashes += 1
+        universe, model = self._base.after(crash.fs, self.seed), crash.model
+        site = site_of(universe.config)
+        before = invariants.segments(crash.fs, site)
+
+        async def work(client: Client) -> None:
+            self.counters.checked += await read_everything(client, model)
+            assert await put(client, model, "afterwards", LARGE) == 200
+            self.counters.checked += await read_everything(client, model)
+
+        universe.live(work)
+        invariants.unchanged(before, universe.fs, site)
+        forgiven = invariants.ABSENT if crash.fs.gone else ()
+        invariants.check(site, universe.fs, universe.place, forgiven=forgiven)
+
+    def explore(self, steps: Sequence[Step]) -> None:
+        for crash in self.crashes(steps):
+            try:
+                self.survive(crash)
+            except Exception as error:
+                error.add_note(f"after {crash.where}")
+                raise

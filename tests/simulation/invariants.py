@@ -1,0 +1,117 @@
+"""I1 to I12 on the disks of a stopped node, as far as its bytes can tell.
+
+What `s3node check` verifies is verified here by the same code, with the index in memory: every
+byte of every record, frame, checkpoint and row, that what rows name is there and decodes (I1, I4,
+I7, I10, I12), that nothing is named twice or by nobody (I2, I5: a removal left its death row),
+that index and disks agree. `unchanged` adds what needs two looks: segments never change but for
+a cut tail, and none vanishes (I3, I5).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator
+
+from ec import NativeCodec
+from s3node.meta import rebuild, tables
+from s3node.meta.kv import ReadTx
+from s3node.services import findings as kinds
+from s3node.services.check.content import Decoder
+from s3node.services.check.history import check_journals
+from s3node.services.check.places import check_places
+from s3node.services.check.rows import check_rows
+from s3node.services.check.segments import DiskScan, Shards
+from s3node.services.findings import Finding
+from s3node.services.start import Looked, Site, looked_at
+from s3node.store.segment import segment_of
+from tests.simulation.filesystem import SimulatedFileSystem
+from tests.simulation.index import MemoryIndex, MemoryPlace
+from tests.simulation.loop import InlineExecutor
+
+ABSENT = {
+    kind.advice
+    for kind in (
+        kinds.DISK_MISSING,
+        kinds.DISK_REFUSED,
+        kinds.UNREADABLE,
+        kinds.DEGRADED,
+        kinds.CHECKPOINT_COPIES,
+        kinds.JOURNAL_THIN,
+    )
+}
+"""What may be said when a disk is missing or was damaged."""
+
+_CODEC = NativeCodec()
+
+
+def check(
+    site: Site,
+    fs: SimulatedFileSystem,
+    place: MemoryPlace,
+    *,
+    forgiven: Collection[str] = (),
+) -> None:
+    """Everything at once; AssertionError with all that is severe and not forgiven (by advice)."""
+    with looked_at(site, fs) as looked:
+        severe = [
+            one for one in _findings(looked, place) if one.severe and one.advice not in forgiven
+        ]
+    assert not severe, severe
+
+
+def _findings(looked: Looked, place: MemoryPlace) -> Iterator[Finding]:
+    yield from check_places(looked).told()
+    found, history = check_journals(looked, _quiet)
+    yield from found.told()
+    if not history.chains:
+        return
+    homes = looked.usable()
+    scans = {slot: DiskScan(home) for slot, home in homes.items()}
+    for one in scans.values():
+        one.run(threading.Event())
+        yield from one.found.told()
+        assert one.newest <= history.chains[0].tip.sequence, "a record is ahead of the journal"
+    shards = Shards(scans, {one.slot: one.standing.value for one in looked.opened})
+    deployment_id = looked.deployment.deployment_id
+    anew, _ = rebuild.rebuild(history.chains, homes, MemoryPlace(), deployment_id)
+    assert isinstance(anew, MemoryIndex)
+    if place.kept is not None:
+        kept = place.kept[0]
+        assert kept.rows == anew.rows, "the index is not what the disks say"
+    decoder = Decoder(homes, _CODEC, InlineExecutor())
+    yield from check_rows(anew, shards, decoder, _quiet).told()
+    yield from shards.torn_tails().told()
+    anew.read(lambda tx, _: versions_are_ordered(tx))
+
+
+def versions_are_ordered(tx: ReadTx) -> None:
+    """I9: the versions of a key are in the order of their clock values, newest first."""
+    for _, bucket in tables.scan_buckets(tx):
+        last: tuple[bytes, int] | None = None
+        for key, _, row in tables.scan_versions(tx, bucket.bucket_id):
+            if last is not None and last[0] == key:
+                assert row.hlc < last[1], f"versions of {key!r} are not in order"
+            last = key, row.hlc
+
+
+def segments(fs: SimulatedFileSystem, site: Site) -> dict[str, bytes]:
+    """The content of every segment that can be had."""
+    found = {}
+    for path in site.disks:
+        if fs.exists(path):
+            for file in fs.files(path):
+                if segment_of(file.rpartition("/")[2]) is not None:
+                    found[file] = fs.content(file)
+    return found
+
+
+def unchanged(before: dict[str, bytes], fs: SimulatedFileSystem, site: Site) -> None:
+    """I3, I5: after another life, segments of before are there, at most cut, and never longer."""
+    after = segments(fs, site)
+    for path, content in before.items():
+        assert path in after, f"{path} vanished"
+        assert content.startswith(after[path]), f"{path} changed"
+
+
+def _quiet(step: str, done: int, total: int) -> None:
+    """Nobody watches."""
