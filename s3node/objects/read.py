@@ -13,7 +13,7 @@ matched: an error of the code itself would be caught there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor
 
 import xxhash
@@ -212,7 +212,7 @@ class ItemCheck:
 
 async def read_range(
     stripes: StripeReader, budget: Budget, data: Sequence[Data], start: int, stop: int
-) -> AsyncIterator[Pieces]:
+) -> AsyncGenerator[Pieces, None]:
     """Bytes start..stop of an object made of `data`, one stripe's pieces at a time.
 
     Must be started by the caller (`anext`) before it answers, so that what cannot be read is an

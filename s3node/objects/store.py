@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
 
 from ec import Codec, Geometry
@@ -136,7 +136,7 @@ class ObjectStore:
             first = await anext(source)
         except StorageFault as fault:
             raise as_s3_error(fault) from fault
-        return self._rest(first, source)
+        return Reading(first, source, self.counters)
 
     def failed(self) -> BaseException | None:
         """The broken invariant that ended the entering of late shards, if one did."""
@@ -146,19 +146,6 @@ class ObjectStore:
         """Wait for late shards to be entered."""
         if self._late:
             await asyncio.gather(*self._late, return_exceptions=True)
-
-    async def _rest(self, first: Pieces, source: AsyncIterator[Pieces]) -> AsyncIterator[Pieces]:
-        try:
-            self._count_read(first)
-            yield first
-            del first
-            async for pieces in source:
-                self._count_read(pieces)
-                yield pieces
-        except StorageFault as fault:
-            raise as_s3_error(fault) from fault
-        finally:
-            await source.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     async def _await_late(self, written: Written) -> None:
         """Enter what arrives late; a task of its own, for no request waits for it."""
@@ -181,8 +168,37 @@ class ObjectStore:
     def _locate(self, data_id: bytes, run: int) -> LocationRow | None:
         return self._kv.read(lambda tx: tables.get_locations(tx, data_id, run))
 
-    def _count_read(self, pieces: Pieces) -> None:
-        self.counters.bytes_read += sum(len(piece) for piece in pieces)
+
+class Reading:
+    """The bytes of an answer, the first pieces of which are there already.
+
+    Closing gives back what it holds of the budget, also when nobody asked for a piece yet: a
+    generator that was never begun would not.
+    """
+
+    def __init__(
+        self, first: Pieces, rest: AsyncGenerator[Pieces, None], counters: ObjectCounters
+    ) -> None:
+        self._first: Pieces | None = first
+        self._rest = rest
+        self._counters = counters
+
+    def __aiter__(self) -> Reading:
+        return self
+
+    async def __anext__(self) -> Pieces:
+        pieces, self._first = self._first, None
+        if pieces is None:
+            try:
+                pieces = await anext(self._rest)
+            except StorageFault as fault:
+                raise as_s3_error(fault) from fault
+        self._counters.bytes_read += sum(map(len, pieces))
+        return pieces
+
+    async def aclose(self) -> None:
+        self._first = None
+        await self._rest.aclose()
 
 
 async def _empty() -> AsyncIterator[Pieces]:

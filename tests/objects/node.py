@@ -14,6 +14,7 @@ from ec import Geometry, NativeCodec
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import Buffer, RealFileSystem
 from s3node.base.ids import EpochIds
+from s3node.base.limits import BUFFER_BUDGET_BYTES
 from s3node.meta.memory import MemoryKv
 from s3node.model.rows import PartRow
 from s3node.objects.store import ObjectStore
@@ -62,10 +63,14 @@ class ObjectNode:
         m: int = 2,
         fs: RealFileSystem | None = None,
         *,
+        disks: int = 0,
         create: bool = True,
+        budget_bytes: int = BUFFER_BUDGET_BYTES,
     ) -> None:
-        """Without `create`, the disks are taken as they are."""
+        """`disks` is k + m unless told. Without `create`, they are taken as they are."""
         self.folder = folder
+        self.budget_bytes = budget_bytes
+        self.disk_count = disks or k + m
         self.create = create
         self.geometry = Geometry(k, m)
         self.fs = fs or RealFileSystem()
@@ -73,7 +78,7 @@ class ObjectNode:
         self.random = random.Random(1)
 
     async def __aenter__(self) -> ObjectNode:
-        paths = [str(self.folder / f"disk{slot}") for slot in range(self.geometry.n)]
+        paths = [str(self.folder / f"disk{slot}") for slot in range(self.disk_count)]
         for slot, path in enumerate(paths):
             if self.create and not Path(path).exists():
                 identity = Identity(DEPLOYMENT, bytes([slot]) * 16, slot, len(paths), 0)
@@ -92,6 +97,7 @@ class ObjectNode:
             clock,
             self.threads,
             lambda: 0,
+            self.budget_bytes,
         )
         return self
 
@@ -135,7 +141,7 @@ class ObjectNode:
         """(slot, segment) of what is still written, or not decided."""
         return [
             (slot, segment)
-            for slot in range(self.geometry.n)
+            for slot in range(self.disk_count)
             for segment in self.disks.segments(slot)
             if self.disks.pinned(slot, segment)
         ]

@@ -1,0 +1,139 @@
+"""Reading: what a read holds of the budget, and that pieces that fit together are checked too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from s3node.base.errors import S3Error, ShardCorrupt
+from s3node.model.rows import Data, PartRow
+from s3node.objects.layout import StripeRange, stripe_bytes, stripe_ranges
+from s3node.objects.read import ItemCheck
+from tests.objects.node import ObjectNode, content, run
+
+STRIPE = stripe_bytes(4)
+
+
+async def close(stream: AsyncIterator[Sequence[memoryview]]) -> None:
+    await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
+@pytest.mark.parametrize("room", [1, 2, 64])
+def test_a_read_holds_two_stripes_at_most(tmp_path: Path, room: int) -> None:
+    """The one that is sent and the one after it; with room for one only, just that."""
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, budget_bytes=64 * STRIPE) as node:
+            row = await node.put(content(4 * STRIPE))
+            budget = node.store.budget
+            budget.total = room * STRIPE
+            got = bytearray()
+            async for pieces in await node.store.read(row, 10, row.size - 10):
+                assert STRIPE - 10 <= budget.used <= min(room, 2) * STRIPE
+                for piece in pieces:
+                    got += piece
+            assert got == content(4 * STRIPE)[10:-10]
+            assert budget.used == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_a_read_given_up_gives_everything_back(tmp_path: Path, taken: int) -> None:
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            row = await node.put(content(4 * STRIPE))
+            stream = await node.store.read(row, 0, row.size)
+            for _ in range(taken):
+                await anext(stream)
+            await close(stream)
+            assert node.store.budget.used == 0
+
+    run(scenario())
+
+
+def test_a_read_that_cannot_go_on_ends_in_an_error_and_gives_everything_back(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            row = await node.put(content(4 * STRIPE))
+            await node.disks.seal()
+            stream = await node.store.read(row, 0, row.size)
+            await anext(stream)
+            for slot in range(3):
+                node.disks.fence(slot, "test")
+            with pytest.raises(S3Error, match="Too few disks"):
+                async for _ in stream:
+                    pass
+            assert node.store.budget.used == 0
+
+    run(scenario())
+
+
+def item(data: bytes, stripe: int) -> Data:
+    return Data(b"i" * 16, len(data), stripe, digest=xxhash.xxh3_128_digest(data))
+
+
+def feed(check: ItemCheck, of: Data, data: bytes, ranges: list[StripeRange]) -> None:
+    for one in ranges:
+        begin = one.stripe * of.stripe_bytes
+        check.take(one, [memoryview(data)[begin + one.start : begin + one.stop]])
+
+
+def test_an_item_is_compared_when_all_of_it_was_seen() -> None:
+    data = content(1000)
+    good = item(data, 300)
+    bad = Data(good.data_id, good.size, 300, digest=bytes(16))
+    ranges = list(stripe_ranges([good], 0, 1000))
+    feed(ItemCheck(), good, data, ranges)
+    with pytest.raises(ShardCorrupt, match="not the bytes that were stored"):
+        feed(ItemCheck(), bad, data, list(stripe_ranges([bad], 0, 1000)))
+    with pytest.raises(ShardCorrupt):
+        feed(ItemCheck(), good, data[::-1], ranges)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(1, 1000), (0, 999), (300, 1000), (400, 500)])
+def test_a_part_of_an_item_says_nothing_about_it(start: int, stop: int) -> None:
+    bad = Data(b"i" * 16, 1000, 300, digest=bytes(16))
+    feed(ItemCheck(), bad, content(1000), list(stripe_ranges([bad], start, stop)))
+
+
+def test_every_item_of_an_object_is_compared_by_itself() -> None:
+    """The first one is seen in part only: it must not blur the next."""
+    first, second = item(content(500), 200), item(content(700), 200)
+    swapped = Data(b"j" * 16, 700, 200, digest=first.digest)
+    for last, fits in ((second, True), (swapped, False)):
+        check = ItemCheck()
+        feed(check, first, content(500), list(stripe_ranges([first], 100, 500)))
+        ranges = list(stripe_ranges([last], 0, 700))
+        if fits:
+            feed(check, last, content(700), ranges)
+        else:
+            with pytest.raises(ShardCorrupt):
+                feed(check, last, content(700), ranges)
+
+
+def test_a_row_that_names_another_order_of_shards_is_seen(tmp_path: Path) -> None:
+    """Every shard is as it was written, the digest of the whole is not: nothing of the last piece
+    leaves.
+    """
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            row = await node.put(content(2 * STRIPE))
+            assert row.data is not None
+            wrong = Data(
+                row.data.data_id, row.data.size, row.data.stripe_bytes, digest=b"not this digest!"
+            )
+            stream = await node.store.read(
+                PartRow(row.size, "", row.digest, 0, data=wrong), 0, row.size
+            )
+            assert sum(len(piece) for piece in await anext(stream)) == STRIPE
+            with pytest.raises(S3Error):
+                await anext(stream)
+
+    run(scenario())

@@ -1,0 +1,160 @@
+"""Writing with disks that fail, lag or come too late; and writes that are given up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from s3node.base.errors import S3Error
+from s3node.base.filesystem import RealFileSystem
+from s3node.meta import tables
+from s3node.objects.layout import stripe_bytes
+from s3node.objects.placement import write_quorum
+from tests.objects.node import FailingDisk, ObjectNode, content, run
+
+STRIPE = stripe_bytes(4)
+
+
+class HeldDisks(RealFileSystem):
+    """Syncs of segments on the `held` disks wait until they are released."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.released = threading.Event()
+        self.paths: dict[int, str] = {}
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        fd = super().open(path, flags, mode)
+        self.paths[fd] = path
+        return fd
+
+    def fdatasync(self, fd: int) -> None:
+        if any(f"{name}/segments" in self.paths[fd] for name in self.held):
+            assert self.released.wait(30), "nobody released the disk"
+        super().fdatasync(fd)
+
+
+def owed(node: ObjectNode) -> list[tuple[int, ...]]:
+    return node.kv.read(lambda tx: [row.stripes for *_, row in tables.scan_owed(tx)])
+
+
+async def until_late_ended(node: ObjectNode) -> None:
+    while node.store._late:
+        await asyncio.sleep(0.005)
+    assert node.store.failed() is None
+
+
+def test_a_slow_disk_is_owed_its_shard_and_enters_it_late(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fs = HeldDisks()
+        async with ObjectNode(tmp_path, fs=fs) as node:
+            await node.put(content(100_000))  # segments are open
+            fs.held = {"disk2"}
+            row = await node.put(content(2 * STRIPE))
+            assert owed(node) == [(0, 1)]
+            assert node.pinned(), "a disk may still answer"
+            assert node.store.budget.used > 0, "its shards are in memory still"
+            assert await node.get(row) == content(2 * STRIPE)
+            fs.released.set()
+            await until_late_ended(node)
+            assert owed(node) == []
+            await node.disks.seal()
+            assert not node.pinned()
+            for slot in (0, 1):
+                node.lose(slot)
+            assert await node.get(row) == content(2 * STRIPE)
+
+    run(scenario())
+
+
+def test_below_the_quorum_nothing_is_answered(tmp_path: Path) -> None:
+    """4+2 is answered at five synced shards: with two disks hanging it waits for one of them."""
+
+    async def scenario() -> None:
+        fs = HeldDisks()
+        async with ObjectNode(tmp_path, fs=fs) as node:
+            assert write_quorum(node.geometry) == 5
+            await node.put(content(100_000))
+            fs.held = {"disk1", "disk4"}
+            writing = asyncio.create_task(node.put(content(STRIPE)))
+            done, _ = await asyncio.wait([writing], timeout=0.3)
+            assert not done
+            fs.released.set()
+            assert await node.get(await writing) == content(STRIPE)
+
+    run(scenario())
+
+
+def test_a_shard_whose_disk_fails_goes_to_a_spare(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fs = FailingDisk()
+        async with ObjectNode(tmp_path, fs=fs, disks=7) as node:
+            for _ in range(8):  # so that every disk has an open segment
+                await node.put(content(20_000))
+            for slot in range(7):
+                fs.failing = f"disk{slot}/"
+                row = await node.put(content(50_000))
+                assert row.data is not None
+                data_id = row.data.data_id
+                found = node.kv.read(lambda tx, name=data_id: tables.get_locations(tx, name, 0))
+                assert found is not None
+                slots = [place.slot for place in found.stripes[0].shards if place is not None]
+                assert len(slots) == len(set(slots)) == 6 and slot not in slots
+                assert await node.get(row) == content(50_000)
+                fs.failing = ""
+                await node.disks.readmit(slot)
+            assert owed(node) == []
+
+    run(scenario())
+
+
+def test_too_many_failing_disks_are_an_error_that_says_so(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fs = FailingDisk()
+        async with ObjectNode(tmp_path, fs=fs) as node:
+            await node.put(content(100_000))
+            fs.failing = "/segments/"
+            with pytest.raises(S3Error) as refused:
+                await node.put(content(STRIPE))
+            assert refused.value.code == "ServiceUnavailable"
+            assert "0 of 5 shards could be written" in str(refused.value)
+            assert "EIO" in str(refused.value)
+            await until_late_ended(node)
+            await node.disks.seal()
+            assert not node.pinned()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+def test_cancelled_anywhere_nothing_stays_pinned_or_taken(tmp_path: Path, turns: int) -> None:
+    """Once and, while it is being given up, once more."""
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+
+            async def pieces() -> AsyncIterator[memoryview]:
+                for _ in range(6):
+                    await asyncio.sleep(0)
+                    yield memoryview(bytes(STRIPE // 2))
+
+            writing = asyncio.create_task(node.store.write(pieces(), lambda view: None, 3 * STRIPE))
+            for _ in range(turns):
+                await asyncio.sleep(0.0002)
+            writing.cancel()
+            await asyncio.sleep(0)
+            writing.cancel()
+            (outcome,) = await asyncio.gather(writing, return_exceptions=True)
+            if not isinstance(outcome, BaseException):
+                node.store.release(outcome)
+            while node.store.budget.used:
+                await asyncio.sleep(0.002)
+            await until_late_ended(node)
+            await node.disks.seal()
+            assert not node.pinned()
+
+    run(scenario())
