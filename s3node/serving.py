@@ -16,7 +16,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from s3node.base import limits
 from s3node.base.clock import Clock
@@ -32,6 +32,7 @@ from s3node.ops.context import Node, Operation
 LOG = logging.getLogger("s3node")
 
 STOPPED, ENDED_AT_ONCE, BROKEN = 0, 1, 70
+OUR_PACKAGES = ("s3node", "ec")
 LOOK_S = 1.0
 
 
@@ -73,6 +74,31 @@ def end_broken(fault: BaseException) -> None:
     os._exit(BROKEN)
 
 
+def watch_callbacks(broken: Broken) -> None:
+    """A callback or forgotten task that runs into an assertion of ours ends the process too.
+
+    Others (of the event loop itself, say, when a client does something odd) are logged.
+    """
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        fault = context.get("exception")
+        if isinstance(fault, AssertionError) and _is_ours(fault):
+            broken(fault)
+        else:
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(handle)
+
+
+def _is_ours(fault: BaseException) -> bool:
+    """Whether it was raised by this project's code."""
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return name.partition(".")[0] in OUR_PACKAGES
+
+
 class Stop:
     """Waits for SIGTERM or SIGINT; the second one does not wait."""
 
@@ -108,6 +134,7 @@ async def serve(
 ) -> int:
     """Serve until told to stop; the process's exit status."""
     assert config.keys is not None, "refused at start"
+    watch_callbacks(broken)
     stop = Stop()
     secrets = {config.keys.access: config.keys.secret}
     s3 = S3Listener(
