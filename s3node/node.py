@@ -203,8 +203,8 @@ class RunningNode:
             "counters": {
                 "engine": asdict(self.disks.counters()),
                 "objects": asdict(self.objects.counters),
-                "buffer_bytes": self.objects.budget.used,
-                "buffer_bytes_peak": self.objects.budget.peak,
+                "buffer_bytes": self.objects.writing.used + self.objects.reading.used,
+                "buffer_bytes_peak": self.objects.writing.peak + self.objects.reading.peak,
             },
         }
 
@@ -223,7 +223,7 @@ class RunningNode:
                 metrics.DISK_STATE.labels(disk.slot, state.value).set(state is disk.state)
         metrics.OWED_SHARDS.set(self.metadata.kv.read(_owed_shards))
         metrics.JOURNAL_SEQUENCE.set(self.metadata.sequence)
-        metrics.BUFFER_BYTES.set(self.objects.budget.used)
+        metrics.BUFFER_BYTES.set(self.objects.writing.used + self.objects.reading.used)
         for name, value in asdict(self.disks.counters()).items():
             metrics.ENGINE.labels(name).set(value)
         for name, value in asdict(self.objects.counters).items():

@@ -70,6 +70,10 @@ class JournalStalled(QuorumLost):
     """A frame could not be made durable on m + 1 disks; outcomes are in doubt until it is."""
 
 
+class BufferLost(StorageFault):
+    """Memory ran short, and a slow client's half-filled stripe was given up for others."""
+
+
 class FormatError(StorageFault):
     """Bytes that are not what their format says: bad magic, CRC, length."""
 

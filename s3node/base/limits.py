@@ -25,8 +25,21 @@ INLINE_BYTES_MAX = 4 * KIB
 """Objects up to this size live in their version row: coding them would cost n records whose
 headers and syncs outweigh the payload."""
 
-BUFFER_BUDGET_BYTES = 192 * MIB
-"""Memory for stripes being written or read, for all requests together."""
+WRITE_BUFFER_BYTES = 128 * MIB
+"""Memory for stripes being written, for all requests together."""
+
+READ_BUFFER_BYTES = 64 * MIB
+"""Memory for stripes being read and sent, for all requests together; beyond it each request has
+one step of `READ_STEP_BYTES_MIN` of its own, so that who does not take his answer stops nobody."""
+
+READ_STEP_BYTES_MIN = 256 * KIB
+"""What is read of a stripe at once when memory is short, or for a slow client."""
+
+CLIENT_SILENCE_S = 0.25
+"""A client silent for this long lends the memory that waits for its bytes to others."""
+
+CLIENT_SLOW_S = 1.0
+"""A client that needs longer for one step of its answer is read for in small ones."""
 
 OFFLOAD_BYTES_MIN = 32 * KIB
 """Hashing and coding of less than this is done on the event loop: a hop to a thread costs more."""
@@ -75,14 +88,13 @@ LIST_BUCKETS_MAX = 10_000
 DELETE_KEYS_MAX = 1000
 
 COPIES_MAX = 4
-"""Copies at work at once: a copy holds a read buffer while it waits for a write buffer, so there
-must always be room for others to give theirs back."""
+"""Copies at work at once: they can be as fast as the disks, and clients are to be served too."""
 
 LIST_ROWS_PER_READ = 512
 """Rows that one read transaction of a listing looks at: long listings are many short reads."""
 
-assert STRIPE_BYTES_TARGET * 2 <= BUFFER_BUDGET_BYTES
-assert 4 * COPIES_MAX * STRIPE_BYTES_TARGET <= BUFFER_BUDGET_BYTES // 2
+assert STRIPE_BYTES_TARGET * 8 <= WRITE_BUFFER_BYTES
+assert 4 * COPIES_MAX * STRIPE_BYTES_TARGET <= WRITE_BUFFER_BYTES
 assert INLINE_BYTES_MAX < STRIPE_BYTES_TARGET
 
 # --- the wire --------------------------------------------------------------------------------
@@ -162,6 +174,7 @@ assert HEADER_FIELD_BYTES_MAX <= HEADER_BYTES_MAX
 assert UNREAD_BYTES_MAX <= LINGER_BYTES_MAX
 assert BODY_IDLE_S <= BODY_RATE_WINDOW_S
 assert REQUESTS_MAX <= CONNECTIONS_MAX
+assert REQUESTS_MAX * READ_STEP_BYTES_MIN <= READ_BUFFER_BYTES
 assert DESCRIPTORS_SPARE < DESCRIPTORS_MIN
 
 # --- configuration ---------------------------------------------------------------------------

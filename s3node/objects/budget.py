@@ -2,15 +2,65 @@
 
 Whoever wants a stripe's buffer takes its bytes from the budget first and gives them back when no
 one reads the buffer any more. Waiters are served in order, so a large request is not starved by
-small ones. `try_take` is for what may be left undone (read-ahead). Who holds bytes must never
-wait for another's: a writer gives back what it holds as soon as its disks answered, whatever it
-still wants.
+small ones. `try_take` is for what may be left undone (read-ahead).
+
+A stripe that fills from a client is a `Lease`: room for all of it, so that who fills never waits
+for who fills. Only when others wait, and the client has been silent for `CLIENT_SILENCE_S`, is
+the room for bytes that have not come given back; the lease is *shrunk*, and queues for the rest
+once there are bytes again. Shrunk leases hold a bounded part of the budget (the longest begun are
+dropped for it), so that the rest always moves on: it belongs to whole leases, whose
+clients send, and to stripes on their way to disks, which wait for nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+
+from s3node.base.errors import BufferLost
+from s3node.base.limits import CLIENT_SILENCE_S
+
+SHARE_KEPT = 4
+"""One part in this many of the budget is kept from shrunk leases: for stripes that move on."""
+
+
+class Lease:
+    """The memory of one stripe while it fills; `memory` is what there are bytes for so far."""
+
+    __slots__ = ("_budget", "dropped", "held", "memory", "silent_since", "whole")
+
+    def __init__(self, budget: Budget, whole: int) -> None:
+        self._budget = budget
+        self.whole = self.held = whole
+        self.memory: list[bytearray] = []
+        self.silent_since: float | None = None
+        self.dropped = False
+
+    def await_client(self) -> None:
+        """The client's next bytes are waited for."""
+        self.silent_since = asyncio.get_running_loop().time()
+
+    def hear(self) -> None:
+        """They came; BufferLost when the stripe has been given up meanwhile."""
+        self.silent_since = None
+        if self.dropped:
+            raise BufferLost("others needed the memory of a stripe whose client is slow")
+
+    async def restore(self) -> None:
+        """Have room for the whole stripe again, in turn with others."""
+        assert self.silent_since is None, "who waits for memory does not wait for the client"
+        missing = self.whole - self.held
+        if missing:
+            await self._budget.take(missing)
+            self.held = self.whole
+
+    def end(self) -> None:
+        """Give everything back."""
+        self.become(0)
+
+    def become(self, amount: int) -> None:
+        """The stripe is full and coded: in its place stand `amount` bytes on their way to disks."""
+        self._budget.forget(self, amount)
 
 
 class Budget:
@@ -21,6 +71,8 @@ class Budget:
         self.used = 0
         self.peak = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._leases: dict[Lease, None] = {}  # in the order they began
+        self._timer: asyncio.TimerHandle | None = None
 
     def try_take(self, amount: int) -> bool:
         """Take `amount` if it is there now and nobody waits for it."""
@@ -36,6 +88,7 @@ class Budget:
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((amount, turn))
+        self._watch()
         try:
             await turn
         except asyncio.CancelledError:
@@ -45,6 +98,10 @@ class Budget:
                 self._waiting.remove((amount, turn))
                 self._wake()
             raise
+
+    def force(self, amount: int) -> None:
+        """Take `amount` without waiting, even above the total: what a request must have."""
+        self._take(amount)
 
     def exchange(self, held: int, amount: int) -> None:
         """Hold `amount` instead of `held`, even above the total: the memory is there already.
@@ -61,6 +118,47 @@ class Budget:
         self.used -= amount
         assert self.used >= 0, "gave back more than was taken"
         self._wake()
+
+    async def lease(self, whole: int) -> Lease:
+        """Room for a stripe that fills from a client; `end` it."""
+        await self.take(whole)
+        lease = Lease(self, whole)
+        self._leases[lease] = None
+        return lease
+
+    def forget(self, lease: Lease, amount: int) -> None:
+        """`lease` is over; of what it held, `amount` bytes (or more) stay taken."""
+        del self._leases[lease]
+        self.exchange(lease.held, amount)
+
+    def _watch(self) -> None:
+        """While anybody waits, look for clients that are silent."""
+        if self._waiting and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(CLIENT_SILENCE_S, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        before = loop.time() - CLIENT_SILENCE_S
+        silent = [
+            lease
+            for lease in self._leases
+            if lease.silent_since is not None and lease.silent_since <= before
+        ]
+        for lease in silent:
+            self._shrink(lease, sum(map(len, lease.memory)))
+        shrunk = sum(lease.held for lease in self._leases if lease.held < lease.whole)
+        for lease in silent:
+            if shrunk > self.total - self.total // SHARE_KEPT:
+                shrunk -= lease.held
+                lease.memory.clear()
+                lease.dropped = True
+                self._shrink(lease, 0)
+        self._watch()
+
+    def _shrink(self, lease: Lease, amount: int) -> None:
+        freed, lease.held = lease.held - amount, amount
+        self.give(freed)
 
     def _take(self, amount: int) -> None:
         self.used += amount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from s3node.base.errors import (
+    BufferLost,
     DiskFull,
     FormatError,
     JournalStalled,
@@ -18,6 +19,8 @@ def as_s3_error(fault: StorageFault) -> S3Error:
     retry = {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(fault, DiskFull):
         return S3Error("InsufficientStorage", f"The node is out of space: {fault}.")
+    if isinstance(fault, BufferLost):
+        return S3Error("SlowDown", headers=retry)
     if isinstance(fault, JournalStalled):
         return S3Error(
             "ServiceUnavailable",

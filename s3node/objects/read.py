@@ -13,14 +13,14 @@ matched: an error of the code itself would be caught there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 
 import xxhash
 
 from ec import Codec, Geometry
 from s3node.base.errors import QuorumLost, ShardCorrupt, ShardMissing, StorageFault
-from s3node.base.limits import OFFLOAD_BYTES_MIN
+from s3node.base.limits import CLIENT_SLOW_S, OFFLOAD_BYTES_MIN, READ_STEP_BYTES_MIN
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
 from s3node.objects import layout
 from s3node.objects.budget import Budget
@@ -210,40 +210,84 @@ class ItemCheck:
             )
 
 
+class Steps:
+    """What is read at once, and its memory: whole stripe ranges, small steps of them when memory
+    is short or the client slow. Nobody waits for memory here, since those who hold it wait for
+    clients.
+    """
+
+    def __init__(self, budget: Budget, ranges: Iterator[StripeRange]) -> None:
+        self._budget = budget
+        self._ranges = ranges
+        self._left = next(ranges, None)
+        self.slow = False
+
+    def next(self) -> StripeRange | None:
+        """The next step, its bytes taken from the budget."""
+        if self._left is None:
+            return None
+        if not self.slow and self._budget.try_take(_size(self._left)):
+            return self._pass(self._left)
+        step = self._left.start // READ_STEP_BYTES_MIN + 1
+        wanted = self._left._replace(stop=min(self._left.stop, step * READ_STEP_BYTES_MIN))
+        self._budget.force(_size(wanted))
+        return self._pass(wanted)
+
+    def ahead(self) -> StripeRange | None:
+        """The next step if it is a whole one; its bytes taken."""
+        if self._left is None or self.slow or not self._budget.try_take(_size(self._left)):
+            return None
+        return self._pass(self._left)
+
+    def give(self, wanted: StripeRange | None) -> None:
+        """Its bytes are not needed any more."""
+        if wanted is not None:
+            self._budget.give(_size(wanted))
+
+    def _pass(self, wanted: StripeRange) -> StripeRange:
+        assert self._left is not None
+        rest = self._left._replace(start=wanted.stop)
+        self._left = rest if _size(rest) else next(self._ranges, None)
+        return wanted
+
+
+def _size(wanted: StripeRange) -> int:
+    return wanted.stop - wanted.start
+
+
 async def read_range(
     stripes: StripeReader, budget: Budget, data: Sequence[Data], start: int, stop: int
 ) -> AsyncGenerator[Pieces, None]:
-    """Bytes start..stop of an object made of `data`, one stripe's pieces at a time.
+    """Bytes start..stop of an object made of `data`, one step's pieces at a time.
 
     Must be started by the caller (`anext`) before it answers, so that what cannot be read is an
     error and not a broken answer.
     """
+    loop = asyncio.get_running_loop()
     check = ItemCheck()
-    ahead: asyncio.Task[Pieces] | None = None
-    taken = ahead_taken = 0
-    ranges = layout.stripe_ranges(data, start, stop)
-    following = next(ranges, None)
+    steps = Steps(budget, layout.stripe_ranges(data, start, stop))
+    reading: asyncio.Task[Pieces] | None = None
+    wanted = steps.next()
+    ahead: StripeRange | None = None
     try:
-        while (wanted := following) is not None:
-            following = next(ranges, None)
+        while wanted is not None:
+            pieces = await (reading or stripes.read(wanted))
+            reading = None
+            ahead = steps.ahead()
             if ahead is not None:
-                taken, ahead_taken = ahead_taken, 0
-                pieces = await ahead
-                ahead = None
-            else:
-                await budget.take(wanted.stop - wanted.start)
-                taken = wanted.stop - wanted.start
-                pieces = await stripes.read(wanted)
-            if following is not None and budget.try_take(following.stop - following.start):
-                ahead_taken = following.stop - following.start
-                ahead = asyncio.get_running_loop().create_task(stripes.read(following))
+                reading = loop.create_task(stripes.read(ahead))
             check.take(wanted, pieces)
+            handed = loop.time()
             yield pieces
             del pieces
-            budget.give(taken)
-            taken = 0
+            steps.slow = loop.time() - handed > CLIENT_SLOW_S
+            steps.give(wanted)
+            wanted, ahead = ahead, None
+            if wanted is None:
+                wanted = steps.next()
     finally:
-        if ahead is not None:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
-        budget.give(taken + ahead_taken)
+        if reading is not None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        steps.give(wanted)
+        steps.give(ahead)

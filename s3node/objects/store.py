@@ -16,7 +16,7 @@ from ec import Codec, Geometry
 from s3node.base.clock import Clock
 from s3node.base.errors import StorageFault
 from s3node.base.ids import EpochIds
-from s3node.base.limits import BUFFER_BUDGET_BYTES
+from s3node.base.limits import READ_BUFFER_BYTES, WRITE_BUFFER_BYTES
 from s3node.meta import tables
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import LocationRow, PartRow, VersionRow
@@ -44,12 +44,14 @@ class ObjectStore:
         clock: Clock,
         threads: Executor,
         sequence: Callable[[], int],
-        budget_bytes: int = BUFFER_BUDGET_BYTES,
+        write_bytes: int = WRITE_BUFFER_BYTES,
+        read_bytes: int = READ_BUFFER_BYTES,
     ) -> None:
         """`sequence` tells the last committed one of the journal; records carry it."""
         self.geometry = geometry
         self.counters = ObjectCounters()
-        self.budget = Budget(budget_bytes)
+        self.writing = Budget(write_bytes)
+        self.reading = Budget(read_bytes)
         self._kv = kv
         self._disks = disks
         self._codec = codec
@@ -80,7 +82,7 @@ class ObjectStore:
             self._disks,
             self._codec,
             self.geometry,
-            self.budget,
+            self.writing,
             self._threads,
             self._ids.data_id(),
         )
@@ -130,7 +132,7 @@ class ObjectStore:
         data = row.data if isinstance(row, VersionRow) else (row.data,)
         assert all(item is not None for item in data), "a row names its bytes"
         source = read_range(
-            self._reader, self.budget, [item for item in data if item is not None], start, stop
+            self._reader, self.reading, [item for item in data if item is not None], start, stop
         )
         try:
             first = await anext(source)

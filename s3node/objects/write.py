@@ -1,6 +1,7 @@
 """A stream of bytes becomes stripes on a write quorum of disks.
 
-    filling      pieces are copied into the stripe's buffer, on the loop
+    filling      pieces are copied into the stripe's buffer, on the loop; its memory is lent by
+                 the budget, and asked back when others wait and the client is slow
     coding       hashed, encoded, its blocks digested: in a thread, one stripe of an object at
                  a time, while the next one fills
     appended     one crossing into the disk set; a shard's memory stays until its disk answered
@@ -26,7 +27,7 @@ from s3node.base.errors import QuorumLost, StorageFault
 from s3node.base.limits import INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, OwedRow, Stripe
 from s3node.objects import layout
-from s3node.objects.budget import Budget
+from s3node.objects.budget import Budget, Lease
 from s3node.objects.placement import Plan, plan_stripe, write_quorum
 from s3node.store.record import block_digests
 from s3node.store.seams import Append, DiskSet, Place, Shard
@@ -43,22 +44,34 @@ Update = Callable[[memoryview], None]
 class StripeBuffer:
     """A stripe that is being filled, shard by shard.
 
-    Each data shard has memory of its own, so that what is answered can be given back while a
-    slow disk still holds the rest.
+    Each data shard has memory of its own, made when its first byte comes, so that what is
+    answered can be given back while a slow disk still holds the rest. `shards` are all there
+    once the stripe is full.
     """
 
-    def __init__(self, size: int, k: int) -> None:
+    def __init__(self, size: int, k: int, shards: list[bytearray]) -> None:
         self.size = size
         self.filled = 0
         self.shard_bytes = layout.shard_bytes(size, k)
-        self.shards = [bytearray(self.shard_bytes) for _ in range(k)]
+        self.shards = shards
+        self._k = k
+
+    @property
+    def room(self) -> int:
+        """Bytes that the next `take` takes without more memory."""
+        return len(self.shards) * self.shard_bytes - self.filled
 
     def take(self, piece: memoryview) -> int:
         """Copy what fits of `piece`; returns how much that was."""
         index, offset = divmod(self.filled, self.shard_bytes)
         count = min(len(piece), self.size - self.filled, self.shard_bytes - offset)
+        if offset == 0:
+            self.shards.append(bytearray(self.shard_bytes))
         self.shards[index][offset : offset + count] = piece[:count]
         self.filled += count
+        if self.filled == self.size:
+            while len(self.shards) < self._k:  # a short stripe's last shards are padding alone
+                self.shards.append(bytearray(self.shard_bytes))
         return count
 
     def views(self) -> Iterator[memoryview]:
@@ -71,7 +84,7 @@ class StripeBuffer:
 
     def split(self, k: int) -> StripeBuffer:
         """The same bytes over another number of data shards."""
-        other = StripeBuffer(self.size, k)
+        other = StripeBuffer(self.size, k, [])
         for view in self.views():
             taken = 0
             while taken < len(view):
@@ -282,43 +295,51 @@ class ObjectWriter:
     async def _fill(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> None:
         received = 0
         buffer: StripeBuffer | None = None
+        lease: Lease | None = None
         try:
             async for piece in pieces:
                 view = memoryview(piece)
+                if lease is not None:
+                    lease.hear()
                 while view:
-                    if buffer is None:
-                        buffer = await self._buffer(min(self._stripe_bytes, length - received))
+                    if buffer is None or lease is None:
+                        size = min(self._stripe_bytes, length - received)
+                        buffer, lease = await self._buffer(size)
+                    if not buffer.room:
+                        await lease.restore()
                     count = buffer.take(view)
                     received += count
                     view = view[count:]
                     if buffer.filled == buffer.size:
-                        full, buffer = buffer, None
-                        await self._pass_on(full, update, last=received == length)
+                        await lease.restore()
+                        full, buffer, leased, lease = buffer, None, lease, None
+                        await self._pass_on(full, leased, update, last=received == length)
+                if lease is not None:
+                    lease.await_client()
         finally:
-            if buffer is not None:
-                self._budget.give(self._held(buffer))
+            if lease is not None:
+                lease.end()
         assert received == length, "the payload promised another length"
 
-    async def _buffer(self, size: int) -> StripeBuffer:
+    async def _buffer(self, size: int) -> tuple[StripeBuffer, Lease]:
+        """An empty stripe, and room for its data and parity."""
         assert size > 0, "the payload is longer than it promised"
         k, n = self._geometry.k, self._geometry.n
-        await self._budget.take(n * layout.shard_bytes(size, k))
-        return StripeBuffer(size, k)
+        lease = await self._budget.lease(n * layout.shard_bytes(size, k))
+        return StripeBuffer(size, k, lease.memory), lease
 
-    def _held(self, buffer: StripeBuffer) -> int:
-        """What `_buffer` took of the budget: room for the data and the parity."""
-        return self._geometry.n * buffer.shard_bytes
-
-    async def _pass_on(self, buffer: StripeBuffer, update: Update, *, last: bool) -> None:
+    async def _pass_on(
+        self, buffer: StripeBuffer, lease: Lease, update: Update, *, last: bool
+    ) -> None:
         """Code and append a full stripe; in the background unless it is the last."""
-        work = self._code(buffer, update)
+        work = self._code(buffer, lease, update)
         try:
             await self._coded()
             if len(self._stripes) >= STRIPES_IN_FLIGHT_MAX:
                 await asyncio.shield(self._stripes[-STRIPES_IN_FLIGHT_MAX].quorum)
         except BaseException:
             work.close()
-            self._budget.give(self._held(buffer))
+            lease.end()
             raise
         if last:
             await work
@@ -330,7 +351,7 @@ class ObjectWriter:
         if coding is not None:
             await coding
 
-    async def _code(self, buffer: StripeBuffer, update: Update) -> None:
+    async def _code(self, buffer: StripeBuffer, lease: Lease, update: Update) -> None:
         index = len(self._stripes)
         try:
             writable = self._disks.writable()
@@ -342,10 +363,10 @@ class ObjectWriter:
                 loop = asyncio.get_running_loop()
                 coded = await loop.run_in_executor(self._threads, self._encode, *work)
         except BaseException:
-            self._budget.give(self._held(buffer))
+            lease.end()
             raise
         payloads, digests = coded
-        self._budget.exchange(self._held(buffer), sum(map(len, payloads)))
+        lease.become(sum(map(len, payloads)))
         shards = [
             Shard(
                 self._data_id,

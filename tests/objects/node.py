@@ -14,7 +14,7 @@ from ec import Geometry, NativeCodec
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import Buffer, RealFileSystem
 from s3node.base.ids import EpochIds
-from s3node.base.limits import BUFFER_BUDGET_BYTES
+from s3node.base.limits import WRITE_BUFFER_BYTES
 from s3node.meta.memory import MemoryKv
 from s3node.model.rows import PartRow
 from s3node.objects.store import ObjectStore
@@ -65,11 +65,11 @@ class ObjectNode:
         *,
         disks: int = 0,
         create: bool = True,
-        budget_bytes: int = BUFFER_BUDGET_BYTES,
+        write_bytes: int = WRITE_BUFFER_BYTES,
     ) -> None:
         """`disks` is k + m unless told. Without `create`, they are taken as they are."""
         self.folder = folder
-        self.budget_bytes = budget_bytes
+        self.write_bytes = write_bytes
         self.disk_count = disks or k + m
         self.create = create
         self.geometry = Geometry(k, m)
@@ -97,7 +97,7 @@ class ObjectNode:
             clock,
             self.threads,
             lambda: 0,
-            self.budget_bytes,
+            self.write_bytes,
         )
         return self
 
@@ -105,7 +105,7 @@ class ObjectNode:
         await self.store.close()
         await self.disks.close()
         self.threads.shutdown()
-        assert self.store.budget.used == 0
+        assert self.store.writing.used == self.store.reading.used == 0
 
     async def put(self, content: bytes, piece: int = 100_000) -> PartRow:
         """Write, commit, release: the row that a reader needs."""

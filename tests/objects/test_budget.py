@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from s3node.base.errors import BufferLost
+from s3node.base.limits import CLIENT_SILENCE_S
 from s3node.objects.budget import Budget
+
+
+class _NoWait(selectors.DefaultSelector):
+    """Time passes only when everybody waits for it; a deadlock is an error."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        assert timeout is not None, "everybody waits, and for nothing"
+        self.now += max(timeout, 0)
+        return super().select(0)
+
+
+def run_in_virtual_time(coroutine: Coroutine[Any, Any, None]) -> None:
+    selector = _NoWait()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.time = lambda: selector.now  # type: ignore[method-assign]
+    try:
+        loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
 
 
 def test_waiters_are_served_in_order_and_never_over_the_total() -> None:
@@ -50,3 +79,82 @@ def test_a_cancelled_waiter_takes_nothing(when: str) -> None:
         budget.give(5)
 
     asyncio.run(scenario())
+
+
+STRIPE, SHARD = 6, 1
+
+
+def test_the_memory_of_silent_clients_is_lent_to_others_and_comes_back_in_turn() -> None:
+    async def scenario() -> None:
+        budget = Budget(12)
+        slow = [await budget.lease(STRIPE) for _ in range(2)]
+        for lease in slow:
+            lease.memory.append(bytearray(SHARD))
+            lease.await_client()
+        assert not budget.try_take(1)
+        other = await asyncio.wait_for(budget.lease(STRIPE), 5)
+        assert [lease.held for lease in slow] == [SHARD, SHARD]
+        slow[0].hear()
+        again = asyncio.ensure_future(slow[0].restore())
+        await asyncio.sleep(CLIENT_SILENCE_S * 2)
+        assert not again.done(), "whose client sends keeps all of its room"
+        other.end()
+        await asyncio.wait_for(again, 1)
+        assert slow[0].held == STRIPE
+        for lease in slow:
+            lease.end()
+        assert budget.used == 0
+
+    asyncio.run(scenario())
+
+
+def test_silent_clients_hold_a_bounded_part_and_the_longest_begun_are_dropped() -> None:
+    async def scenario() -> None:
+        budget = Budget(24)
+        slow = [await budget.lease(STRIPE) for _ in range(4)]
+        for lease in slow:
+            lease.memory += [bytearray(SHARD)] * 5
+            lease.await_client()
+        other = await asyncio.wait_for(budget.lease(STRIPE), 5)
+        assert [lease.dropped for lease in slow] == [True, False, False, False]
+        with pytest.raises(BufferLost):
+            slow[0].hear()
+        assert not slow[0].memory
+        for lease in (*slow, other):
+            lease.end()
+        assert budget.used == 0
+
+    asyncio.run(scenario())
+
+
+@given(st.integers(1, 200), st.randoms(use_true_random=False))
+@settings(max_examples=25)
+def test_fillers_never_wait_for_each_other_for_ever(total: int, chance: Random) -> None:
+    """Whatever clients do, as long as each goes on in the end: all finish or are dropped."""
+
+    async def fill(budget: Budget, size: int) -> bool:
+        lease = await budget.lease(size)
+        try:
+            for _ in range(size - 1):
+                if chance.random() < 0.1:
+                    lease.await_client()
+                    await asyncio.sleep(chance.random() * 3 * CLIENT_SILENCE_S)
+                    lease.hear()
+                await asyncio.sleep(0)
+                await lease.restore()
+                lease.memory.append(bytearray(1))
+            await lease.restore()
+        except BufferLost:
+            return False
+        finally:
+            lease.end()
+        return True
+
+    async def scenario() -> None:
+        budget = Budget(4 * total)
+        sizes = [chance.randint(1, min(total, 9)) for _ in range(40)]
+        await asyncio.gather(*(fill(budget, size) for size in sizes))
+        assert budget.used == 0
+        assert budget.peak <= budget.total
+
+    run_in_virtual_time(scenario())

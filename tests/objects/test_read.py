@@ -9,6 +9,7 @@ import pytest
 import xxhash
 
 from s3node.base.errors import S3Error, ShardCorrupt
+from s3node.base.limits import READ_STEP_BYTES_MIN
 from s3node.model.rows import Data, PartRow
 from s3node.objects.layout import StripeRange, stripe_bytes, stripe_ranges
 from s3node.objects.read import ItemCheck
@@ -26,9 +27,9 @@ def test_a_read_holds_two_stripes_at_most(tmp_path: Path, room: int) -> None:
     """The one that is sent and the one after it; with room for one only, just that."""
 
     async def scenario() -> None:
-        async with ObjectNode(tmp_path, budget_bytes=64 * STRIPE) as node:
+        async with ObjectNode(tmp_path) as node:
             row = await node.put(content(4 * STRIPE))
-            budget = node.store.budget
+            budget = node.store.reading
             budget.total = room * STRIPE
             got = bytearray()
             async for pieces in await node.store.read(row, 10, row.size - 10):
@@ -37,6 +38,26 @@ def test_a_read_holds_two_stripes_at_most(tmp_path: Path, room: int) -> None:
                     got += piece
             assert got == content(4 * STRIPE)[10:-10]
             assert budget.used == 0
+
+    run(scenario())
+
+
+def test_without_memory_a_read_goes_on_in_small_steps(tmp_path: Path) -> None:
+    """Nobody who reads waits for memory: who has it may be waiting for his client."""
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            row = await node.put(content(2 * STRIPE + 12_345))
+            budget = node.store.reading
+            assert budget.try_take(budget.total)
+            for start, stop in ((0, row.size), (7, STRIPE + 1), (STRIPE - 1, row.size - 1)):
+                got = bytearray()
+                async for pieces in await node.store.read(row, start, stop):
+                    assert 0 < budget.used - budget.total <= READ_STEP_BYTES_MIN
+                    for piece in pieces:
+                        got += piece
+                assert got == content(2 * STRIPE + 12_345)[start:stop]
+            budget.give(budget.total)
 
     run(scenario())
 
@@ -50,7 +71,7 @@ def test_a_read_given_up_gives_everything_back(tmp_path: Path, taken: int) -> No
             for _ in range(taken):
                 await anext(stream)
             await close(stream)
-            assert node.store.budget.used == 0
+            assert node.store.reading.used == 0
 
     run(scenario())
 
@@ -69,7 +90,7 @@ def test_a_read_that_cannot_go_on_ends_in_an_error_and_gives_everything_back(
             with pytest.raises(S3Error, match="Too few disks"):
                 async for _ in stream:
                     pass
-            assert node.store.budget.used == 0
+            assert node.store.reading.used == 0
 
     run(scenario())
 

@@ -57,7 +57,7 @@ def test_a_slow_disk_is_owed_its_shard_and_enters_it_late(tmp_path: Path) -> Non
             row = await node.put(content(2 * STRIPE))
             assert owed(node) == [(0, 1)]
             assert node.pinned(), "a disk may still answer"
-            assert node.store.budget.used > 0, "its shards are in memory still"
+            assert node.store.writing.used > 0, "its shards are in memory still"
             assert await node.get(row) == content(2 * STRIPE)
             fs.released.set()
             await until_late_ended(node)
@@ -151,7 +151,7 @@ def test_cancelled_anywhere_nothing_stays_pinned_or_taken(tmp_path: Path, turns:
             (outcome,) = await asyncio.gather(writing, return_exceptions=True)
             if not isinstance(outcome, BaseException):
                 node.store.release(outcome)
-            while node.store.budget.used:
+            while node.store.writing.used:
                 await asyncio.sleep(0.002)
             await until_late_ended(node)
             await node.disks.seal()

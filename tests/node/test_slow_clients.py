@@ -1,0 +1,91 @@
+"""Clients that send or take slowly, in numbers that would use up all memory: others are served.
+
+What the slow ones did not give up themselves is finished and right in the end.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from s3node.base.limits import BODY_IDLE_S, MIB, READ_BUFFER_BYTES, SEND_IDLE_S, WRITE_BUFFER_BYTES
+from tests.node.process import NodeProcess
+from tests.node.test_memory import ANONYMOUS_BYTES_MAX, anonymous_bytes
+
+BUCKET = "patience"
+STRIPE = 3 * MIB  # 4+2: data and parity
+UPLOADS = WRITE_BUFFER_BYTES // STRIPE + 20
+DOWNLOADS = READ_BUFFER_BYTES // STRIPE + 20
+CONTENT = random.Random(1).randbytes(3 * MIB)
+HEALTHY_S_MAX = BODY_IDLE_S / 2
+"""Long before any slow client is given up: memory must not wait for that."""
+
+assert HEALTHY_S_MAX < SEND_IDLE_S
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    with NodeProcess(tmp_path_factory.mktemp("slow") / "data") as one:
+        s3 = one.s3()
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key="source", Body=CONTENT * 8)
+        yield one
+
+
+def begin(node: NodeProcess, method: str, key: str, **headers: int) -> http.client.HTTPConnection:
+    """A presigned request whose head is sent; a small receive buffer, so that little is taken."""
+    s3 = node.s3(signature_version="s3v4")
+    url = urlsplit(s3.generate_presigned_url(method, {"Bucket": BUCKET, "Key": key}, 3600))
+    connection = http.client.HTTPConnection(url.netloc, timeout=60)
+    connection.sock = socket.socket()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sock.connect((url.hostname, url.port))
+    connection.putrequest(method.split("_", maxsplit=1)[0].upper(), f"{url.path}?{url.query}")
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), str(value))
+    connection.endheaders()
+    return connection
+
+
+def healthy(s3: Any) -> None:
+    began = time.monotonic()
+    s3.put_object(Bucket=BUCKET, Key="healthy", Body=CONTENT * 4)
+    assert s3.get_object(Bucket=BUCKET, Key="healthy")["Body"].read() == CONTENT * 4
+    took = time.monotonic() - began
+    assert took < HEALTHY_S_MAX, f"a healthy client waited {took:.1f} s for slow ones"
+
+
+def test_slow_uploads_and_downloads_stop_nobody(node: NodeProcess) -> None:
+    s3 = node.s3()
+    with ExitStack() as stack:
+        downloads = [begin(node, "get_object", "source") for _ in range(DOWNLOADS)]
+        uploads = [
+            begin(node, "put_object", f"slow{number}", Content_Length=len(CONTENT))
+            for number in range(UPLOADS)
+        ]
+        for each in (*downloads, *uploads):
+            stack.callback(each.close)
+        for each in uploads:
+            each.send(CONTENT[: 600 * 1024])
+        time.sleep(1)
+        healthy(s3)
+        assert anonymous_bytes(node) < ANONYMOUS_BYTES_MAX
+        for each in uploads:
+            each.send(CONTENT[600 * 1024 : 1000 * 1024])
+        healthy(s3)
+        for each in uploads:
+            each.send(CONTENT[1000 * 1024 :])
+        assert [each.getresponse().status for each in uploads] == [200] * UPLOADS
+        for each in downloads[::10]:
+            assert each.getresponse().read() == CONTENT * 8
+    for number in range(0, UPLOADS, 10):
+        assert s3.get_object(Bucket=BUCKET, Key=f"slow{number}")["Body"].read() == CONTENT
+    node.wait(lambda: node.status()["counters"]["buffer_bytes"] == 0)
