@@ -1,30 +1,32 @@
 """The program: gives the command line its functions.
 
-With `s3node.node`, the only place that knows concrete classes.
+With `s3node.node`, the only place that knows concrete classes. Each function loads what it
+needs when it is called: HTTP, the index and the codecs take most of a second to load, and
+``s3node status`` needs none of them.
 """
+
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-import uvloop
-
-from s3node import serving
-from s3node.base.clock import SystemClock
-from s3node.base.filesystem import RealFileSystem
+from s3node.base.errors import ConfigError
 from s3node.cli import Commands, Progress, group
-from s3node.cli.commands import Announce, Inspector
+from s3node.cli.commands import Announce, Finding
 from s3node.config import Config
-from s3node.edge.http import refuse_slow_parser
-from s3node.node import open_node, site_of
-from s3node.ops import OPERATIONS
-from s3node.services import inspect, start
-from s3node.services.check import check
-from s3node.services.findings import Finding
 
 
 def _serve(config: Config, announce: Announce) -> int:
+    import uvloop
+
+    from s3node import serving
+    from s3node.base.clock import SystemClock
+    from s3node.edge.http import refuse_slow_parser
+    from s3node.node import open_node
+    from s3node.ops import OPERATIONS
+
     refuse_slow_parser()
     return uvloop.run(
         serving.serve(
@@ -34,26 +36,47 @@ def _serve(config: Config, announce: Announce) -> int:
 
 
 def _initialise(config: Config) -> None:
+    from s3node.base.clock import SystemClock
+    from s3node.base.filesystem import RealFileSystem
+    from s3node.node import site_of
+    from s3node.services import start
+
     start.initialise(site_of(config), RealFileSystem(), SystemClock(), os.urandom)
 
 
 def _initialised(config: Config) -> bool:
+    from s3node.base.filesystem import RealFileSystem
+    from s3node.node import site_of
+    from s3node.services import start
+
     return start.initialised(site_of(config), RealFileSystem())
 
 
 def _check(config: Config, progress: Progress) -> Iterable[Finding]:
+    from s3node.base.filesystem import RealFileSystem
+    from s3node.node import site_of
+    from s3node.services.check import check
+
     return check(site_of(config), RealFileSystem(), progress)
 
 
 def _rebuild(config: Config, progress: Progress) -> Mapping[str, object]:
+    from s3node.base.filesystem import RealFileSystem
+    from s3node.node import site_of
+    from s3node.services import start
+
     return start.rebuild(site_of(config), RealFileSystem(), progress)
 
 
-def _inspector(inspect_one: inspect.Inspector) -> Inspector:
-    def run_it(config: Config | None, words: Sequence[str]) -> object:
-        return inspect_one(site_of(config) if config else None, RealFileSystem(), words)
+def _inspect(kind: str, config: Config | None, words: Sequence[str]) -> object:
+    from s3node.base.filesystem import RealFileSystem
+    from s3node.node import site_of
+    from s3node.services.inspect import INSPECTORS
 
-    return run_it
+    inspector = INSPECTORS.get(kind)
+    if inspector is None:
+        raise ConfigError(f"inspect: no such kind {kind!r}: {', '.join(INSPECTORS)}")
+    return inspector(site_of(config) if config else None, RealFileSystem(), words)
 
 
 def run() -> None:
@@ -65,6 +88,6 @@ def run() -> None:
             initialised=_initialised,
             check=_check,
             rebuild=_rebuild,
-            inspectors={kind: _inspector(one) for kind, one in inspect.INSPECTORS.items()},
+            inspect=_inspect,
         )
     )

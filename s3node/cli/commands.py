@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from s3node.config import Config
-from s3node.edge.front import Endpoints
+
+if TYPE_CHECKING:  # loads the whole of HTTP
+    from s3node.edge.front import Endpoints
 
 
 class Finding(Protocol):
@@ -31,10 +33,10 @@ class Finding(Protocol):
 Progress = Callable[[str, int, int], None]
 """(step, done, total), called from time to time by long work; a total of 0 is not known."""
 
-Announce = Callable[[Endpoints, str], None]
+Announce = Callable[["Endpoints", str], None]
 """Told when the node is ready, with "", and before that what it waits for."""
 
-Inspector = Callable[[Config | None, Sequence[str]], object]
+Inspect = Callable[[str, Config | None, Sequence[str]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Commands:
     """The functions behind the commands.
 
     Each takes a configuration. Those that work offline raise ConfigError while a node is using
-    the disks. An `Inspector` takes the words after ``inspect KIND`` and gives a JSON value.
+    the disks. `inspect` takes the kind of structure and the words after it, gives a JSON value,
+    and raises ConfigError for a kind that is not there.
     """
 
     serve: Callable[[Config, Announce], int]
@@ -50,4 +53,4 @@ class Commands:
     initialised: Callable[[Config], bool]
     check: Callable[[Config, Progress], Iterable[Finding]]
     rebuild: Callable[[Config, Progress], Mapping[str, object]]
-    inspectors: Mapping[str, Inspector]
+    inspect: Inspect

@@ -12,7 +12,7 @@ import click
 from s3node import refusals
 from s3node.base.errors import ConfigError
 from s3node.cli.commands import Commands
-from s3node.cli.output import PROBLEM, as_json, console, print_json, progress
+from s3node.cli.output import PROBLEM, as_json, print_json, progress, say, size
 from s3node.cli.serving import NODE_FILE
 from s3node.config import Config, load
 
@@ -46,18 +46,41 @@ def find(data: Path | None, file: Path | None) -> Config:
 def check(commands: Commands, data: Path | None, file: Path | None, as_json: bool) -> None:
     """Offline: is everything there, and right? Reads every byte; changes nothing."""
     config = find(data, file)
+    seen: dict[str, int] = {}
     with progress(as_json) as show:
-        findings = list(commands.check(config, show))
+
+        def note(step: str, done: int, total: int) -> None:
+            seen[step] = done
+            show(step, done, total)
+
+        findings = list(commands.check(config, note))
     severe = [one for one in findings if one.severe]
     if as_json:
-        print_json({"ok": not severe, "findings": [_plain(one) for one in findings]})
+        plain = [_plain(one) for one in findings]
+        print_json({"ok": not severe, "looked_at": seen, "findings": plain})
     else:
-        out = console()
         for one in findings:
             mark = "problem" if one.severe else "note"
-            out.print(f"{mark}: {one.where}: {one.what}; {one.advice}", markup=False)
-        out.print(f"{len(severe)} problems" if severe else "everything is there and right")
+            colour = "red" if one.severe else None
+            say(f"{mark}: {one.where}: {one.what}; {one.advice}", colour=colour)
+        _say_looked_at(seen)
+        say(f"{len(severe)} problems" if severe else "everything is there and right")
     sys.exit(PROBLEM if severe else 0)
+
+
+def _say_looked_at(seen: dict[str, int]) -> None:
+    """How much lies behind the verdict: nothing found may also mean nothing looked at."""
+    parts = [
+        form(seen[step])
+        for step, form in (
+            ("journals", "{} journals".format),
+            ("segments", lambda count: f"{size(count)} of segments"),
+            ("rows", "{} rows".format),
+        )
+        if step in seen
+    ]
+    if parts:
+        say(f"looked at {', '.join(parts)}")
 
 
 def _plain(finding: Any) -> dict[str, object]:
@@ -81,7 +104,8 @@ def rebuild(commands: Commands, data: Path | None, file: Path | None, as_json: b
     if as_json:
         print_json(dict(counts))
     else:
-        click.echo("rebuilt: " + ", ".join(f"{value} {name}" for name, value in counts.items()))
+        told = ", ".join(f"{name} {value}" for name, value in counts.items())
+        click.echo(f"the index was made anew from the disks: {told}")
 
 
 @click.command()
@@ -101,11 +125,8 @@ def inspect(
     """Dump a structure: disk PATH, segment FILE, record FILE OFFSET, frame FILE [OFFSET],
     key BUCKET KEY, version BUCKET KEY [VERSION]. The last two need --data or --config.
     """
-    inspector = commands.inspectors.get(kind)
-    if inspector is None:
-        raise ConfigError(f"inspect: no such kind {kind!r}: {', '.join(commands.inspectors)}")
     config = find(data, file) if data is not None or file is not None else None
-    found = inspector(config, words)
+    found = commands.inspect(kind, config, words)
     if as_json:
         print_json(found)
     else:
@@ -113,18 +134,34 @@ def inspect(
 
 
 def _show(value: object, depth: int) -> None:
-    """Nested values as indented lines."""
+    """Nested values as indented lines; what holds nothing else on one."""
     indent = "  " * depth
     if isinstance(value, dict):
         for name, inner in value.items():
-            if isinstance(inner, dict | list) and inner:
+            if _line(inner) is None:
                 click.echo(f"{indent}{name}:")
                 _show(inner, depth + 1)
             else:
-                click.echo(f"{indent}{name}: {inner}")
-    elif isinstance(value, list):
+                click.echo(f"{indent}{name}: {_line(inner)}".rstrip())
+    elif isinstance(value, list) and _line(value) is None:
         for inner in value:
-            click.echo(f"{indent}-")
-            _show(inner, depth + 1)
+            if _line(inner) is None:
+                click.echo(f"{indent}-")
+                _show(inner, depth + 1)
+            else:
+                click.echo(f"{indent}- {_line(inner)}")
     else:
-        click.echo(f"{indent}{value}")
+        click.echo(f"{indent}{_line(value)}")
+
+
+def _line(value: object) -> str | None:
+    """A value on one line; None if it takes several."""
+    if isinstance(value, dict):
+        return None if value else ""
+    if isinstance(value, list):
+        if any(isinstance(one, dict | list) for one in value):
+            return None
+        return ", ".join(str(_line(one)) for one in value)
+    if value is None:
+        return "-"
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)

@@ -2,67 +2,77 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import urllib.error
-import urllib.request
+from pathlib import Path
 from typing import Any
 
 import click
 
-from s3node.cli.output import PROBLEM, as_json, console, fail, print_json, size, table
+from s3node.base.errors import ConfigError
+from s3node.cli.offline import Decorated, place
+from s3node.cli.output import PROBLEM, as_json, fail, print_json, say, size, table
+from s3node.cli.serving import DEFAULT_DATA, NODE_FILE
 from s3node.config import (
     ACCESS_KEY_VARIABLE,
     LOCAL_ADMIN,
     SECRET_KEY_VARIABLE,
+    Keys,
     keys_from_environment,
-)
-
-TIMEOUT_S = 30
-
-admin_url = click.option(
-    "--admin",
-    default=f"http://{LOCAL_ADMIN}",
-    show_default=True,
-    metavar="URL",
-    help=f"The admin listener; keys from {ACCESS_KEY_VARIABLE} and {SECRET_KEY_VARIABLE}.",
+    load,
 )
 
 
-def fetch(admin: str, view: str) -> Any:
-    """The JSON value at a path of the API; ends with one line if there is none."""
+def asked(function: Decorated) -> Decorated:
+    """Which node: --admin URL, or where its configuration is."""
+    admin = click.option(
+        "--admin",
+        metavar="URL",
+        help=f"The admin listener [default: as configured, or http://{LOCAL_ADMIN}].",
+    )
+    return admin(place(function))
+
+
+def _find(admin: str | None, data: Path | None, file: Path | None) -> tuple[str, Keys]:
+    """URL and keys: as given, else from the configuration, which may be quickstart's here."""
     keys = keys_from_environment(os.environ)
+    if data is not None and file is not None:
+        raise ConfigError("give one of --data DIR and --config FILE")
+    if data is None and file is None and keys is None and (DEFAULT_DATA / NODE_FILE).exists():
+        data = DEFAULT_DATA
+    chosen = data / NODE_FILE if data is not None else file
+    if chosen is not None:
+        config = load(chosen, os.environ)
+        keys = config.keys
+        scheme = "https" if config.tls else "http"
+        admin = admin or f"{scheme}://{config.admin_listen}"
     if keys is None:
-        fail(f"set {ACCESS_KEY_VARIABLE} and {SECRET_KEY_VARIABLE} to the node's root keys", 2)
-    if not admin.startswith(("http://", "https://")):
-        fail(f"--admin: {admin!r} is not a URL like http://{LOCAL_ADMIN}", 2)
-    request = urllib.request.Request(f"{admin.rstrip('/')}/v1/{view}")  # noqa: S310  # checked
-    token = base64.b64encode(f"{keys.access}:{keys.secret}".encode()).decode()
-    request.add_header("Authorization", f"Basic {token}")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=TIMEOUT_S) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as fault:
-        fail(f"{admin} answered {fault.code}: {_reason(fault)}")
-    except (urllib.error.URLError, OSError, ValueError) as fault:
-        fail(f"cannot ask {admin}: {getattr(fault, 'reason', fault)}; does the node run there?")
+        fail(
+            f"set {ACCESS_KEY_VARIABLE} and {SECRET_KEY_VARIABLE} to the node's root keys, "
+            "or say where they are: --data DIR or --config FILE",
+            2,
+        )
+    return admin or f"http://{LOCAL_ADMIN}", keys
 
 
-def _reason(fault: urllib.error.HTTPError) -> str:
+def fetch(admin: str | None, data: Path | None, file: Path | None, view: str) -> Any:
+    """The JSON value at a path of the API; ends with one line if there is none."""
+    from s3node.cli.asking import NoAnswer, ask  # noqa: PLC0415  # slow to load
+
+    url, keys = _find(admin, data, file)
+    if not url.startswith(("http://", "https://")):
+        fail(f"--admin: {url!r} is not a URL like http://{LOCAL_ADMIN}", 2)
     try:
-        return str(json.load(fault)["error"])
-    except (ValueError, KeyError, TypeError):
-        return fault.reason
+        return ask(url, view, keys)
+    except NoAnswer as fault:
+        fail(str(fault))
 
 
 @click.command()
-@admin_url
+@asked
 @as_json
-def status(admin: str, as_json: bool) -> None:
+def status(admin: str | None, data: Path | None, file: Path | None, as_json: bool) -> None:
     """Disks, capacity, redundancy. Exit status 1 when something needs attention."""
-    found = fetch(admin, "status")
+    found = fetch(admin, data, file, "status")
     attention = _attention(found)
     if as_json:
         print_json(found)
@@ -87,29 +97,37 @@ def _attention(found: dict[str, Any]) -> list[str]:
 
 
 def _show_status(found: dict[str, Any], attention: list[str]) -> None:
-    out = console()
     if "geometry" not in found:  # it is starting
-        out.print(f"! not serving: {found['reason']}", markup=False, style="bold red")
+        say(f"! not serving: {found['reason']}", bold=True, colour="red")
         return
-    geometry = found["geometry"]
-    used = sum(disk["total_bytes"] - disk["free_bytes"] for disk in found["disks"])
-    total = sum(disk["total_bytes"] for disk in found["disks"])
-    out.print(f"s3node {found['version']}, {geometry['k']}+{geometry['m']}", markup=False)
-    out.print(f"{size(used)} of {size(total)} used on {len(found['disks'])} disks", markup=False)
-    _show_disks(found["disks"])
+    disks, m = found["disks"], found["geometry"]["m"]
+    used = sum(disk["total_bytes"] - disk["free_bytes"] for disk in disks)
+    total = sum(disk["total_bytes"] for disk in disks)
+    away = sum(disk["state"] != "online" for disk in disks)
+    more = f"{max(0, m - away)} more" if away else f"any {m}"
+    say(f"s3node {found['version']}, {found['geometry']['k']}+{m}: {more} disks may be lost")
+    say(f"{size(used)} of {size(total)} used on {len(disks)} disks")
+    _show_disks(disks)
     for line in attention:
-        out.print(f"! {line}", markup=False, style="bold red")
+        say(f"! {line}", bold=True, colour="red")
     if not attention:
-        out.print("everything is in order", style="green")
+        say("everything is in order", colour="green")
 
 
 def _show_disks(disks: list[dict[str, Any]]) -> None:
-    rows = table(">slot", "state", ">used", ">size", "path", "reason")
-    for disk in disks:
-        used = disk["total_bytes"] - disk["free_bytes"]
-        cells = [size(used), size(disk["total_bytes"]), disk["path"], disk["reason"]]
-        rows.add_row(str(disk["slot"]), disk["state"], *cells)
-    console().print(rows)
+    columns = (">slot", "state", ">used", ">size", "path", "reason")
+    rows = [
+        (
+            str(disk["slot"]),
+            disk["state"],
+            size(disk["total_bytes"] - disk["free_bytes"]),
+            size(disk["total_bytes"]),
+            disk["path"],
+            disk["reason"],
+        )
+        for disk in disks
+    ]
+    table(columns, rows)
 
 
 @click.group()
@@ -118,11 +136,11 @@ def disk() -> None:
 
 
 @disk.command("list")
-@admin_url
+@asked
 @as_json
-def disk_list(admin: str, as_json: bool) -> None:
+def disk_list(admin: str | None, data: Path | None, file: Path | None, as_json: bool) -> None:
     """One line per disk. Exit status 1 when one of them is not online."""
-    found = fetch(admin, "disks")
+    found = fetch(admin, data, file, "disks")
     if as_json:
         print_json(found)
     else:

@@ -1,17 +1,17 @@
-"""How commands speak: results on stdout (tables, or one JSON value), the rest on stderr."""
+"""How commands speak: results on stdout (tables, or one JSON value), the rest on stderr.
+
+Nothing is cut to the width of a terminal: a path that is shown is a path that can be copied.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 DONE, PROBLEM, USAGE = 0, 1, 2
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -20,13 +20,13 @@ _STEP = 1024
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 
 
-def console() -> Console:
-    """For people, on stdout."""
-    return Console(highlight=False, soft_wrap=True)
-
-
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
+
+
+def say(text: str, *, bold: bool = False, colour: str | None = None) -> None:
+    """A line for people, on stdout; plain where that is no terminal."""
+    click.secho(text, bold=bold or None, fg=colour)
 
 
 def fail(message: str, status: int = PROBLEM) -> NoReturn:
@@ -44,31 +44,30 @@ def size(count: float) -> str:
     return f"{count:.1f} {_UNITS[-1]}"
 
 
-def table(*columns: str) -> Table:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table; columns whose name begins with ``>`` are numbers."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column.lstrip(">"), justify="right" if column[0] == ">" else "left")
-    return made
+    names = [column.lstrip(">") for column in columns]
+    widths = [max(map(len, cells)) for cells in zip(names, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if column[0] == ">" else cell.ljust(width)
+            for column, cell, width in zip(columns, cells, widths, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    say(line(names), bold=True)
+    for row in rows:
+        click.echo(line(row))
 
 
 @contextlib.contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """Bars on stderr while long work goes on; nothing when `quiet` or not a terminal."""
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=quiet or not sys.stderr.isatty(),
-    )
-    steps: dict[str, TaskID] = {}
+    if quiet or not sys.stderr.isatty():
+        yield lambda step, done, total: None
+        return
+    from s3node.cli.bars import bars  # noqa: PLC0415  # slow to load, seldom needed
 
-    def show(step: str, done: int, total: int) -> None:
-        if step not in steps:
-            steps[step] = bars.add_task(step, total=total or None)
-        bars.update(steps[step], completed=done, total=total or None)
-
-    with bars:
+    with bars() as show:
         yield show

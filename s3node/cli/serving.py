@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.markup import escape
 
 from s3node import refusals
 from s3node.base import log
 from s3node.base.errors import ConfigError
 from s3node.cli.commands import Commands
-from s3node.cli.output import as_json, console, fail, print_json
+from s3node.cli.output import as_json, fail, print_json
 from s3node.config import (
-    ACCESS_KEY_VARIABLE,
     DEFAULT_ADMIN_PORT,
     DEFAULT_PORT,
     LOCAL,
     LOCAL_ADMIN,
-    SECRET_KEY_VARIABLE,
     Address,
     Config,
     check_geometry,
@@ -31,13 +31,16 @@ from s3node.config import (
     parse_address,
     write_quickstart,
 )
-from s3node.edge.front import Endpoints
+
+if TYPE_CHECKING:  # loads the whole of HTTP
+    from s3node.edge.front import Endpoints
 
 NODE_FILE = "node.toml"
 KEY_FILE = "credentials"
 DEFAULT_DATA = Path("s3node-data")
 DEFAULT_DISKS = 12
-DEFAULT_PARITY = 4
+DISKS_PER_PARITY = 3
+DEFAULT_PARITY_MAX = 4
 
 config_file = click.option(
     "--config",
@@ -76,10 +79,16 @@ class AddressType(click.ParamType[Address]):
     help="Folder for disks, index and keys; made when absent.",
 )
 @click.option("--disks", type=int, help=f"Directories that play disks [default: {DEFAULT_DISKS}].")
-@click.option("--parity", type=int, help=f"How many may be lost [default: {DEFAULT_PARITY}].")
-@click.option("--listen", type=AddressType(DEFAULT_PORT), default=LOCAL, show_default=True)
+@click.option("--parity", type=int, help="How many may be lost [default: a third, at most 4].")
 @click.option(
-    "--admin-listen", type=AddressType(DEFAULT_ADMIN_PORT), default=LOCAL_ADMIN, show_default=True
+    "--listen", type=AddressType(DEFAULT_PORT), default=str(LOCAL), show_default=True, help="S3."
+)
+@click.option(
+    "--admin-listen",
+    type=AddressType(DEFAULT_ADMIN_PORT),
+    default=str(LOCAL_ADMIN),
+    show_default=True,
+    help="Health, metrics, and what status asks.",
 )
 @click.pass_obj
 def quickstart(
@@ -108,7 +117,9 @@ def _prepare(data: Path, disks: int | None, parity: int | None) -> None:
     """The folders and the configuration of a new node; nothing where there is one already."""
     if (data / NODE_FILE).exists():
         return
-    count, lost = disks or DEFAULT_DISKS, parity or DEFAULT_PARITY
+    count = DEFAULT_DISKS if disks is None else disks
+    third = min(DEFAULT_PARITY_MAX, max(1, count // DISKS_PER_PARITY))
+    lost = third if parity is None else parity
     paths = tuple(data / f"disk{slot + 1:02}" for slot in range(count))
     check_geometry(paths, data / "meta", lost, _option_fault)
     try:
@@ -183,27 +194,35 @@ def _run(commands: Commands, config: Config, key_file: Path | None) -> None:
 
 
 def _welcome(config: Config, endpoints: Endpoints, key_file: Path | None) -> None:
-    """Endpoint, keys, and three things to try."""
+    """What it is, endpoint, keys, and three things to try: lines that can be pasted."""
     keys = config.keys
     assert keys is not None
-    where = f" (kept in {key_file})" if key_file else ""
-    secret = keys.secret if keys.generated else f"(yours, from ${SECRET_KEY_VARIABLE})"
-    url = escape(endpoints.s3)
-    text = f"""
-[bold]Endpoint[/]    {url}
-[bold]Access key[/]  {escape(keys.access)}
-[bold]Secret key[/]  {escape(secret)}{escape(where)}
+    url = endpoints.s3
+    secret = keys.secret if key_file else "..."
+    kept = f"   (kept in {key_file})" if key_file else "   (the one that you gave)"
+    k = len(config.disks) - config.parity
+    remote = shlex.quote(f':s3,provider=Other,env_auth,endpoint="{url}":first')
+    program = f"import boto3; print(boto3.client('s3', endpoint_url='{url}').list_buckets())"
+    where = f" --data {shlex.quote(str(config.meta.parent))}" if key_file else ""
+    strong = partial(click.style, bold=True)
+    click.echo(
+        f"""
+{strong("Node")}        {k}+{config.parity} over {len(config.disks)} disks: any {config.parity} may be lost
+{strong("Endpoint")}    {url}
+{strong("Access key")}  {keys.access}
+{strong("Secret key")}  {secret}{kept}
 
-Three things to try, after
-  export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_DEFAULT_REGION={config.region}
+Three things to try, in another terminal, after
+  export AWS_ACCESS_KEY_ID={keys.access} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={config.region}
 
-[bold]aws[/]     aws --endpoint-url {url} s3 mb s3://first && aws --endpoint-url {url} s3 ls
-[bold]boto3[/]   python3 -c "import boto3; print(boto3.client('s3', endpoint_url='{url}').list_buckets())"
-[bold]rclone[/]  rclone copy . :s3,provider=Other,env_auth,endpoint="{url}":first
+{strong("aws")}     aws --endpoint-url {url} s3 mb s3://first && aws --endpoint-url {url} s3 ls
+{strong("boto3")}   python3 -c "{program}"
+{strong("rclone")}  rclone copy . {remote}
 
-How it is: {ACCESS_KEY_VARIABLE}=... {SECRET_KEY_VARIABLE}=... s3node status --admin {escape(endpoints.admin)}
+How it is:   s3node status{where} --admin {endpoints.admin}
+Stop it with Ctrl-C.
 """  # noqa: E501
-    console().print(text)
+    )
 
 
 @click.group()

@@ -263,8 +263,8 @@ def verified(path: Path, deployment_id: bytes) -> Seal | str:
     try:
         seal = index_seal.unpack((path / index_seal.NAME).read_bytes())
         found = _fingerprint(path / DATA)
-    except FileNotFoundError as error:
-        return f"not closed cleanly: no {Path(error.filename).name}"
+    except FileNotFoundError:
+        return "not closed cleanly" if (path / DATA).exists() else "there is none"
     except (OSError, FormatError) as error:
         return str(error)
     if seal.deployment_id != deployment_id:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from s3node.base.errors import StorageFault
 from s3node.objects.repair import Repairer
-from s3node.store.seams import DiskSet, DiskState
+from s3node.store.seams import DiskSet, DiskState, DiskStatus
 
 LOG = logging.getLogger("s3node.disks")
 
@@ -67,12 +67,13 @@ class DiskMonitor:
         await self._disks.refresh()
         returned = False
         for disk in self._disks.status():
-            self._tell(disk.slot, disk.state, disk.reason)
-            if disk.state is not DiskState.ONLINE and await self._take_back(disk.slot):
+            self._tell(disk, disk.state, disk.reason)
+            if disk.state is not DiskState.ONLINE and await self._take_back(disk):
                 returned = True
         return returned
 
-    async def _take_back(self, slot: int) -> bool:
+    async def _take_back(self, disk: DiskStatus) -> bool:
+        slot = disk.slot
         probe = await self._disks.probe(slot)
         if not probe.writable:
             return False
@@ -89,7 +90,7 @@ class DiskMonitor:
             self._refused[slot] = str(fault)
             return False
         self._refused.pop(slot, None)
-        self._tell(slot, DiskState.ONLINE, "")
+        self._tell(disk, DiskState.ONLINE, "")
         return True
 
     async def _repair(self) -> None:
@@ -102,10 +103,11 @@ class DiskMonitor:
             fields = {"placed": done.placed, "waiting": done.waiting, "why": done.reason}
             LOG.info("owed shards", extra={"fields": fields})
 
-    def _tell(self, slot: int, state: DiskState, reason: str) -> None:
+    def _tell(self, disk: DiskStatus, state: DiskState, reason: str) -> None:
         """Log a change once."""
         now = f"{state.value}: {reason}" if reason else state.value
-        if self._told.get(slot, DiskState.ONLINE.value) != now:
+        if self._told.get(disk.slot, DiskState.ONLINE.value) != now:
             level = logging.INFO if state is DiskState.ONLINE else logging.WARNING
-            LOG.log(level, "disk state", extra={"fields": {"slot": slot, "state": now}})
-        self._told[slot] = now
+            fields = {"slot": disk.slot, "path": disk.path, "state": now}
+            LOG.log(level, "disk state", extra={"fields": fields})
+        self._told[disk.slot] = now

@@ -176,7 +176,9 @@ def settle(
     )
     for line in recovered.report.corrupt():
         LOG.warning("damage, made good from other disks", extra={"fields": {"what": line}})
-    if recovered.rebuilt:
+    if recovered.begun is not None and recovered.begun.position.sequence == 1:
+        LOG.info("new node: nothing is stored yet")
+    elif recovered.rebuilt:
         LOG.info("index rebuilt from the disks", extra={"fields": {"why": recovered.rebuilt}})
     for home in looked.usable().values():
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import uvloop
@@ -110,7 +110,9 @@ def rebuild(config: Config, progress: Progress) -> dict[str, object]:
     return {"rows": 3}
 
 
-def inspect_disk(config: Config | None, words: tuple[str, ...]) -> object:
+def inspect(kind: str, config: Config | None, words: Sequence[str]) -> object:
+    if kind != "disk":
+        raise ConfigError(f"inspect: no such kind {kind!r}")
     if len(words) != 1:
         raise ConfigError("inspect disk: PATH is needed")
     return {"path": words[0], "slots": [1, {"deep": 2}], "empty": []}
@@ -122,7 +124,7 @@ COMMANDS = Commands(
     initialised=initialised,
     check=check,
     rebuild=rebuild,
-    inspectors={"disk": inspect_disk},
+    inspect=inspect,
 )
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -152,6 +153,40 @@ def test_quickstart_sets_up_prints_and_keeps_keys(tmp_path: Path) -> None:
     assert again.end(signal.SIGINT)[0] == 0
 
 
+def test_what_quickstart_prints_can_be_pasted(tmp_path: Path) -> None:
+    """A shell takes the quotes of the rclone line away, and rclone needs one pair of them."""
+    data = tmp_path / "data"
+    node = quickstart(data)
+    lines = {line.split()[0]: shlex.split(line)[1:] for line in node.printed if "first" in line}
+    assert lines["rclone"][-1] == f':s3,provider=Other,env_auth,endpoint="{node.s3}":first'
+    how = next(line for line in node.printed if line.startswith("How it is:"))
+    done = run(*shlex.split(how.partition(":")[2])[1:])
+    assert (done.returncode, "everything is in order" in done.stdout) == (0, True), done.stderr
+    assert node.end()[0] == 0
+
+
+def test_readme_quotes_the_rclone_remote() -> None:
+    line = next(
+        one for one in (ROOT / "README.md").read_text().splitlines() if "rclone copy" in one
+    )
+    assert shlex.split(line)[-1].count('"') == 2, "rclone wants a value with colons in quotes"
+
+
+@pytest.mark.parametrize(("disks", "parity"), [(3, 1), (6, 2), (8, 2), (12, 4), (16, 4)])
+def test_parity_goes_with_the_number_of_disks(tmp_path: Path, disks: int, parity: int) -> None:
+    data = tmp_path / "data"
+    done = run("quickstart", "--data", str(data), "--disks", str(disks), "--listen", "0.0.0.0:0")
+    assert "root keys were generated" in done.stderr
+    assert f"parity = {parity}\n" in (data / "node.toml").read_text()
+
+
+def test_nothing_is_cut_to_the_width_of_a_terminal(tmp_path: Path) -> None:
+    data = tmp_path / ("long" * 40)
+    node = quickstart(data, **KEYS)
+    assert str(data / "disk03") in run("disk", "list", "--admin", node.admin, **KEYS).stdout
+    assert node.end()[0] == 0
+
+
 def test_keys_from_the_environment_are_not_written_anywhere(tmp_path: Path) -> None:
     node = quickstart(tmp_path / "data", **KEYS)
     status, log = node.end()
@@ -167,6 +202,8 @@ def test_keys_from_the_environment_are_not_written_anywhere(tmp_path: Path) -> N
     [
         (("--disks", "6", "--parity", "3"), "--parity: must be from 1 to 2 with 6 disks"),
         (("--disks", "17"), "--disks: from 3 to 16 are needed, not 17"),
+        (("--disks", "0"), "--disks: from 3 to 16 are needed, not 0"),
+        (("--parity", "0"), "--parity: must be from 1 to 5 with 12 disks, not 0"),
         (("--disks", "many"), "Invalid value for '--disks'"),
         (("--listen", "nowhere:x"), "not HOST:PORT"),
         (("--listen", "0.0.0.0:0"), "root keys were generated"),
