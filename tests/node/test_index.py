@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.node.content import BUCKET, describe, put_in_parts, read_world, store_world
 from tests.node.process import NodeProcess
@@ -128,6 +129,25 @@ def test_offline_rebuild_gives_the_same_index(prepared: Prepared) -> None:
     shutil.rmtree(prepared.meta)
     done = prepared.node.command("meta", "rebuild", "--data", str(prepared.node.data), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
+    prepared.node.start()
+    s3 = prepared.node.s3()
+    assert (describe(s3), describe(s3, "second")) == prepared.told
+    assert prepared.node.stop() == 0
+
+
+def test_index_cut_under_the_running_node(prepared: Prepared) -> None:
+    """The map of a file that was cut is no memory any more: the process dies of it, and whoever
+    runs it starts it again. Nothing is lost, and no answer is wrong before.
+    """
+    prepared.node.start()
+    for path in prepared.meta.rglob("data.mdb"):
+        with path.open("r+b") as stream:
+            stream.truncate(4096)
+    s3 = prepared.node.s3()
+    with pytest.raises((BotoCoreError, ClientError)):
+        for _ in range(50):
+            assert describe(s3) == prepared.told[0]
+    prepared.node.kill()
     prepared.node.start()
     s3 = prepared.node.s3()
     assert (describe(s3), describe(s3, "second")) == prepared.told

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import signal
 import threading
 import time
 from pathlib import Path
@@ -113,6 +115,29 @@ def test_kill_9_under_load(tmp_path: Path, deep: bool) -> None:
     assert answered > cycles
     check = node.command("check", "--data", str(node.data), "--json")
     assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_stopped_for_a_while_and_continued(tmp_path: Path, deep: bool) -> None:
+    """SIGSTOP under load: when it goes on, everything that was asked is answered."""
+    with NodeProcess(tmp_path / "data", disks=6, parity=2) as node:
+        s3 = node.s3()
+        s3.create_bucket(Bucket=BUCKET)
+        possible = {f"{number}": {GONE} for number in range(KEYS_PER_WRITER)}
+        writer = Writer(node, 35, possible)
+        writer.start()
+        time.sleep(0.5)
+        os.kill(node.pid, signal.SIGSTOP)
+        time.sleep(40 if deep else 4)
+        before = writer.answered
+        os.kill(node.pid, signal.SIGCONT)
+        node.wait(lambda: writer.answered > before + 10)
+        node.kill()
+        writer.join(30)
+        assert writer.unexpected is None, writer.unexpected
+        node.start()
+        s3 = node.s3()
+        for key, states in possible.items():
+            assert state_of(s3, key) in states
 
 
 @pytest.mark.deep
