@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 from ec import Codec, Geometry, NativeCodec
@@ -250,11 +251,5 @@ def _ops_node(config: Config, machine: Machine, running: RunningNode, deployment
 
 def _owed_shards(tx: ReadTx) -> int:
     """Shards that are not yet where they should be (of the first rows, when there are many)."""
-    owed = 0
-    for count, (_, data_id, run, _row) in enumerate(tables.scan_owed(tx)):
-        if count == OWED_ROWS_COUNTED_MAX:
-            break
-        locations = tables.get_locations(tx, data_id, run)
-        if locations is not None:
-            owed += sum(stripe.shards.count(None) for stripe in locations.stripes)
-    return owed
+    first = islice(tables.scan_owed(tx), OWED_ROWS_COUNTED_MAX)
+    return sum(row.shards for *_, row in first)

@@ -126,10 +126,11 @@ class LocationRow(Row, frozen=True):
 
 
 class OwedRow(Row, frozen=True):
-    """Key: data id, run index. That run has stripes with owed shards; `healed` clears it."""
+    """Key: data id, run index. What that run of stripes owes; goes when it owes nothing."""
 
     since_ms: int
-    stripes: tuple[int, ...]  # stripe indexes
+    stripes: tuple[int, ...]  # indexes of those that owe
+    shards: int = 0  # how many are owed in all
 
 
 class DeathRow(Row, frozen=True):

@@ -225,7 +225,8 @@ def owed_stripes(run: int, row: LocationRow) -> tuple[int, ...]:
 def owed_row(run: int, row: LocationRow, now_ms: int) -> OwedRow | None:
     """The row that counts what `row` owes; None when it owes nothing."""
     owed = owed_stripes(run, row)
-    return OwedRow(now_ms, owed) if owed else None
+    shards = sum(stripe.shards.count(None) for stripe in row.stripes)
+    return OwedRow(now_ms, owed, shards) if owed else None
 
 
 class ObjectWriter:

@@ -142,7 +142,7 @@ def test_every_table_round_trips() -> None:
     bucket = BucketRow(BUCKET, 1, "owner", "region")
     part = PartRow(1, "e", b"d", 2)
     locations = LocationRow((Stripe(2, 1, 10, (Location(0, 1, 2), None, Location(2, 3, 4))),))
-    owed = OwedRow(5, (0, 3))
+    owed = OwedRow(5, (0, 3), 4)
     death = DeathRow((b"x" * 16,), 9, "deleted", "who", 1, "b", "k")
     data_id, upload_id, death_id = b"i" * 16, b"u" * 16, b"t" * 16
 

@@ -54,7 +54,7 @@ async def owing_put(node: ObjectNode, size: int) -> PartRow:
 
     def work(tx: WriteTx) -> None:
         tables.put_locations(tx, data_id, 0, owing)
-        tables.put_owed(tx, data_id, 0, OwedRow(0, tuple(range(len(stripes)))))
+        tables.put_owed(tx, data_id, 0, OwedRow(0, tuple(range(len(stripes))), len(stripes)))
 
     await node.kv.write(work)
     return row

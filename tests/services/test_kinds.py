@@ -140,7 +140,7 @@ def usage(rows: Rows) -> None:
 
 def owed(rows: Rows) -> None:
     rows.place(2)
-    tables.put_owed(rows.tx, rows.data.data_id, 0, OwedRow(0, (0,)))
+    tables.put_owed(rows.tx, rows.data.data_id, 0, OwedRow(0, (0,), 1))
 
 
 def owed_uncounted(rows: Rows) -> None:
@@ -148,11 +148,11 @@ def owed_uncounted(rows: Rows) -> None:
 
 
 def owed_nothing(rows: Rows) -> None:
-    tables.put_owed(rows.tx, rows.data.data_id, 0, OwedRow(0, (0,)))
+    tables.put_owed(rows.tx, rows.data.data_id, 0, OwedRow(0, (0,), 1))
 
 
 def owed_nowhere(rows: Rows) -> None:
-    tables.put_owed(rows.tx, STRANGE, 0, OwedRow(0, (0,)))
+    tables.put_owed(rows.tx, STRANGE, 0, OwedRow(0, (0,), 1))
 
 
 def wrong_size(rows: Rows) -> None:
@@ -227,7 +227,7 @@ ROWS: list[tuple[Callable[[Rows], None], Kind, str, str]] = [
     (usage, kinds.USAGE_WRONG, BUCKET, "bytes counted"),
     (owed, kinds.OWED, "the disks", "1 shards are owed"),
     (owed_uncounted, kinds.OWED_WRONG, "run 0", "its owed row says nothing"),
-    (owed_nothing, kinds.OWED_WRONG, "run 0", "stripes ()"),
+    (owed_nothing, kinds.OWED_WRONG, "run 0", "it owes nothing"),
     (owed_nowhere, kinds.OWED_WRONG, STRANGE.hex(), "no location row"),
     (wrong_size, kinds.ROW_WRONG, CODED, "bytes, made of"),
     (wrong_digest, kinds.ROW_WRONG, CODED, "digest"),

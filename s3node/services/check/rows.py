@@ -35,7 +35,7 @@ from s3node.model.rows import (
 )
 from s3node.model.versions import version_name
 from s3node.objects.layout import run_count, stripe_count
-from s3node.objects.write import CODE_CAUCHY, owed_stripes
+from s3node.objects.write import CODE_CAUCHY, owed_row
 from s3node.services import findings as kinds
 from s3node.services.check.content import Decoder
 from s3node.services.check.segments import Shards, expected
@@ -282,10 +282,9 @@ class _Walk:
             owed_key = schema.owed(data_id, run)
             value = self.tx.get(owed_key)
             owed = None if value is None else self._decoded(OwedRow, owed_key, value)
-            wanted = owed_stripes(run, row)
-            if (owed.stripes if owed else ()) != wanted:
-                told = owed.stripes if owed else "nothing"
-                what = f"it owes shards of stripes {wanted}, its owed row says {told}"
+            wanted = owed_row(run, row, owed.since_ms if owed else 0)
+            if owed != wanted:
+                what = f"it owes {_told(wanted)}, its owed row says {_told(owed)}"
                 self.found.add(kinds.OWED_WRONG, where, what)
 
     def _owed_rows(self) -> None:
@@ -356,3 +355,7 @@ def _digest_of(row: VersionRow) -> bytes:
     content = b"".join(digests) if row.parts else row.inline or b""
     digest: bytes = xxhash.xxh3_128_digest(content)
     return digest
+
+
+def _told(owed: OwedRow | None) -> str:
+    return f"{owed.shards} shards of stripes {owed.stripes}" if owed else "nothing"
