@@ -36,6 +36,7 @@ from s3node.meta.survey import (
     JournalDamaged,
     Known,
     LogDamage,
+    Place,
     Survey,
     read_frame,
     survey_journal,
@@ -182,7 +183,11 @@ def begin_epoch(
     for slot, home in members.items():
         disk = found.disks[slot]
         _sweep(home)
-        files[slot] = _discard(home, disk) if _starts_over(disk, chain) else _kept(disk)
+        if _starts_over(disk, chain):
+            files[slot] = _discard(home, disk)
+            _moved(slot, lacking[slot], epoch)
+        else:
+            files[slot] = _kept(disk)
         files[slot] += _written(lacking[slot], epoch, begun)
     return Begun(epoch, life_id, beginning.position, files, out)
 
@@ -196,6 +201,16 @@ def _lacking(disk: Disk, chain: Chain) -> list[Known]:
     if _starts_over(disk, chain):
         return chain.frames
     return [known for known in chain.frames if known.position.chain not in disk.chains]
+
+
+def _moved(slot: int, copied: Sequence[Known], epoch: int) -> None:
+    """A disk that started over has its frames in one new log: who reads them later looks there."""
+    offset = 0
+    for known in copied:
+        name = log_name(copied[0].position.sequence, epoch, COPIED)
+        others = [place for place in known.places if place.slot != slot]
+        known.places[:] = [*others, Place(slot, name, offset)]
+        offset += known.size
 
 
 def _kept(disk: Disk) -> list[LogFile]:

@@ -88,6 +88,18 @@ def test_a_stale_disk_with_a_longer_tail_is_not_believed(tmp_path: Path) -> None
     assert report.disks[0].lacked == 0
 
 
+def test_disks_that_come_back_may_be_all_that_is_remembered_of_a_frame(tmp_path: Path) -> None:
+    """Of each frame few places are remembered; those of stale disks move when they start over."""
+    world = World(tmp_path, disks=12, parity=4)
+    world.fill(rows=ROWS)
+    world.gone = set(range(4))
+    assert world.rows() == ROWS
+    world.gone = set()
+    assert world.rows() == ROWS
+    world.drop_index()
+    assert world.rows() == ROWS
+
+
 def test_tails_that_differ_are_adopted_whole_or_cut_whole(tmp_path: Path) -> None:
     """Cut every disk's newest log at random: what m + 1 disks had is there, the rest whole."""
     source = random.Random(11)
