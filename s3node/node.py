@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from s3node.base.clock import Clock, SystemClock
 from s3node.base.errors import QuorumLost
 from s3node.base.filesystem import FileSystem, RealFileSystem
 from s3node.base.ids import EpochIds, RandomBytes
+from s3node.base.limits import WRITE_BUFFER_BYTES
 from s3node.config import Config
 from s3node.edge.admin_listener import View
 from s3node.meta import tables
@@ -111,7 +112,10 @@ class RunningNode:
         self._threads = machine.threads(os.cpu_count() or 1)
         ids = EpochIds(recovered.epoch, machine.random)
         engine = machine.engine(len(config.disks))
-        self.disks = Disks(looked.fs, engine, looked.opened, ids, self.clock, machine.limits)
+        # A hung disk holds the buffers of its queue: m of them together hold less than half.
+        queue_bytes = min(machine.limits.queue_bytes, WRITE_BUFFER_BYTES // len(config.disks))
+        bounds = replace(machine.limits, queue_bytes=queue_bytes, hung_max=config.parity)
+        self.disks = Disks(looked.fs, engine, looked.opened, ids, self.clock, bounds)
         self.metadata = Metadata(recovered, self.disks, self.clock, machine.settings)
         self.objects = ObjectStore(
             self.metadata.kv,

@@ -55,6 +55,10 @@ DISK_RESERVE_SHARE = 32
 STRAGGLER_GRACE_S = 0.05
 """How long a write that has its quorum waits for the rest before it answers and owes them."""
 
+READ_HEDGE_S = 1.0
+"""A shard that takes longer to be read is rebuilt from others: longer than a busy disk's queue,
+shorter than a disk's own retries of a bad sector."""
+
 # --- S3 --------------------------------------------------------------------------------------
 
 XML_BODY_BYTES_MAX = 8 * MIB

@@ -17,6 +17,7 @@ class ObjectCounters:
     stripes_degraded: int = 0  # read with at least one shard rebuilt
     shards_owed: int = 0  # when their write was answered
     shard_faults: int = 0
+    reads_hedged: int = 0  # shards that were not waited for
     fault_reasons: dict[str, int] = field(default_factory=dict)
 
     def fault(self, fault: StorageFault) -> None:

@@ -20,7 +20,7 @@ import xxhash
 
 from ec import Codec, Geometry
 from s3node.base.errors import QuorumLost, ShardCorrupt, ShardMissing, StorageFault
-from s3node.base.limits import CLIENT_SLOW_S, OFFLOAD_BYTES_MIN, READ_STEP_BYTES_MIN
+from s3node.base.limits import CLIENT_SLOW_S, OFFLOAD_BYTES_MIN, READ_HEDGE_S, READ_STEP_BYTES_MIN
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
 from s3node.objects import layout
 from s3node.objects.budget import Budget
@@ -75,20 +75,21 @@ class StripeReader:
     async def read(self, wanted: StripeRange) -> Pieces:
         """The bytes of one stripe range, verified; ShardMissing or QuorumLost when it cannot."""
         row = self._stripe(wanted)
+        slow = self._counters.reads_hedged
         try:
-            return await self._read(wanted, row)
+            return await self._read(wanted, row, READ_HEDGE_S)
         except QuorumLost:
             again = self._stripe(wanted)
-            if again == row:
+            if again == row and slow == self._counters.reads_hedged:
                 raise
-            return await self._read(wanted, again)
+            return await self._read(wanted, again, None)
 
     async def rebuild(
         self, item: Data, index: int, stripe: Stripe, lost: Sequence[int]
     ) -> dict[int, memoryview]:
         """The whole `lost` shards of a stripe, from any k others; QuorumLost."""
         size = layout.shard_bytes(stripe.stripe_bytes, stripe.k)
-        return await self._rebuild(item, index, stripe, lost, 0, size, {})
+        return await self._rebuild(item, index, stripe, lost, 0, size, {}, None)
 
     def _stripe(self, wanted: StripeRange) -> Stripe:
         row = self._locate(wanted.data.data_id, wanted.run)
@@ -99,10 +100,11 @@ class StripeReader:
             )
         return row.stripes[position]
 
-    async def _read(self, wanted: StripeRange, stripe: Stripe) -> Pieces:
+    async def _read(self, wanted: StripeRange, stripe: Stripe, patience: float | None) -> Pieces:
+        """Shards that take longer than `patience` (None: for ever) are rebuilt from others."""
         ranges = list(layout.shard_ranges(stripe.stripe_bytes, stripe.k, wanted.start, wanted.stop))
         item, index = wanted.data, wanted.stripe
-        got = await self._fetch(item, index, stripe, ranges)
+        got = await self._fetch(item, index, stripe, ranges, patience)
         missing = [part for part in ranges if part.shard not in got]
         if missing:
             self._counters.stripes_degraded += 1
@@ -115,15 +117,20 @@ class StripeReader:
                 if part.shard in got and part.shard in whole
             }
             lost = tuple(part.shard for part in missing)
-            rebuilt = await self._rebuild(item, index, stripe, lost, start, stop, known)
+            rebuilt = await self._rebuild(item, index, stripe, lost, start, stop, known, patience)
             for part in missing:
                 got[part.shard] = rebuilt[part.shard][part.start - start : part.stop - start]
         return [got[part.shard] for part in ranges]
 
     async def _fetch(
-        self, item: Data, index: int, stripe: Stripe, ranges: Sequence[ShardRange]
+        self,
+        item: Data,
+        index: int,
+        stripe: Stripe,
+        ranges: Sequence[ShardRange],
+        patience: float | None,
     ) -> dict[int, memoryview]:
-        """What of `ranges` can be read, by shard index."""
+        """What of `ranges` can be read in time, by shard index."""
         size = layout.shard_bytes(stripe.stripe_bytes, stripe.k)
         asked = []
         wanted = []
@@ -135,15 +142,27 @@ class StripeReader:
             asked.append(part.shard)
             wanted.append((place_of(location), identity, size, part.start, part.stop))
         futures = self._disks.read_many(wanted)
-        results = await asyncio.gather(*futures, return_exceptions=True)
+        try:
+            if futures:
+                await asyncio.wait(futures, timeout=patience)
+            return self._answers(dict(zip(asked, futures, strict=True)))
+        finally:
+            for future in futures:
+                future.cancel()  # nobody waits for what is late
+
+    def _answers(self, asked: dict[int, asyncio.Future[memoryview]]) -> dict[int, memoryview]:
+        """What has been answered, by shard index; faults are counted."""
         got: dict[int, memoryview] = {}
-        for shard, result in zip(asked, results, strict=True):
-            if isinstance(result, StorageFault):
-                self._counters.fault(result)
-            elif isinstance(result, BaseException):
-                raise result
+        for shard, future in asked.items():
+            fault = future.exception() if future.done() else None
+            if not future.done():
+                self._counters.reads_hedged += 1
+            elif isinstance(fault, StorageFault):
+                self._counters.fault(fault)
+            elif fault is not None:
+                raise fault
             else:
-                got[shard] = result
+                got[shard] = future.result()
         return got
 
     async def _rebuild(
@@ -155,6 +174,7 @@ class StripeReader:
         start: int,
         stop: int,
         known: dict[int, memoryview],
+        patience: float | None,
     ) -> dict[int, memoryview]:
         """Bytes start..stop of the `lost` shards, from any k others; `known` is already read."""
         sources = dict(known)
@@ -167,7 +187,7 @@ class StripeReader:
             batch = untried[: stripe.k - len(sources)]
             del untried[: len(batch)]
             ranges = [ShardRange(shard, start, stop) for shard in batch]
-            sources |= await self._fetch(item, index, stripe, ranges)
+            sources |= await self._fetch(item, index, stripe, ranges, patience)
         if len(sources) < stripe.k:
             raise QuorumLost(
                 f"{len(sources)} of the {stripe.k} shards needed for stripe {index} of data "

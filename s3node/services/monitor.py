@@ -23,6 +23,9 @@ from s3node.store.seams import DiskSet, DiskState, DiskStatus
 LOG = logging.getLogger("s3node.disks")
 
 ROUND_S = 1.0
+PATIENCE_S = 1.0
+"""How long one look waits for disks that are being taken back."""
+
 REPAIR_ROUNDS = 10
 """Owed shards are tried again every so many rounds, and at once when a disk comes back."""
 
@@ -49,28 +52,42 @@ class DiskMonitor:
         self._stamp = stamp
         self._distrust = distrust
         self._round_s = round_s
+        self._returning: dict[int, asyncio.Task[bool]] = {}
         self._told: dict[int, str] = {}
         self._refused: dict[int, str] = {}  # why a disk was not readmitted: logged once
 
     async def run(self) -> None:
         """Rounds for ever."""
         rounds = 0
-        while True:
-            await asyncio.sleep(self._round_s)
-            returned = await self.look()
-            rounds += 1
-            if returned or rounds % REPAIR_ROUNDS == 0:
-                await self._repair()
+        repairing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await asyncio.sleep(self._round_s)
+                returned = await self.look()
+                rounds += 1
+                if repairing is not None and repairing.done():
+                    repairing = repairing.result()
+                if repairing is None and (returned or rounds % REPAIR_ROUNDS == 0):
+                    repairing = asyncio.create_task(self._repair(), name="repair")
+        finally:
+            tasks = [*self._returning.values(), *([repairing] if repairing else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def look(self) -> bool:
-        """One look at every disk; whether one came back."""
+        """One look at every disk; whether one came back. A disk that hangs holds up no other."""
         await self._disks.refresh()
-        returned = False
         for disk in self._disks.status():
             self._tell(disk, disk.state, disk.reason)
-            if disk.state is not DiskState.ONLINE and await self._take_back(disk):
-                returned = True
-        return returned
+            if disk.state is not DiskState.ONLINE and disk.slot not in self._returning:
+                self._returning[disk.slot] = asyncio.create_task(self._take_back(disk))
+        if not self._returning:
+            return False
+        done, _ = await asyncio.wait(self._returning.values(), timeout=PATIENCE_S)
+        self._returning = {slot: t for slot, t in self._returning.items() if t not in done}
+        returned = [task.result() for task in done]
+        return any(returned)
 
     async def _take_back(self, disk: DiskStatus) -> bool:
         slot = disk.slot

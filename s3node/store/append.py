@@ -90,6 +90,7 @@ class SegmentWriter:
         self._creating: Future[tuple[int, Usage]] | None = None
         self._creating_in_vain = False
         self._waiting: deque[_Waiting] = deque()
+        self._flying: dict[int, Future[Place]] = {}  # by token: given to the engine
 
     def append(self, item: Append, out: list[Write]) -> Future[Place]:
         """Give the record its place, now or when there is a segment; writes go to `out`."""
@@ -135,6 +136,14 @@ class SegmentWriter:
             self._open.dead = True
             self._retire(self._open)
 
+    def give_up(self, fault: StorageFault) -> None:
+        """Tell whoever waits; what the disk may yet do of it is garbage."""
+        self.abandon()
+        self._fail_waiting(fault)
+        for future in self._flying.values():
+            if not future.done():
+                future.set_exception(fault)
+
     def live(self) -> set[int]:
         """Segments that are still written, or not yet sealed."""
         found = {one.id for one in self._retiring}
@@ -175,7 +184,7 @@ class SegmentWriter:
             context.clock.wall_ms(),
         )
         work = partial(create_segment, context.fs, self.disk.path, header)
-        self._creating = context.engine.run(self.disk.slot, Lane.WRITE, work)
+        self._creating = context.run(self.disk.slot, Lane.WRITE, work)
         self._creating.add_done_callback(partial(self._created, header.segment))
 
     def _created(self, segment_id: int, made: Future[tuple[int, Usage]]) -> None:
@@ -247,7 +256,8 @@ class SegmentWriter:
         one.chain = seal.extend(one.chain, stored_crc(header[: record.HEADER_BYTES]))
         one.in_flight += 1
         self.pins[one.id] += 1
-        token = context.expect(partial(self._done, one, waiting, place))
+        token = context.expect(self.disk.slot, partial(self._done, one, waiting, place))
+        self._flying[token] = waiting.future
         buffers = (header, payload, tail) if tail else (header, payload)
         return Write(token, self.disk.slot, one.file, place.offset, buffers)
 
@@ -256,7 +266,7 @@ class SegmentWriter:
     ) -> None:
         one.in_flight -= 1
         self.queued_bytes -= waiting.size
-        future = waiting.future
+        future = self._flying.pop(completion.token)
         if completion.error:
             self.unpin(one.id)
             self._died(one, completion)
@@ -303,7 +313,7 @@ class SegmentWriter:
         assert self.disk.identity is not None, "a disk without identity is not written"
         what = seal.Seal(self.disk.identity.disk_id, one.id, one.end, one.count, one.chain)
         one.in_flight += 1
-        token = self._context.expect(partial(self._sealed, one))
+        token = self._context.expect(self.disk.slot, partial(self._sealed, one))
         write = Write(token, self.disk.slot, one.file, one.end, (seal.pack(what),))
         self._context.submit([write])
 
@@ -331,7 +341,7 @@ class SegmentWriter:
             finally:
                 context.fs.close(fd)
 
-        closing = context.engine.run(self.disk.slot, Lane.WRITE, work)
+        closing = context.run(self.disk.slot, Lane.WRITE, work)
         closing.add_done_callback(partial(self._closed, one))
 
     def _closed(self, one: OpenSegment, closing: Future[None]) -> None:

@@ -40,6 +40,9 @@ from s3node.store.state import Context, Disk
 
 T = TypeVar("T")
 
+LOOK_S = 1.0
+"""How long a look waits for the disks' answers; those that come later count for the next one."""
+
 
 class Disks:
     """A running disk set over one engine. Construct it on the loop that will use it."""
@@ -60,6 +63,7 @@ class Disks:
         self._readers = [SegmentReader(disk, self._context) for disk in self._disks]
         self._logs = [LogWriter(disk, self._context) for disk in self._disks]
         self._closed = False
+        self._looking: dict[int, asyncio.Future[None]] = {}
         engine.start(loop, self._context.wake)
 
     # ---- what there is
@@ -178,9 +182,36 @@ class Disks:
             else:
                 disk.usage = usage
 
-        await asyncio.gather(*(one(disk) for disk in self._disks if disk.readable))
+        self._context.looks += 1
+        for disk in self._disks:
+            if disk.readable and disk.slot not in self._looking:
+                self._looking[disk.slot] = asyncio.ensure_future(one(disk))
+        if self._looking:
+            done, _ = await asyncio.wait(self._looking.values(), timeout=LOOK_S)
+            self._looking = {s: task for s, task in self._looking.items() if task not in done}
+            for task in done:
+                task.result()
+        self._give_up_hung()
+
+    def _give_up_hung(self) -> None:
+        """Take disks out of service that do not answer; who waits for them is told."""
+        limits, unanswered = self._context.limits, self._context.unanswered()
+        hung = [slot for slot, looks in unanswered.items() if looks >= limits.hung_looks]
+        if len(hung) > limits.hung_max:
+            return
+        for slot in hung:
+            disk = self._disks[slot]
+            if disk.readable:
+                disk.demote(DiskState.OFFLINE, "it does not answer: see dmesg, replace the disk")
+                fault = DiskOffline(f"slot {slot} does not answer")
+                self._writers[slot].give_up(fault)
+                self._readers[slot].give_up(fault)
+                self._logs[slot].give_up(fault)
 
     async def probe(self, slot: int) -> Probe:
+        if self._context.unanswered().get(slot, 0) > 0:
+            reason = "it has not answered yet what it was asked before"
+            return Probe(slot, Standing.MISSING, None, None, False, reason)
         others = [one for one in self._disks if one.slot != slot]
         work = partial(_probe, self._context.fs, self._disks[slot], others)
         return await self._run(slot, work, Lane.READ)
@@ -211,6 +242,9 @@ class Disks:
     async def close(self) -> None:
         if self._closed:
             return
+        for task in self._looking.values():
+            task.cancel()
+        await asyncio.gather(*self._looking.values(), return_exceptions=True)
         await self.seal()
         self._closed = True
         await asyncio.gather(*(log.close() for log in self._logs))
@@ -225,7 +259,7 @@ class Disks:
         assert not self._closed, "the disk set is closed"
 
     def _run(self, slot: int, work: Callable[[], T], lane: Lane = Lane.WRITE) -> Future[T]:
-        return self._context.engine.run(slot, lane, work)
+        return self._context.run(slot, lane, work)
 
 
 def _disk(fs: FileSystem, one: Opened) -> Disk:

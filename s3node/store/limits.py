@@ -21,7 +21,9 @@ class Limits:
     before further appends fail at once. `reserve_bytes`: room on a disk that shards leave to
     journal and checkpoints, at most one part in `reserve_share` of it. `allocate_min_bytes` and
     `allocate_max_bytes`: a segment's room is reserved in steps that double between these two.
-    `read_files`: descriptors kept open for reading, per disk.
+    `read_files`: descriptors kept open for reading, per disk. `hung_looks`: a disk that was looked
+    at so often without answering what it was asked before is taken out of service. `hung_max`: as
+    long as no more than so many are in that state: else it is the machine and not the disks.
     """
 
     segment_bytes: int = GIB
@@ -31,6 +33,8 @@ class Limits:
     allocate_min_bytes: int = MIB
     allocate_max_bytes: int = 16 * MIB
     read_files: int = 32
+    hung_looks: int = 10
+    hung_max: int = 1
 
     def reserve(self, total_bytes: int) -> int:
         """Bytes that shards leave free on a disk of this size."""

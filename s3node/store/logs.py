@@ -57,6 +57,7 @@ class LogWriter:
         self._queue: deque[_Wanted] = deque()
         self._queued_bytes = 0
         self._busy = False
+        self._under_way: Future[None] | None = None
         self._proven = False
         self._idle: list[Future[None]] = []
 
@@ -88,6 +89,14 @@ class LogWriter:
         """The open log is dead: the disk was away."""
         self._fault = DiskOffline(f"slot {self.disk.slot}: the log of before the disk was away")
 
+    def give_up(self, fault: StorageFault) -> None:
+        """Tell whoever waits; the open log is dead."""
+        self._fault = fault
+        waiting = [self._under_way] if self._under_way else []
+        for future in [*waiting, *(one.future for one in self._queue)]:
+            if not future.done():
+                future.set_exception(fault)
+
     async def close(self) -> None:
         """Wait for what is queued, then close the log."""
         while self._busy:
@@ -111,6 +120,7 @@ class LogWriter:
         """Begin what is first in the queue, if nothing is under way."""
         while self._queue and not self._busy:
             wanted = self._queue.popleft()
+            self._under_way = wanted.future
             if wanted.name:
                 self._begin_rotation(wanted)
             elif self._fault or self._file is None:
@@ -133,7 +143,7 @@ class LogWriter:
 
     def _begin_append(self, file: File, wanted: _Wanted) -> None:
         self._busy = True
-        token = self._context.expect(partial(self._appended, wanted))
+        token = self._context.expect(self.disk.slot, partial(self._appended, wanted))
         self._context.submit([Write(token, self.disk.slot, file, self._end, (wanted.data,))])
         self._end += len(wanted.data)
 
@@ -150,7 +160,7 @@ class LogWriter:
     def _begin_rotation(self, wanted: _Wanted) -> None:
         self._busy = True
         work = partial(create_log, self._context.fs, self.disk.path, wanted.name)
-        made = self._context.engine.run(self.disk.slot, Lane.WRITE, work)
+        made = self._context.run(self.disk.slot, Lane.WRITE, work)
         made.add_done_callback(partial(self._rotated, wanted))
 
     def _rotated(self, wanted: _Wanted, made: Future[int]) -> None:
@@ -181,6 +191,4 @@ class LogWriter:
             return closed
         fd = file.fd
         self._context.engine.detach(file)
-        return self._context.engine.run(
-            self.disk.slot, Lane.WRITE, partial(self._context.fs.close, fd)
-        )
+        return self._context.run(self.disk.slot, Lane.WRITE, partial(self._context.fs.close, fd))

@@ -35,6 +35,9 @@ from s3node.store.record import BLOCK_BITS, BLOCK_BYTES
 from s3node.store.seams import Place, Shard
 from s3node.store.state import Context, Disk
 
+READ_QUEUES = 2
+"""What may be read from a disk at once, in queues of writes: more only piles up on a slow one."""
+
 
 class Wanted(NamedTuple):
     """Bytes start..stop of the payload of the record at `place`."""
@@ -126,6 +129,8 @@ class SegmentReader:
         self.disk = disk
         self._context = context
         self._files: OrderedDict[int, _OpenFile] = OrderedDict()
+        self._flying: dict[int, Future[memoryview]] = {}  # by token: given to the engine
+        self._flying_bytes = 0
 
     def read(self, wanted: Wanted, out: list[Read]) -> Future[memoryview]:
         """Verified bytes, in time; reads that can start now go to `out`."""
@@ -133,6 +138,10 @@ class SegmentReader:
         future: Future[memoryview] = self._context.loop.create_future()
         if not self.disk.readable:
             text = f"slot {self.disk.slot} is {self.disk.state.value}: {self.disk.reason}"
+            future.set_exception(DiskOffline(text))
+            return future
+        if self._flying_bytes > READ_QUEUES * self._context.limits.queue_bytes:
+            text = f"slot {self.disk.slot}: {self._flying_bytes} bytes are being read already"
             future.set_exception(DiskOffline(text))
             return future
         one = self._files.get(wanted.place.segment)
@@ -153,6 +162,15 @@ class SegmentReader:
             one.kept = False
             self._close_idle(one)
 
+    def give_up(self, fault: StorageFault) -> None:
+        """Tell whoever waits; what the disk may yet answer is thrown away."""
+        waiting = [future for one in self._files.values() for _, future in one.waiting]
+        for one in self._files.values():
+            one.waiting.clear()
+        for future in [*waiting, *self._flying.values()]:
+            if not future.done():
+                future.set_exception(fault)
+
     def close(self) -> None:
         for segment_id in list(self._files):
             self.forget(segment_id)
@@ -163,7 +181,7 @@ class SegmentReader:
         one = self._files[segment_id] = _OpenFile()
         path = f"{self.disk.path}/{SEGMENTS}/{segment.file_name(segment_id)}"
         work = partial(self._context.fs.open, path, os.O_RDONLY)
-        opening = self._context.engine.run(self.disk.slot, Lane.READ, work)
+        opening = self._context.run(self.disk.slot, Lane.READ, work)
         opening.add_done_callback(partial(self._opened, segment_id, one))
         return one
 
@@ -207,7 +225,7 @@ class SegmentReader:
         fd, file = one.file.fd, one.file
         one.file = None
         self._context.engine.detach(file)
-        self._context.engine.run(self.disk.slot, Lane.READ, partial(self._context.fs.close, fd))
+        self._context.run(self.disk.slot, Lane.READ, partial(self._context.fs.close, fd))
 
     # ---- reads
 
@@ -217,7 +235,11 @@ class SegmentReader:
         one.users += 1
         head, first = wanted.head, wanted.first
         buffer = bytearray(head + wanted.tail)
-        token = self._context.expect(partial(self._done, one, wanted, future, buffer))
+        token = self._context.expect(
+            self.disk.slot, partial(self._done, one, wanted, future, buffer)
+        )
+        self._flying[token] = future
+        self._flying_bytes += len(buffer)
         offset = wanted.place.offset
         if first == 0:  # header, digests and blocks lie next to each other
             return Read(token, self.disk.slot, file, buffer, offset, len(buffer), 0)
@@ -232,6 +254,8 @@ class SegmentReader:
         completion: Completion,
     ) -> None:
         one.users -= 1
+        del self._flying[completion.token]
+        self._flying_bytes -= len(buffer)
         self._close_idle(one)
         if future.done():  # nobody waits any more
             return

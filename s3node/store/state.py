@@ -8,18 +8,21 @@ disks share: the engine, the tokens of what is under way, ids, clock, limits.
 from __future__ import annotations
 
 import errno
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 from s3node.base.clock import Clock
 from s3node.base.errors import DiskFull, DiskOffline, StorageFault
 from s3node.base.filesystem import FileSystem, Usage
 from s3node.base.ids import EpochIds
-from s3node.store.engine import Completion, Engine, File, Read, Stage, Write
+from s3node.store.engine import Completion, Engine, File, Lane, Read, Stage, Write
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.seams import DiskState, DiskStatus
+
+T = TypeVar("T")
 
 _ORDER = (DiskState.ONLINE, DiskState.READONLY, DiskState.FENCED, DiskState.OFFLINE)
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ESTALE, errno.ENOTCONN}
@@ -84,6 +87,16 @@ class Disk:
         return DiskStatus(self.slot, self.path, disk_id, self.state, self.reason, total, free)
 
 
+class _Since(NamedTuple):
+    slot: int
+    looks: int
+
+
+class _Expected(NamedTuple):
+    since: _Since
+    callback: Callable[[Completion], None]
+
+
 @dataclass(slots=True)
 class Context:
     """What the parts of a disk set share."""
@@ -95,14 +108,33 @@ class Context:
     clock: Clock
     limits: Limits
     sequence: int = 0  # the last committed journal sequence, stamped into records
-    _waiting: dict[int, Callable[[Completion], None]] = field(default_factory=dict)
+    looks: int = 0  # how often the disks were looked at: the clock of what does not answer
+    _waiting: dict[int, _Expected] = field(default_factory=dict)
+    _cold: dict[Future[Any], _Since] = field(default_factory=dict)
     _token: int = 0
 
-    def expect(self, callback: Callable[[Completion], None]) -> int:
-        """A token for an operation; its completion goes to `callback`."""
+    def expect(self, slot: int, callback: Callable[[Completion], None]) -> int:
+        """A token for an operation of a slot; its completion goes to `callback`."""
         self._token += 1
-        self._waiting[self._token] = callback
+        self._waiting[self._token] = _Expected(_Since(slot, self.looks), callback)
         return self._token
+
+    def run(self, slot: int, lane: Lane, work: Callable[[], T]) -> Future[T]:
+        """Cold work of a slot, see `Engine.run`."""
+        future = self.engine.run(slot, lane, work)
+        self._cold[future] = _Since(slot, self.looks)
+        future.add_done_callback(self._cold.pop)
+        return future
+
+    def unanswered(self) -> dict[int, int]:
+        """How many looks ago each slot was asked for what it has not answered yet.
+
+        Looks and not seconds: a process that was stopped for a minute blames no disk.
+        """
+        since: dict[int, int] = {}
+        for slot, asked in [one.since for one in self._waiting.values()] + [*self._cold.values()]:
+            since[slot] = max(since.get(slot, 0), self.looks - asked)
+        return since
 
     def attach(
         self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
@@ -123,9 +155,9 @@ class Context:
         except MemoryError:
             for token in [one.token for one in writes] + [one.token for one in reads]:
                 failed = Completion(token, errno.ENOMEM, Stage.DEAD, 0)
-                self.loop.call_soon(self._waiting.pop(token), failed)
+                self.loop.call_soon(self._waiting.pop(token).callback, failed)
 
     def wake(self) -> None:
         """Hand out what the engine completed."""
         for completion in self.engine.completions():
-            self._waiting.pop(completion.token)(completion)
+            self._waiting.pop(completion.token).callback(completion)

@@ -22,6 +22,7 @@ from s3node.objects.write import Written
 from s3node.store.disks import create_disk, open_disks
 from s3node.store.diskset import Disks
 from s3node.store.identity import Identity
+from s3node.store.limits import Limits
 from s3node.store.plain import ThreadEngine
 
 DEPLOYMENT = b"deployment-id-01"
@@ -86,7 +87,9 @@ class ObjectNode:
         clock = SystemClock()
         ids = EpochIds(1, self.random.randbytes)
         opened = open_disks(self.fs, paths)
-        self.disks = Disks(self.fs, ThreadEngine(self.fs), opened, ids, clock)
+        self.disks = Disks(
+            self.fs, ThreadEngine(self.fs), opened, ids, clock, Limits(hung_max=self.geometry.m)
+        )
         self.threads = ThreadPoolExecutor(2)
         self.store = ObjectStore(
             self.kv,

@@ -168,6 +168,62 @@ def test_a_stalled_disk_is_full_soon_and_the_others_go_on(threaded: World) -> No
     threaded.run(scenario)
 
 
+def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
+    threaded: World,
+) -> None:
+    faults = threaded.faults
+    assert isinstance(faults, Faults)
+
+    async def scenario(disks: Disks) -> None:
+        looks = threaded.limits.hung_looks
+        disks.unpin(await asyncio.gather(*disks.append([append_of(b"x", n) for n in range(3)])))
+        await disks.log_rotate(0, "a.log")
+        faults.hold("fdatasync", lambda path: "disk0" in path)
+        log = disks.log_append(0, b"frame")
+        await asyncio.to_thread(faults.entered["fdatasync"].wait, 10)
+        held = [log, *disks.append([append_of(b"held", 0), append_of(b"too", 0)])]
+        for _ in range(looks - 1):
+            await disks.refresh()
+        assert not any(future.done() for future in held)
+        await disks.refresh()
+        assert all(isinstance(one, DiskOffline) for one in await outcomes(held))
+        assert disks.status()[0].state is DiskState.OFFLINE
+        assert "does not answer" in disks.status()[0].reason
+        assert [one.slot for one in disks.writable()] == [1, 2]
+        await asyncio.gather(*disks.append([append_of(b"y", slot) for slot in (1, 2)]))
+        assert "not answered" in (await disks.probe(0)).reason
+        with pytest.raises(DiskOffline):
+            await disks.readmit(0)
+        faults.release("fdatasync")
+        while not (await disks.probe(0)).writable:
+            await asyncio.sleep(0.01)
+        await disks.readmit(0)
+        (place,) = await asyncio.gather(*disks.append([append_of(b"again")]))
+        assert await read_back(disks, place, append_of(b"again")) == b"again"
+        await disks.log_rotate(0, "b.log")
+        await disks.log_append(0, b"frame")
+        assert not any(disks.pinned(0, one) for one in disks.segments(0) if one != place.segment)
+
+    threaded.run(scenario)
+
+
+def test_when_more_disks_hang_than_may_fail_it_is_not_the_disks(threaded: World) -> None:
+    faults = threaded.faults
+    assert isinstance(faults, Faults)
+
+    async def scenario(disks: Disks) -> None:
+        await asyncio.gather(*disks.append([append_of(b"x", slot) for slot in range(3)]))
+        faults.hold("fdatasync")
+        held = disks.append([append_of(b"y", slot) for slot in range(3)])
+        for _ in range(2 * threaded.limits.hung_looks):
+            await disks.refresh()
+        assert all(one.state is DiskState.ONLINE for one in disks.status())
+        faults.release("fdatasync")
+        await asyncio.gather(*held)
+
+    threaded.run(scenario)
+
+
 def test_records_lie_in_order_and_a_full_segment_is_sealed(world: World) -> None:
     rng = Random(3)
     batch = [append_of(rng.randbytes(rng.randrange(1, 90_000)), 0, n) for n in range(60)]

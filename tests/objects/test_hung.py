@@ -1,0 +1,76 @@
+"""Disks that do not answer: neither reads nor writes wait for m of them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from s3node.meta import tables
+from s3node.store.limits import Limits
+from tests.objects.node import ObjectNode, content, run
+from tests.simulation.faults import Faults, FaultyFileSystem
+
+SIZE = 300_000
+
+
+def on_two_disks(path: str) -> bool:
+    return "disk2/" in path or "disk4/" in path
+
+
+def test_writes_go_on_with_m_hung_disks_and_what_they_owe_is_placed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        faults = Faults()
+        async with ObjectNode(tmp_path, fs=FaultyFileSystem(faults)) as node:
+            first = await node.put(content(SIZE))
+            faults.hold("fdatasync", on_two_disks)
+            waiting = asyncio.create_task(node.write(content(SIZE)))
+            await asyncio.to_thread(faults.entered["fdatasync"].wait, 10)
+            await asyncio.sleep(0.1)
+            for _ in range(Limits().hung_looks + 1):
+                await node.disks.refresh()
+            assert len(node.disks.writable()) == 4
+            await asyncio.gather(waiting, return_exceptions=True)
+            assert waiting.exception() is not None, "four shards are no quorum of 4+2"
+            row = await asyncio.wait_for(node.put(content(SIZE)), 10)
+            assert await node.get(row) == content(SIZE)
+            assert await node.get(first) == content(SIZE)
+            faults.release("fdatasync")
+            for slot in (2, 4):
+                while not (await node.disks.probe(slot)).writable:
+                    await asyncio.sleep(0.01)
+                await node.disks.readmit(slot)
+            whole = await node.put(content(SIZE))
+            assert whole.data is not None
+            assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
+
+    run(scenario())
+
+
+def test_reads_do_not_wait_for_m_hung_disks(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        faults = Faults()
+        async with ObjectNode(tmp_path, fs=FaultyFileSystem(faults)) as node:
+            row = await node.put(content(SIZE))
+            faults.hold("pread", on_two_disks)
+            assert await asyncio.wait_for(node.get(row), 10) == content(SIZE)
+            assert node.store.counters.reads_hedged > 0
+            faults.release("pread")
+
+    run(scenario())
+
+
+def test_a_read_that_needs_a_slow_disk_waits_for_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        faults = Faults()
+        async with ObjectNode(tmp_path, fs=FaultyFileSystem(faults)) as node:
+            row = await node.put(content(SIZE))
+            for slot in (0, 1):
+                node.disks.fence(slot, "test")
+            faults.hold("pread", on_two_disks)
+            reading = asyncio.create_task(node.get(row))
+            await asyncio.sleep(1.5)
+            assert not reading.done()
+            faults.release("pread")
+            assert await asyncio.wait_for(reading, 10) == content(SIZE)
+
+    run(scenario())
