@@ -64,6 +64,10 @@ shorter than a disk's own retries of a bad sector."""
 XML_BODY_BYTES_MAX = 8 * MIB
 """A Complete of 10,000 parts with the longest checksums, or 1000 of the longest keys escaped."""
 
+XML_BODIES_BYTES_MAX = 64 * MIB
+"""Of all bodies that are received or parsed at once, beyond the first `OFFLOAD_BYTES_MIN` of each:
+a request that would need more is answered 503 SlowDown, and waits for nobody's slow client."""
+
 XML_DEPTH_MAX = 8
 XML_ELEMENTS_MAX = 100_000
 
@@ -173,6 +177,7 @@ DESCRIPTORS_SPARE = 512
 DESCRIPTORS_MIN = 4096
 """Below this the node does not start."""
 
+assert 4 * XML_BODY_BYTES_MAX <= XML_BODIES_BYTES_MAX
 assert REQUEST_LINE_BYTES_MAX <= HEADER_BYTES_MAX
 assert HEADER_FIELD_BYTES_MAX <= HEADER_BYTES_MAX
 assert UNREAD_BYTES_MAX <= LINGER_BYTES_MAX

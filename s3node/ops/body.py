@@ -15,7 +15,7 @@ from s3node.base.errors import S3Error
 from s3node.base.limits import OFFLOAD_BYTES_MIN, XML_BODY_BYTES_MAX
 from s3node.model.multipart import COMPOSITE, common_algorithm, part_algorithm
 from s3node.model.rows import Checksum, PartRow, UploadRow
-from s3node.ops.context import Call
+from s3node.ops.context import Call, Node
 from s3node.s3 import checksums
 
 T = TypeVar("T")
@@ -39,23 +39,30 @@ async def receive(call: Call) -> AsyncIterator[memoryview]:
     call.payload.eof()
 
 
-async def read_document(call: Call) -> bytes:
-    """A whole XML body, verified."""
+async def read_document(node: Node, call: Call, parse: Callable[[bytes], T]) -> T:
+    """What `parse` makes of a whole XML body, which is verified first.
+
+    A long document is read on a thread, so that others are served meanwhile.
+    """
     if call.payload.length > XML_BODY_BYTES_MAX:
         raise S3Error("MaxMessageLengthExceeded")
-    pieces = []
-    async for piece in receive(call):
-        call.payload.update(piece)
-        pieces.append(bytes(piece))
-    call.payload.finish()
-    return b"".join(pieces)
-
-
-async def parsed(parse: Callable[[bytes], T], data: bytes) -> T:
-    """`parse(data)`; a long document is read on a thread, so that others are served meanwhile."""
-    if len(data) < OFFLOAD_BYTES_MIN:
-        return parse(data)
-    return await asyncio.to_thread(parse, data)
+    room = node.documents
+    data = bytearray()
+    taken = 0
+    try:
+        async for piece in receive(call):
+            call.payload.update(piece)
+            data += piece
+            more = max(0, len(data) - OFFLOAD_BYTES_MIN) - taken
+            room.take(more)
+            taken += more
+        call.payload.finish()
+        if len(data) < OFFLOAD_BYTES_MIN:
+            return parse(bytes(data))
+        async with room.turn:
+            return await asyncio.to_thread(parse, bytes(data))
+    finally:
+        room.give(taken)
 
 
 def require_digest(call: Call) -> None:

@@ -37,7 +37,7 @@ async def create_bucket(node: Node, call: Call) -> Response:
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
     """
     parameters.admit(call)
-    _check_region(node, documents.parse_create_bucket(await read_document(call)))
+    _check_region(node, await read_document(node, call, documents.parse_create_bucket))
     now_ms = node.clock.wall_ms()
 
     def create(tx: WriteTx) -> None:

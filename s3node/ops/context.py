@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from s3node.base.clock import Clock
+from s3node.base.errors import S3Error
 from s3node.base.ids import RandomBytes
-from s3node.base.limits import COPIES_MAX
+from s3node.base.limits import COPIES_MAX, RETRY_AFTER_S, XML_BODIES_BYTES_MAX
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import Data, PartRow, VersionRow
 from s3node.model.versions import Deed
@@ -63,6 +64,29 @@ class Objects(Protocol):
         """Verified bytes start..stop in pieces; an S3Error before the first if it cannot."""
 
 
+class DocumentRoom:
+    """The memory for XML bodies of all requests together, and the one turn to parse a long one.
+
+    One at a time, because a parsed document is many times its size, and because threads that
+    hold the interpreter keep the event loop from serving others.
+    """
+
+    def __init__(self, total: int = XML_BODIES_BYTES_MAX) -> None:
+        self.total = total
+        self.used = 0
+        self.turn = asyncio.Semaphore(1)
+
+    def take(self, amount: int) -> None:
+        """Room for `amount` bytes; SlowDown when there is none, for it may be long in coming."""
+        if self.used + amount > self.total:
+            raise S3Error("SlowDown", headers={"Retry-After": str(RETRY_AFTER_S)})
+        self.used += amount
+
+    def give(self, amount: int) -> None:
+        self.used -= amount
+        assert self.used >= 0, "gave back more than was taken"
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """What operations work with. `token_key` is a secret for continuation tokens."""
@@ -76,6 +100,7 @@ class Node:
     display_name: str
     token_key: bytes
     copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_MAX))
+    documents: DocumentRoom = field(default_factory=DocumentRoom)
 
     @property
     def owner(self) -> Owner:

@@ -11,7 +11,7 @@ from s3node.meta.kv import WriteTx
 from s3node.model.rows import BucketRow
 from s3node.model.versions import Change, Deed, plan_delete
 from s3node.ops import lookup, parameters
-from s3node.ops.body import parsed, read_document, require_digest
+from s3node.ops.body import read_document, require_digest
 from s3node.ops.context import Call, Node, deed
 from s3node.s3 import documents
 from s3node.s3.documents import DeleteFailure, ObjectToDelete
@@ -95,7 +95,7 @@ async def delete_objects(node: Node, call: Call) -> Response:
     """
     parameters.admit(call)
     require_digest(call)
-    quiet, targets = await parsed(documents.parse_delete, await read_document(call))
+    quiet, targets = await read_document(node, call, documents.parse_delete)
     done = deed(node, call)
     failures: list[DeleteFailure] = []
     position = 0

@@ -19,7 +19,7 @@ from s3node.model.multipart import Listed
 from s3node.model.rows import BucketRow, Checksum, PartRow, UploadRow, VersionRow
 from s3node.model.versions import Deed, part_death
 from s3node.ops import answers, lookup, parameters
-from s3node.ops.body import Sums, combined, parsed, read_document, receive
+from s3node.ops.body import Sums, combined, read_document, receive
 from s3node.ops.context import Call, Node, Written, deed
 from s3node.ops.put import check_put, commit
 from s3node.s3 import documents
@@ -157,7 +157,7 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
     request = call.request
     identity = multipart.parse_upload_id(request.param("uploadId") or "")
     conditions = parameters.write_conditions(request)
-    listed = await parsed(_parse_complete, await read_document(call))
+    listed = await read_document(node, call, _parse_complete)
     wanted = _Wanted(
         identity,
         listed,

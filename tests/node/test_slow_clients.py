@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import random
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +17,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from s3node.base.limits import BODY_IDLE_S, MIB, READ_BUFFER_BYTES, SEND_IDLE_S, WRITE_BUFFER_BYTES
+from s3node.base.limits import (
+    BODY_IDLE_S,
+    MIB,
+    PART_NUMBER_MAX,
+    READ_BUFFER_BYTES,
+    SEND_IDLE_S,
+    WRITE_BUFFER_BYTES,
+)
 from tests.node.process import NodeProcess
 from tests.node.test_memory import ANONYMOUS_BYTES_MAX, anonymous_bytes
 
@@ -89,3 +97,41 @@ def test_slow_uploads_and_downloads_stop_nobody(node: NodeProcess) -> None:
     for number in range(0, UPLOADS, 10):
         assert s3.get_object(Bucket=BUCKET, Key=f"slow{number}")["Body"].read() == CONTENT
     node.wait(lambda: node.status()["counters"]["buffer_bytes"] == 0)
+
+
+def test_many_long_documents_at_once_take_bounded_memory_and_stop_nobody(
+    node: NodeProcess,
+) -> None:
+    """Thirty of the longest documents: refused or answered, and nobody else has to wait."""
+    s3 = node.s3()
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="long")["UploadId"]
+    part = b"<Part><PartNumber>%d</PartNumber><ETag>" + b"e" * 600 + b"</ETag></Part>"
+    parts = b"".join(part % number for number in range(1, PART_NUMBER_MAX + 1))
+    document = b"<CompleteMultipartUpload>" + parts + b"</CompleteMultipartUpload>"
+    signed = node.s3(signature_version="s3v4").generate_presigned_url(
+        "complete_multipart_upload", {"Bucket": BUCKET, "Key": "long", "UploadId": upload}, 3600
+    )
+    url = urlsplit(signed)
+    statuses: list[int] = []
+
+    def complete() -> None:
+        connection = http.client.HTTPConnection(url.netloc, timeout=60)
+        connection.request("POST", f"{url.path}?{url.query}", document)
+        statuses.append(connection.getresponse().status)
+        connection.close()
+
+    before = anonymous_bytes(node)
+    threads = [threading.Thread(target=complete) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    slowest = most = 0.0
+    while any(thread.is_alive() for thread in threads):
+        began = time.monotonic()
+        s3.head_bucket(Bucket=BUCKET)
+        slowest = max(slowest, time.monotonic() - began)
+        most = max(most, anonymous_bytes(node) - before)
+    assert len(statuses) == len(threads)
+    assert set(statuses) <= {400, 503}, "no such parts, or no room"
+    assert 400 in statuses
+    assert slowest < HEALTHY_S_MAX / 3
+    assert most < ANONYMOUS_BYTES_MAX - READ_BUFFER_BYTES - WRITE_BUFFER_BYTES
