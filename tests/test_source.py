@@ -14,7 +14,7 @@ PACKAGES = ("s3node", "ec", "cluster")
 BINARIES = Path(sys.executable).parent
 
 FUNCTION_LINES_MAX = 70
-FILE_LINES_MAX = 600
+FILE_LINES_MAX = 500
 
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 EVERYTHING = [

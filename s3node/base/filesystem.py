@@ -144,6 +144,15 @@ def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> None:
         offset += written
 
 
+def file_bytes(fs: FileSystem, path: str) -> int:
+    """How large a file is. OSError."""
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        return fs.size(fd)
+    finally:
+        fs.close(fd)
+
+
 def read_file(fs: FileSystem, path: str, piece: int = 1 << 20) -> bytes:
     """The whole content of a file."""
     fd = fs.open(path, os.O_RDONLY)

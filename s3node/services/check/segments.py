@@ -6,7 +6,6 @@ says about itself. So the rows can then be held against all disks at once withou
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 from array import array
@@ -20,7 +19,7 @@ from typing import NamedTuple
 import xxhash
 
 from s3node.base.errors import FormatError, FormatUnknown
-from s3node.base.filesystem import FileSystem
+from s3node.base.filesystem import file_bytes
 from s3node.meta.homes import Home
 from s3node.model.rows import Data, Location, Stripe
 from s3node.objects.layout import shard_bytes
@@ -117,7 +116,7 @@ class DiskScan:
     def measure(self) -> None:
         """How much there is to read."""
         for name in self.names():
-            self.bytes_total += _size(self.home.fs, f"{self.home.path}/{SEGMENTS}/{name}")
+            self.bytes_total += file_bytes(self.home.fs, f"{self.home.path}/{SEGMENTS}/{name}")
 
     def run(self, stop: threading.Event) -> None:
         """Read every segment; what cannot be read is a finding."""
@@ -223,11 +222,3 @@ def scan_disks(homes: Mapping[int, Home], told: Told) -> dict[int, DiskScan]:
 def _tell(scans: Mapping[int, DiskScan], told: Told) -> None:
     total = sum(one.bytes_total for one in scans.values())
     told("segments", min(total, sum(one.bytes_done for one in scans.values())), total)
-
-
-def _size(fs: FileSystem, path: str) -> int:
-    fd = fs.open(path, os.O_RDONLY)
-    try:
-        return fs.size(fd)
-    finally:
-        fs.close(fd)

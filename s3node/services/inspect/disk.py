@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 from s3node.base.errors import ConfigError, FormatError
-from s3node.base.filesystem import FileSystem, read_file
+from s3node.base.filesystem import FileSystem, file_bytes, read_file
 from s3node.meta import logscan, promise
 from s3node.meta.homes import is_log
 from s3node.meta.logscan import FoundFrame
@@ -67,14 +66,6 @@ def _files(fs: FileSystem, path: str, directory: str) -> list[str]:
         return []
 
 
-def _size(fs: FileSystem, path: str) -> int:
-    fd = fs.open(path, os.O_RDONLY)
-    try:
-        return fs.size(fd)
-    finally:
-        fs.close(fd)
-
-
 def _epoch(fs: FileSystem, path: str) -> Plain:
     try:
         content = read_file(fs, f"{path}/{epochs.NAME}")
@@ -93,7 +84,7 @@ def _epoch(fs: FileSystem, path: str) -> Plain:
 
 def _segment(fs: FileSystem, path: str) -> Plain:
     try:
-        told: Plain = {"file": path, "bytes": _size(fs, path)}
+        told: Plain = {"file": path, "bytes": file_bytes(fs, path)}
         return told | {"state": "ok", **tuple_fields(read_segment_header(fs, path))}
     except OSError as fault:
         return {"file": path, "state": f"cannot be read: {fault.strerror}"}
@@ -130,7 +121,7 @@ def _log(data: bytes, deployment_id: bytes) -> Plain:
 def _checkpoint(fs: FileSystem, path: str) -> Plain:
     try:
         if not is_manifest(path):
-            return {"file": path, "bytes": _size(fs, path)}
+            return {"file": path, "bytes": file_bytes(fs, path)}
         manifest = unpack_manifest(read_file(fs, path))
     except OSError as fault:
         return {"file": path, "state": f"cannot be read: {fault.strerror}"}
