@@ -190,6 +190,8 @@ def load(path: Path, environment: Mapping[str, str], *, offline: bool = False) -
         **_limits(top.table("limits")),
     )
     top.end()
+    if config.listen == config.admin_listen and config.listen.port:
+        raise top.fault("admin_listen", f"{config.listen} is listen already")
     check_geometry(config.disks, config.meta, config.parity, top.fault)
     return config
 

@@ -24,7 +24,7 @@ from s3node.base.clock import Clock, SystemClock
 from s3node.base.errors import QuorumLost
 from s3node.base.filesystem import FileSystem, RealFileSystem
 from s3node.base.ids import EpochIds, RandomBytes
-from s3node.base.limits import WRITE_BUFFER_BYTES
+from s3node.base.limits import DISK_LOW_SHARE, WRITE_BUFFER_BYTES
 from s3node.config import Config
 from s3node.edge.admin_listener import View
 from s3node.meta import tables
@@ -40,7 +40,7 @@ from s3node.store.diskset import Disks
 from s3node.store.engine import Engine
 from s3node.store.limits import Limits
 from s3node.store.native import NativeEngine
-from s3node.store.seams import DiskState
+from s3node.store.seams import DiskState, DiskStatus
 
 LOG = logging.getLogger("s3node")
 
@@ -137,6 +137,7 @@ class RunningNode:
     async def start(self) -> None:
         await self.metadata.start()
         self._monitoring = asyncio.create_task(self.monitor.run(), name="disk monitor")
+        metrics.BUILD.labels(version("s3node"), f"{self.geometry.k}+{self.geometry.m}").set(1)
         metrics.watch(self.gauges)
 
     def trouble(self) -> str:
@@ -217,7 +218,8 @@ class RunningNode:
         """What somebody should look at soon."""
         recovered = self.metadata.recovered
         behind = [f"read-only: {recovered.behind}"] if recovered.behind else []
-        return [*behind, *self.metadata.faults, *recovered.report.corrupt()]
+        low = [_low(disk) for disk in self.disks.status() if _is_low(disk)]
+        return [*behind, *self.metadata.faults, *recovered.report.corrupt(), *low]
 
     def gauges(self) -> None:
         """Bring the gauges up to date; called when metrics are asked for."""
@@ -226,6 +228,10 @@ class RunningNode:
             metrics.DISK_BYTES.labels(disk.slot, "free").set(disk.free_bytes)
             for state in DiskState:
                 metrics.DISK_STATE.labels(disk.slot, state.value).set(state is disk.state)
+        metrics.ALARMS.set(len(self.alarms()))
+        journal = self.metadata.journal.status() if self.metadata.journal else {}
+        for slot, log in journal.items():
+            metrics.JOURNAL_LAG.labels(slot).set(log.lag_bytes)
         metrics.OWED_SHARDS.set(self.metadata.kv.read(_owed_shards))
         metrics.JOURNAL_SEQUENCE.set(self.metadata.sequence)
         metrics.BUFFER_BYTES.set(self.objects.writing.used + self.objects.reading.used)
@@ -234,6 +240,15 @@ class RunningNode:
         for name, value in asdict(self.objects.counters).items():
             if isinstance(value, int):
                 metrics.OBJECTS.labels(name).set(value)
+
+
+def _is_low(disk: DiskStatus) -> bool:
+    return disk.state is DiskState.ONLINE and disk.free_bytes * DISK_LOW_SHARE < disk.total_bytes
+
+
+def _low(disk: DiskStatus) -> str:
+    free = 100 * disk.free_bytes // disk.total_bytes
+    return f"disk {disk.slot} ({disk.path}) is nearly full: {free} % are free"
 
 
 def _ops_node(config: Config, machine: Machine, running: RunningNode, deployment_id: bytes) -> Node:

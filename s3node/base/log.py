@@ -114,7 +114,8 @@ class PlainFormatter(logging.Formatter):
         head = f"{_when(record)[11:23]} {record.levelname:<7} {record.getMessage()}"
         fields = _clean(_fields(record))
         assert isinstance(fields, dict)
-        parts = [head, *(f"{name}={value}" for name, value in fields.items())]
+        told = ((name, value) for name, value in fields.items() if value not in (None, ""))
+        parts = [head, *(f"{name}={value}" for name, value in told)]
         text = _escape(redact(" ".join(parts)).replace("\n", "\\n"))
         if record.exc_info:
             text += "\n" + _escape(redact(self.formatException(record.exc_info)))

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
+# The time each series began would be a second series for each, of no use to an alarm.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -69,6 +80,13 @@ DISK_STATE = Gauge(
 )
 OWED_SHARDS = Gauge(
     "s3node_owed_shards", "Shards that are not yet where they should be", registry=REGISTRY
+)
+ALARMS = Gauge(
+    "s3node_alarms", "Lines that status shows as alarms; status says which", registry=REGISTRY
+)
+BUILD = Gauge("s3node_build", "Always 1", ("version", "geometry"), registry=REGISTRY)
+JOURNAL_LAG = Gauge(
+    "s3node_journal_lag_bytes", "What a disk's journal still lacks", ("slot",), registry=REGISTRY
 )
 JOURNAL_SEQUENCE = Gauge(
     "s3node_journal_sequence", "The last committed frame that the index has", registry=REGISTRY

@@ -32,17 +32,22 @@ def asked(function: Decorated) -> Decorated:
     return admin(place(function))
 
 
-def _find(admin: str | None, data: Path | None, file: Path | None) -> tuple[str, Keys]:
-    """URL and keys: as given, else from the configuration, which may be quickstart's here."""
+def _find(admin: str | None, data: Path | None, file: Path | None) -> tuple[str, Keys, Path | None]:
+    """URL, keys, and the certificate to expect of this very machine: as given, else from the
+    configuration, which may be quickstart's here.
+    """
     keys = keys_from_environment(os.environ)
     if data is not None and file is not None:
         raise ConfigError("give one of --data DIR and --config FILE")
     if data is None and file is None and keys is None and (DEFAULT_DATA / NODE_FILE).exists():
         data = DEFAULT_DATA
     chosen = data / NODE_FILE if data is not None else file
+    certificate = None
     if chosen is not None:
         config = load(chosen, os.environ)
         keys = config.keys
+        if config.tls is not None and admin is None and config.admin_listen.loopback:
+            certificate = config.tls.certificate
         scheme = "https" if config.tls else "http"
         admin = admin or f"{scheme}://{config.admin_listen}"
     if keys is None:
@@ -51,18 +56,18 @@ def _find(admin: str | None, data: Path | None, file: Path | None) -> tuple[str,
             "or say where they are: --data DIR or --config FILE",
             2,
         )
-    return admin or f"http://{LOCAL_ADMIN}", keys
+    return admin or f"http://{LOCAL_ADMIN}", keys, certificate
 
 
 def fetch(admin: str | None, data: Path | None, file: Path | None, view: str) -> Any:
     """The JSON value at a path of the API; ends with one line if there is none."""
     from s3node.cli.asking import NoAnswer, ask  # noqa: PLC0415  # slow to load
 
-    url, keys = _find(admin, data, file)
+    url, keys, certificate = _find(admin, data, file)
     if not url.startswith(("http://", "https://")):
         fail(f"--admin: {url!r} is not a URL like http://{LOCAL_ADMIN}", 2)
     try:
-        return ask(url, view, keys)
+        return ask(url, view, keys, certificate)
     except NoAnswer as fault:
         fail(str(fault))
 
@@ -104,8 +109,8 @@ def _show_status(found: dict[str, Any], attention: list[str]) -> None:
     used = sum(disk["total_bytes"] - disk["free_bytes"] for disk in disks)
     total = sum(disk["total_bytes"] for disk in disks)
     away = sum(disk["state"] != "online" for disk in disks)
-    more = f"{max(0, m - away)} more" if away else f"any {m}"
-    say(f"s3node {found['version']}, {found['geometry']['k']}+{m}: {more} disks may be lost")
+    more = f"{max(0, m - away)} more" if away else f"any {m} disks"
+    say(f"s3node {found['version']}, {found['geometry']['k']}+{m}: may lose {more}")
     say(f"{size(used)} of {size(total)} used on {len(disks)} disks")
     _show_disks(disks)
     for line in attention:

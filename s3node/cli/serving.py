@@ -167,10 +167,22 @@ def init(commands: Commands, file: Path, as_json: bool) -> None:
 def serve(commands: Commands, file: Path) -> None:
     """Serve in the foreground until SIGTERM or Ctrl-C."""
     config = load(file, os.environ)
-    refusals.refuse(config, os.path.ismount, os.path.exists)
+    refusals.refuse(config, os.path.ismount, _holds_something)
     if not commands.initialised(config):
         raise ConfigError(f"{file}: the disks are new: run s3node init --config {file} first")
     _run(commands, config, None)
+
+
+def _holds_something(path: str) -> bool:
+    """An empty directory is the mount point of a disk that is away: the node starts without it,
+    and writes nothing to a path without an identity. A dead disk must not keep a node down.
+    """
+    try:
+        return next(Path(path).iterdir(), None) is not None
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _run(commands: Commands, config: Config, key_file: Path | None) -> None:
@@ -238,13 +250,20 @@ def config_check(file: Path, as_json: bool) -> None:
     try:
         found = load(file, os.environ)
         refusals.refuse(found, os.path.ismount, os.path.exists)
+        if found.tls is not None:
+            from s3node.edge.tls import make_context  # noqa: PLC0415  # slow to load
+
+            make_context(*found.tls)
     except ConfigError as fault:
         if as_json:
             print_json({"ok": False, "error": str(fault)})
             sys.exit(2)
         fail(str(fault), 2)
     geometry = {"k": len(found.disks) - found.parity, "m": found.parity, "disks": len(found.disks)}
+    absent = [str(path) for path in found.disks if not path.exists()]
     if as_json:
-        print_json({"ok": True, **geometry})
-    else:
-        click.echo(f"{file}: fine; {geometry['k']}+{geometry['m']} over {geometry['disks']} disks")
+        print_json({"ok": True, **geometry, "absent": absent})
+        return
+    click.echo(f"{file}: fine; {geometry['k']}+{geometry['m']} over {geometry['disks']} disks")
+    for path in absent:
+        click.echo(f"note: {path} is not there; a node starts without up to {found.parity} disks")

@@ -69,7 +69,7 @@ def plan_stripe(
         if len(disks) - wanted.m >= 1:
             raise DiskFull(
                 f"only {len(roomy)} of {len(disks)} writable disks have room; "
-                f"a stripe needs {wanted.m + 1}: add disks or delete objects"
+                f"a stripe needs {wanted.m + 1}"
             )
         raise QuorumLost(f"{len(disks)} disks are writable, a stripe needs at least {wanted.m + 1}")
     slots = ranked(roomy, data_id, stripe_index)

@@ -393,6 +393,42 @@ def test_configured_directory_that_is_no_mount_point_is_refused(tmp_path: Path) 
         assert (done.returncode, "is not a mount point" in done.stderr) == (2, True)
 
 
+def test_an_empty_mount_point_does_not_keep_a_node_down(tmp_path: Path) -> None:
+    """Its disk is away, perhaps dead; one that holds something would be written to by mistake."""
+    file = _configure(tmp_path)
+    assert run("init", "--config", str(file)).returncode == 0
+    file.write_text(file.read_text().replace("allow_non_mount = true", ""))
+    node = Served("serve", "--config", str(file), **KEYS)
+    assert node.end()[0] == 0
+    (tmp_path / "d3/something").touch()
+    done = run("serve", "--config", str(file), **KEYS)
+    assert (done.returncode, "d3 is not a mount point" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('listen = "127.0.0.1:9001"\nadmin_listen = "127.0.0.1:9001"', "is listen already"),
+        ('[tls]\ncertificate = "node.toml"\nkey = "node.toml"', "not a certificate and its key"),
+    ],
+)
+def test_config_check_tries_what_serve_would(tmp_path: Path, change: str, message: str) -> None:
+    file = _configure(tmp_path)
+    kept = [one for one in file.read_text().splitlines() if "listen" not in one]
+    file.write_text("\n".join([*kept, change]))
+    done = run("config", "check", str(file), **KEYS)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
+def test_a_listen_name_that_nobody_knows_is_one_line(tmp_path: Path) -> None:
+    done = start(
+        "quickstart", "--data", str(tmp_path / "data"), "--listen", "nobody.invalid:0",
+        S3NODE_ROOT_ACCESS_KEY="root", S3NODE_ROOT_SECRET_KEY="0123456789-long-enough-abcdef",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "cannot listen on nobody.invalid:0" in done.stderr
+
+
 def test_offline_commands(tmp_path: Path) -> None:
     file = str(_configure(tmp_path))
     done = run("check", "--config", file)
