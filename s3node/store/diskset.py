@@ -21,6 +21,8 @@ from s3node.store import epoch as epochs
 from s3node.store import scan, segment
 from s3node.store.append import SegmentWriter
 from s3node.store.disks import (
+    DIRECTORIES,
+    JOURNAL,
     LOCK,
     QUARANTINE,
     SEGMENTS,
@@ -291,16 +293,23 @@ def _look(fs: FileSystem, disk: Disk) -> tuple[Usage | None, str]:
     try:
         if not fs.same_file(disk.lock_fd, f"{disk.path}/{LOCK}"):
             return None, "a copy of it is at its path"
+        gone = [name for name in (SEGMENTS, JOURNAL) if not fs.exists(f"{disk.path}/{name}")]
+        if gone:  # what is open there is written to files that nobody will find again
+            return None, f"its directory {gone[0]} was removed"
         return fs.usage(disk.path), ""
     except OSError as fault:
         return None, f"cannot be asked for its room: {fault.strerror}"
 
 
 def _relock(fs: FileSystem, disk: Disk) -> int:
-    """The descriptor that holds the lock of the disk that is at the path now."""
+    """The descriptor that holds the lock of the disk at the path; its directories are there."""
     if disk.lock_fd >= 0:
         fs.close(disk.lock_fd)
         disk.lock_fd = -1
+    for name in DIRECTORIES:
+        if not fs.exists(f"{disk.path}/{name}"):
+            fs.mkdir(f"{disk.path}/{name}")
+            fs.fsync_dir(disk.path)
     return lock_disk(fs, disk.path)
 
 

@@ -112,3 +112,28 @@ def test_24_a_clone_is_fenced_and_taking_it_away_is_enough(tmp_path: Path) -> No
         assert node.stop() == 0
         check = node.command("check", "--data", str(node.data), "--json")
         assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_directories_that_are_removed_under_a_running_node_are_missed(tmp_path: Path) -> None:
+    """Open files go on working without a name: what is written to them is lost with the process."""
+    world: dict[str, str] = {}
+    with NodeProcess(tmp_path / "data", disks=6, parity=2) as node:
+        s3 = node.s3()
+        s3.create_bucket(Bucket=BUCKET)
+        put(s3, world, "before")
+        shutil.rmtree(node.disk_path(4) / "segments")
+        shutil.rmtree(node.disk_path(3) / "journal")
+        node.wait(lambda: "was removed" in node.log_path.read_text())
+        node.wait(lambda: in_service(node) and any((node.disk_path(3) / "journal").iterdir()))
+        put(s3, world, "after")
+        put(s3, world, "small and after", 100)
+        assert any((node.disk_path(4) / "segments").iterdir())
+        node.wait(lambda: in_service(node))
+        node.kill()
+        shutil.rmtree(node.data / "meta" / "index")
+        node.pull(0)
+        node.pull(1)
+        node.start()
+        s3 = node.s3()
+        assert_world(s3, {key: world[key] for key in ("after", "small and after")})
+        assert node.stop() == 0
