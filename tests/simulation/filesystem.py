@@ -30,6 +30,7 @@ import xxhash
 from s3node.base.filesystem import Buffer, Usage
 
 SECTOR = 512
+UNLIMITED = 1 << 40
 
 
 @dataclass(eq=False)
@@ -81,7 +82,7 @@ def fault(number: int, path: str = "") -> OSError:
 
 
 class SimulatedFileSystem:
-    def __init__(self, capacity: int = 1 << 40) -> None:
+    def __init__(self, capacity: int = UNLIMITED) -> None:
         self.root = Directory()
         self.capacity = capacity
         self.read_only = False
@@ -285,8 +286,9 @@ class SimulatedFileSystem:
         data = b"".join(bytes(buffer) for buffer in buffers)
         if self.short and len(data) > 1:
             data = data[: self.short.randrange(1, len(data) + 1)]
-        room = self.capacity - self._used() + len(file.seen)
-        data = data[: max(0, room - offset)]
+        if self.capacity < UNLIMITED:
+            room = self.capacity - self._used() + len(file.seen)
+            data = data[: max(0, room - offset)]
         if not data:
             raise fault(errno.ENOSPC, path)
         self._extend(file, offset + len(data))
@@ -350,7 +352,8 @@ class SimulatedFileSystem:
         file, path = self._descriptor(fd, writing=True)
         self._call("fallocate", path)
         self._may_write(path)
-        if offset + length > len(file.seen) + self.capacity - self._used():
+        grows = offset + length - len(file.seen)
+        if self.capacity < UNLIMITED and grows > self.capacity - self._used():
             raise fault(errno.ENOSPC, path)
         self._extend(file, offset + length)
 

@@ -9,8 +9,9 @@ a cut tail, and none vanishes (I3, I5).
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from ec import NativeCodec
 from s3node.meta import rebuild, tables
@@ -28,34 +29,32 @@ from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.index import MemoryIndex, MemoryPlace
 from tests.simulation.loop import InlineExecutor
 
-ABSENT = {
-    kind.advice
-    for kind in (
-        kinds.DISK_MISSING,
-        kinds.DISK_REFUSED,
-        kinds.UNREADABLE,
-        kinds.DEGRADED,
-        kinds.CHECKPOINT_COPIES,
-        kinds.JOURNAL_THIN,
-    )
-}
-"""What may be said when a disk is missing or was damaged."""
+_COPIES = {kinds.CHECKPOINT_COPIES.advice, kinds.JOURNAL_THIN.advice}
+_SLOT = re.compile(r"slot (\d+):")
+
+
+def concerns_only(finding: Finding, slot: int) -> bool:
+    """Whether it is about this disk, or about copies that lie nowhere else while it is away."""
+    disk = f"/d{slot}"
+    if f"{finding.where}/".startswith(f"{disk}/") or finding.advice in _COPIES:
+        return True
+    named = set(_SLOT.findall(finding.what))
+    return finding.advice == kinds.DEGRADED.advice and named == {str(slot)}
+
 
 _CODEC = NativeCodec()
 
 
 def check(
-    site: Site,
-    fs: SimulatedFileSystem,
-    place: MemoryPlace,
-    *,
-    forgiven: Collection[str] = (),
+    site: Site, fs: SimulatedFileSystem, place: MemoryPlace, *, bad: int | None = None
 ) -> None:
-    """Everything at once; AssertionError with all that is severe and not forgiven (by advice)."""
+    """Everything at once; AssertionError with all that is severe. The `bad` disk may have lost
+    anything: only what concerns others counts.
+    """
     with looked_at(site, fs) as looked:
-        severe = [
-            one for one in _findings(looked, place) if one.severe and one.advice not in forgiven
-        ]
+        severe = [one for one in _findings(looked, place) if one.severe]
+    if bad is not None:
+        severe = [one for one in severe if not concerns_only(one, bad)]
     assert not severe, severe
 
 

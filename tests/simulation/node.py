@@ -9,13 +9,12 @@ hand them on, and answers are traced.
 from __future__ import annotations
 
 import asyncio
-import errno
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s3node.base.errors import QuorumLost, StorageFault
+from s3node.base.errors import QuorumLost
 from s3node.config import Config, Keys
 from s3node.meta.checkpointer import Sizes
 from s3node.meta.journal import Limits as JournalLimits
@@ -32,6 +31,9 @@ from tests.simulation.loop import InlineExecutor, SimulatedLoop
 from tests.simulation.watch import Trace, WatchedFileSystem
 
 T = TypeVar("T")
+
+PATIENCE_S = 300.0
+"""Of virtual time: a request that is not answered then never will be."""
 
 EPOCH_MS = 1_750_000_000_000
 LIMITS = Limits(
@@ -137,7 +139,7 @@ class Universe:
         other = Universe.__new__(Universe)
         other.__dict__.update(self.__dict__)
         other.source = random.Random(seed)
-        other.trace, other.place, other.fs = Trace(), MemoryPlace(), fs
+        other.trace, other.place, other.fs = Trace(kept=False), MemoryPlace(), fs
         other.clock = Clock()
         other.clock.base_ms = self.clock.wall_ms()
         other.before, other.node, other.slow = None, None, {}
@@ -176,11 +178,13 @@ class Universe:
     def delay(self, slot: int) -> float:
         return self.slow.get(slot, 0.0) + self.source.random() * 1e-3
 
-    def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """On a loop of its own; the clock stays where it ended."""
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], *, cut: bool = False) -> T:
+        """On a loop of its own; the clock stays where it ended. `cut`: the power goes at the end
+        of `main`, so that what fails afterwards does not matter.
+        """
         loop = self.clock.loop = SimulatedLoop(self.source)
         try:
-            return loop.run(main())
+            return loop.run(main(), cut=cut)
         finally:
             self.clock.base_ms += int(1000 * loop.time())
             self.clock.loop = None
@@ -225,13 +229,7 @@ class Client:
     async def ask(
         self, method: str, path: str, query: str = "", body: Any = b"", **h: str
     ) -> Answer:
-        answer = await self._world.send(method, path, query, body, **h)
+        async with asyncio.timeout(PATIENCE_S):
+            answer = await self._world.send(method, path, query, body, **h)
         self.universe.trace.tell(method, path, query, answer.status, answer.body)
         return answer
-
-
-def is_gone(error: BaseException) -> bool:
-    """Whether a refusal to start is about too few disks: loud, and not wrong."""
-    return isinstance(error, StorageFault) or (
-        isinstance(error, OSError) and error.errno == errno.ENXIO
-    )

@@ -12,4 +12,6 @@ from tests.simulation.model import OPERATIONS
 def test_every_power_cut_in_sequences_of_two(first: str) -> None:
     explorer = Explorer()
     explorer.explore([OPERATIONS[first]])
+    for second in OPERATIONS.values():
+        explorer.explore([OPERATIONS[first], second])
     print(f"{first}: {explorer.counters}")

@@ -6,7 +6,7 @@ The trace is a hash over each call, its arguments and its outcome, and whatever 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import xxhash
@@ -26,22 +26,23 @@ CHANGING = {
 }
 
 
-class PowerCut(BaseException):
-    """The run ends here. Not an Exception, so that nobody takes it for a fault to handle."""
-
-
 class Trace:
-    """A hash of all that happened, in order."""
+    """A hash of all that happened, in order; without `kept` nothing is."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, kept: bool = True) -> None:
         self._hasher = xxhash.xxh3_128()
+        self._kept = kept
         self.events = 0
 
     def tell(self, *what: object) -> None:
         self.events += 1
+        if self._kept:
+            self._take(what)
+
+    def _take(self, what: Sequence[object]) -> None:
         for one in what:
             if isinstance(one, list | tuple):
-                self.tell(*one)
+                self._take(one)
             elif isinstance(one, bytes | bytearray | memoryview):
                 self._hasher.update(one)
             else:
