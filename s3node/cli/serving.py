@@ -231,10 +231,15 @@ Three things to try, in another terminal, after
 {strong("boto3")}   python3 -c "{program}"
 {strong("rclone")}  rclone copy . {remote}
 
-How it is:   s3node status{where} --admin {endpoints.admin}
+How it is:   {shlex.quote(_called())} status{where} --admin {endpoints.admin}
 Stop it with Ctrl-C.
 """  # noqa: E501
     )
+
+
+def _called() -> str:
+    """This program as it was called, where that can be pasted."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "s3node" else "s3node"
 
 
 @click.group()
