@@ -62,6 +62,10 @@ class ShardCorrupt(StorageFault):
     """A record is there, but its header or a digest does not match."""
 
 
+class MemoryChanged(StorageFault):
+    """Bytes in memory are not what they were a moment ago."""
+
+
 class QuorumLost(StorageFault):
     """Too few disks to write, or too few shards to read."""
 

@@ -23,7 +23,7 @@ from functools import partial
 import xxhash
 
 from ec import Codec, Geometry
-from s3node.base.errors import QuorumLost, StorageFault
+from s3node.base.errors import MemoryChanged, QuorumLost, StorageFault
 from s3node.base.limits import INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, OwedRow, Stripe
 from s3node.objects import layout
@@ -390,16 +390,26 @@ class ObjectWriter:
     def _encode(
         self, geometry: Geometry, buffer: StripeBuffer, update: Update
     ) -> tuple[list[bytearray], list[tuple[int, ...]]]:
-        """Hash, code and digest one stripe; CPU work without side effects on others."""
+        """Hash, code and digest one stripe; CPU work without side effects on others.
+
+        The data shards are digested before they are hashed and again after they were coded: a
+        bit that flips in memory meanwhile is a fault now, not a wrong object for ever.
+        """
+        if geometry.k != len(buffer.shards):
+            buffer = buffer.split(geometry.k)
+        digests = [block_digests(shard) for shard in buffer.shards]
         for view in buffer.views():
             update(view)
             self._digest.update(view)
-        if geometry.k != len(buffer.shards):
-            buffer = buffer.split(geometry.k)
         parity = [bytearray(buffer.shard_bytes) for _ in range(geometry.m)]
         self._codec.encode_into(geometry, buffer.shards, parity)
-        shards = [*buffer.shards, *parity]
-        return shards, [block_digests(shard) for shard in shards]
+        if [block_digests(shard) for shard in buffer.shards] != digests:
+            raise MemoryChanged(
+                f"stripe of data {self._data_id.hex()} changed in memory while it was coded: "
+                "test this machine's memory"
+            )
+        digests += [block_digests(shard) for shard in parity]
+        return [*buffer.shards, *parity], digests
 
     async def _settle(self) -> None:
         """Wait for every stripe's quorum, then a little for the stragglers."""

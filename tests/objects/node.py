@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ec import Geometry, NativeCodec
+from ec import Codec, Geometry, NativeCodec
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import Buffer, RealFileSystem
 from s3node.base.ids import EpochIds
@@ -62,12 +62,14 @@ class ObjectNode:
         folder: Path,
         k: int = 4,
         m: int = 2,
+        codec: Codec | None = None,
         fs: RealFileSystem | None = None,
         *,
         disks: int = 0,
         create: bool = True,
         write_bytes: int = WRITE_BUFFER_BYTES,
     ) -> None:
+        self.codec = codec or NativeCodec()
         """`disks` is k + m unless told. Without `create`, they are taken as they are."""
         self.folder = folder
         self.write_bytes = write_bytes
@@ -94,7 +96,7 @@ class ObjectNode:
         self.store = ObjectStore(
             self.kv,
             self.disks,
-            NativeCodec(),
+            self.codec,
             self.geometry,
             ids,
             clock,

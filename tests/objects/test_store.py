@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ec import Geometry, NativeCodec
 from s3node.base.errors import S3Error
 from s3node.base.limits import INLINE_BYTES_MAX, MIB
 from s3node.meta import tables
@@ -159,5 +160,25 @@ def test_given_up_half_way_nothing_stays_pinned_or_taken(tmp_path: Path) -> None
             await node.disks.seal()
             await asyncio.sleep(0.05)
             assert not node.pinned()
+
+    run(scenario())
+
+
+class FlippingCodec(NativeCodec):
+    """Flips a bit of a data shard while it codes, as bad memory would."""
+
+    def encode_into(self, geometry: Geometry, data: Sequence[Any], parity: Sequence[Any]) -> None:
+        super().encode_into(geometry, data, parity)
+        data[1][7] ^= 0x10
+
+
+def test_row_16_a_bit_that_flips_in_memory_is_not_stored(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, codec=FlippingCodec()) as node:
+            with pytest.raises(S3Error) as refused:
+                await node.write(content(100_000))
+            assert refused.value.code == "ServiceUnavailable"
+            assert "memory" in str(refused.value)
+            assert (await node.write(content(1000))).inline is not None
 
     run(scenario())
