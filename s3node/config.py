@@ -368,7 +368,7 @@ def make_keys(path: Path, random: RandomBytes) -> Keys:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Mode 0600, and there whole or not at all."""
+    """Mode 0600, and there whole or not at all; it stays when it is there."""
     temporary = path.with_name(path.name + ".tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:
@@ -376,3 +376,13 @@ def _write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync_names(path.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """What was made in the folder survives a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -29,6 +29,7 @@ from s3node.config import (
     load,
     make_keys,
     parse_address,
+    sync_names,
     write_quickstart,
 )
 
@@ -122,9 +123,12 @@ def _prepare(data: Path, disks: int | None, parity: int | None) -> None:
     lost = third if parity is None else parity
     paths = tuple(data / f"disk{slot + 1:02}" for slot in range(count))
     check_geometry(paths, data / "meta", lost, _option_fault)
+    new = [folder for folder in data.absolute().parents if not folder.exists()]
     try:
         for path in (*paths, data / "meta"):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (data, *new):
+            sync_names(folder.absolute().parent)
     except OSError as fault:
         raise ConfigError(f"--data: {fault.filename}: {fault.strerror}") from None
     write_quickstart(data / NODE_FILE, count, lost)

@@ -4,8 +4,13 @@ In order, each step durable before the next, so that a crash anywhere is only an
 
 1. `survey` and `choose` (elsewhere): read everything, decide, write nothing;
 2. promise the new epoch on m + 1 disks;
-3. copy to every disk the frames that it lacks, and the manifest; m + 1 must have them all;
+3. copy to every disk the frames that it lacks or may not have on the platter, and the manifest;
+   m + 1 must have them all;
 4. write the epoch frame on m + 1 disks.
+
+A frame that can be read need not be on the platter: the life before may have been killed between
+write and sync, or its sync have failed, and a power cut after this start would take from below
+what is built on it. So frames that no later one states to be synced are written anew everywhere.
 
 A disk whose newest epoch is older than the chain's was away, a blank one is new: it gets a copy of
 the whole chain, then its own logs, void beyond the chain, are discarded. (Its checkpoint files are
@@ -200,7 +205,12 @@ def _lacking(disk: Disk, chain: Chain) -> list[Known]:
     """The frames to copy to a disk."""
     if _starts_over(disk, chain):
         return chain.frames
-    return [known for known in chain.frames if known.position.chain not in disk.chains]
+    synced = chain.synced_through
+    return [
+        known
+        for known in chain.frames
+        if known.position.sequence > synced or known.position.chain not in disk.chains
+    ]
 
 
 def _moved(slot: int, copied: Sequence[Known], epoch: int) -> None:

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from s3node.base.clock import Clock
 from s3node.base.errors import ConfigError, DiskOffline, FormatError, StorageFault
@@ -102,6 +102,8 @@ def initialise(site: Site, fs: FileSystem, clock: Clock, random: RandomBytes) ->
             if found[slot] is None:
                 create_disk(fs, path, identity, random(UUID_BYTES))
             recovery.initialise(Home(fs, path, identity.disk_id), deployment_id)
+            if not fs.is_mount(path):  # else a power cut could take the directory with all in it
+                fs.fsync_dir(str(PurePosixPath(path).parent))
         except OSError as fault:
             raise ConfigError(f"{path}: {fault.strerror}") from fault
 

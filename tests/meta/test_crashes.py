@@ -30,7 +30,7 @@ from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Deployment, Metadata, Settings, recover
 from tests.meta.faults import CHANGING, Crashed
 from tests.meta.world import DEPLOYMENT_ID, stop_dead
-from tests.simulation.filesystem import SimulatedFileSystem
+from tests.simulation.filesystem import ChosenFates, SimulatedFileSystem
 
 KEYS = 12
 
@@ -230,6 +230,35 @@ def test_power_cuts_for_long(tmp_path: Path, seed: int) -> None:
     run(tmp_path, seed, 12)
 
 
+class Stuck(SimulatedLogs):
+    """Writes, and never gets to sync."""
+
+    async def _append(self, slot: int, data: bytes) -> None:
+        fd, end = self._open[slot]
+        write_all(self._homes[slot].fs, fd, data, end)
+        await asyncio.Event().wait()
+
+
+def test_an_adopted_frame_that_was_never_synced_outlives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between write and sync: the next life reads the frame, and builds on it."""
+    universe = Universe(tmp_path, 1)
+    homes = {slot: universe.home(slot) for slot in range(universe.disks)}
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.meta.test_crashes.SimulatedLogs", Stuck)
+        while not any(universe.tried.values()):
+            asyncio.run(universe.serve(homes))
+    adopted = universe.recover(homes)
+    assert adopted.report.tip > 1, "the frame was read"
+    adopted.index.close()
+    everything_lost = [fs.crashed(ChosenFates(lost=fs.unsynced())) for fs in universe.fs]
+    universe.fs = everything_lost
+    again = universe.recover({slot: universe.home(slot) for slot in homes})
+    again.index.close()
+    assert again.chain.has(adopted.begun.position), "what the epoch before began with"
+
+
 class Impatient(SimulatedLogs):
     """The planted bug: answers before it has synced."""
 
@@ -261,5 +290,5 @@ def test_canary_a_frame_on_too_few_disks_is_found(
 
     monkeypatch.setattr(Metadata, "_make_journal", careless)
     with pytest.raises((AssertionError, StorageFault)):
-        for seed in range(20):
+        for seed in range(60):
             run(tmp_path, seed, 6)

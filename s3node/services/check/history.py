@@ -16,7 +16,7 @@ from s3node.meta.homes import Home
 from s3node.meta.index import Index
 from s3node.meta.index_seal import Seal
 from s3node.meta.lmdb_index import LmdbPlace
-from s3node.meta.manifest import Range, is_manifest
+from s3node.meta.manifest import Manifest, Range, is_manifest
 from s3node.meta.metadata import Deployment
 from s3node.meta.recovery import DiskReport
 from s3node.meta.survey import Chain, Survey, choose, survey
@@ -55,7 +55,7 @@ def check_journals(looked: Looked, told: Told) -> tuple[Findings, History]:
         _tell_disk(found, homes[slot], report.disks[slot])
     _check_copies(found, seen, chains[0], deployment)
     told("journals", len(homes), len(homes))
-    _check_manifests(found, homes, seen, chains[0], deployment)
+    _check_manifests(found, homes, seen, chains, deployment)
     _check_ranges(found, homes, chains[0], deployment, told)
     return found, History(chains)
 
@@ -107,14 +107,20 @@ def _tell_disk(found: Findings, home: Home, disk: DiskReport) -> None:
 
 
 def _check_manifests(
-    found: Findings, homes: Mapping[int, Home], seen: Survey, chain: Chain, deployment: Deployment
+    found: Findings,
+    homes: Mapping[int, Home],
+    seen: Survey,
+    chains: Sequence[Chain],
+    deployment: Deployment,
 ) -> None:
-    newest = chain.manifest
-    holders = [slot for slot, disk in seen.disks.items() if newest in disk.manifests]
+    newest, *older = (chain.manifest for chain in chains)
+    holders = _holders(seen, newest)
     for slot in sorted(set(homes) - set(holders)):
         where = f"{homes[slot].checkpoints}/{newest.name}"
         found.add(kinds.CHECKPOINT_LACKS, where, "the newest manifest is not there, or damaged")
-    if len(holders) <= deployment.parity:
+    # A checkpoint that was cut off while it was being stated: the one before holds meanwhile.
+    stated = any(len(_holders(seen, one)) > deployment.parity for one in older)
+    if len(holders) <= deployment.parity and not stated:
         what = f"on {len(holders)} disks, {deployment.parity + 1} are needed"
         found.add(kinds.CHECKPOINT_COPIES, newest.name, what)
     names = {one.name for one in newest.ranges if one.file_bytes} | {newest.name}
@@ -124,6 +130,10 @@ def _check_manifests(
                 if name not in names:
                     what = "an old manifest" if is_manifest(name) else "of no checkpoint in use"
                     found.add(kinds.STRAY, f"{home.checkpoints}/{name}", what)
+
+
+def _holders(seen: Survey, manifest: Manifest) -> list[int]:
+    return [slot for slot, disk in seen.disks.items() if manifest in disk.manifests]
 
 
 def _check_ranges(
