@@ -229,7 +229,8 @@ class History:
 
         async def work(client: Client) -> None:
             self.counters.checked += await read_everything(client, crash.model)
-            assert await put(client, crash.model, "afterwards", LARGE) == 200
+            status = await put(client, crash.model, "afterwards", LARGE)
+            assert status == 200, (status, client.node.disk_list(), client.node.trouble())
             await read(client, crash.model, "afterwards")
 
         try:

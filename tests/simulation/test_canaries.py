@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s3node.base.errors import StorageFault
-from s3node.meta import engine, frame, schema, survey
+from s3node.meta import frame, schema, survey
 from s3node.meta.metadata import Metadata
 from s3node.services import start
 from s3node.store import scan
@@ -69,12 +69,20 @@ def journal_cut_too_far(patch: pytest.MonkeyPatch) -> None:
 
 
 def death_row_without_a_frame(patch: pytest.MonkeyPatch) -> None:
-    real = frame.entries
+    """The index has the row, the journal has not."""
+    entries, pack = frame.entries, frame.pack
+    counts: list[int] = []
 
     def forgetful(rows: Any) -> Any:
-        return real({key: row for key, row in rows.items() if not key.startswith(schema.DEATHS)})
+        kept = {key: row for key, row in rows.items() if not key.startswith(schema.DEATHS)}
+        counts.append(len(kept))
+        return entries(kept)
 
-    patch.setattr(engine.frames, "entries", forgetful)
+    def packed(kind: int, payload: Any, count: int, **more: Any) -> Any:
+        return pack(kind, payload, counts.pop() if counts else count, **more)
+
+    patch.setattr(frame, "entries", forgetful)
+    patch.setattr(frame, "pack", packed)
 
 
 def stale_disk_believed(patch: pytest.MonkeyPatch) -> None:
