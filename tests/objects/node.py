@@ -69,8 +69,8 @@ class ObjectNode:
         create: bool = True,
         write_bytes: int = WRITE_BUFFER_BYTES,
     ) -> None:
-        self.codec = codec or NativeCodec()
         """`disks` is k + m unless told. Without `create`, they are taken as they are."""
+        self.codec = codec or NativeCodec()
         self.folder = folder
         self.write_bytes = write_bytes
         self.disk_count = disks or k + m
