@@ -10,7 +10,9 @@ data id    16    epoch (4), counter within the epoch (6), random (6), big-endian
                  ids sort later, and those of an ended epoch are told apart at sight
 version id 16    inverted hybrid logical clock (8), random (8): newer versions sort first
 upload id  16    hybrid logical clock (8), random (8): earlier uploads sort first
-segment id 8     epoch (5), counter within the epoch (3): never reused, by any disk
+death id   16    hybrid logical clock (8), random (8): earlier deaths sort first
+segment id 8     epoch (5), counter within the epoch (3): never reused, by any disk; a number,
+                 little-endian in headers, 16 hex digits in file names
 ========== ===== ==========================================================================
 
 Nobody here reads a clock or a random source: both are passed in.

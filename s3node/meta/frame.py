@@ -30,6 +30,10 @@ A batch's payload is its entries, each: op (1: 1 put, 2 delete), zero (1), key b
 bytes (4), key, value. An epoch's is: life id (16), then per member disk: slot (2), zero (6),
 disk id (16); the entry count counts the members. Little-endian.
 
+The hash of a frame is XXH3-128 of all 112 bytes of its header; hashes and digests are written in
+their canonical, big-endian form. Sequences rise by one, epoch frames included. In a log, frames
+follow each other without a gap. A delete has 0 value bytes.
+
 Unknown version, flag, kind or op: FormatUnknown, and nothing may be written.
 """
 

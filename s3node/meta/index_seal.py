@@ -21,7 +21,7 @@ offset size field         the fault it defends against
 92     4    crc           flipped bytes here; CRC-32 (zlib) of bytes 0..92
 ====== ==== ============= ==============================================================
 
-Little-endian.
+Little-endian, the digest in canonical, big-endian form. The file is `index.seal` beside `data.mdb`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from s3node.base.errors import FormatError, FormatUnknown
 from s3node.meta.frame import Position
 
 NAME = "index.seal"
-MAGIC = b"s3nSEAL\n"
+MAGIC = b"s3nIXSL\n"
 VERSION = 1
 LAYOUT = struct.Struct("<8sHHI16sQ16sQ16s12sI")
 assert LAYOUT.size == 96

@@ -25,8 +25,11 @@ offset size header field   the fault it defends against
 
 Payload, per range in key order: epoch (8) and number (4) of the file, start and end key bytes
 (2, 2), file bytes (8), file digest (16, XXH3-128), as-of sequence (8) and chain (16), start key,
-end key. No file (0 bytes) means a range without rows; the last range ends with no bytes, which
-means everything after. Little-endian.
+end key. Epoch and number name the range's file; its bytes and digest are those of the whole file.
+The first range starts at 0x01: rows of the node itself are in no checkpoint. The base is the
+lowest as-of. Digests are in canonical, big-endian form. The file is EPOCH-GENERATION.manifest (8
+and 16 hex digits). No file (0 bytes) means a range without rows; the last range ends with no
+bytes, which means everything after. Little-endian.
 """
 
 from __future__ import annotations

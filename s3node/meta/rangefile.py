@@ -40,7 +40,9 @@ offset size footer field  the fault it defends against
 36     4    crc           flipped bytes here; CRC-32 (zlib) of bytes 0..36
 ====== ==== ============= ==============================================================
 
-Little-endian. The manifest names the file's size and digest besides.
+Little-endian, digests in canonical, big-endian form. The header's CRC is over its bytes 0..60,
+then start, then end; the footer's digest over all block headers (36 bytes each), in order. The
+file is EPOCH-NUMBER.range (8 hex digits each). The manifest names its size and digest besides.
 """
 
 from __future__ import annotations

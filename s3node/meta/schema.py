@@ -19,6 +19,9 @@ V      subtree id (8), rest of key, \\x00, version id (16)  VersionRow
 V      subtree id (8), head of key, \\x01                   prefix id: subtree id (8)
 =====  ==================================================  ==============================
 
+A counter is 8 bytes, big-endian, signed; a prefix id is the 8 bytes of a subtree id; everything
+else is a MessagePack row. Keys are cut at bytes, not at characters.
+
 Object keys are 1 to 1024 bytes of UTF-8 without NUL, and rows sort exactly as they do. A
 bucket's id is the root of its tree. A key of more than `HEAD_BYTES` leaves its head in a
 prefix-id row, which names the subtree where the rest continues, recursively. Order is exact

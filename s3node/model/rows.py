@@ -65,7 +65,7 @@ class VersionRow(Row, frozen=True):
     metadata: tuple[tuple[str, str], ...] = ()  # x-amz-meta-*, without the prefix, lower case
     checksum: Checksum | None = None
     part_checksums: tuple[bytes, ...] = ()
-    sha256: bytes = b""
+    sha256: bytes = b""  # when the client signed or supplied it; never of a multipart object
     owner: str = ""
     storage_class: str = "STANDARD"
     tags: tuple[tuple[str, str], ...] = ()
@@ -96,7 +96,7 @@ class PartRow(Row, frozen=True):
     digest: bytes  # XXH3-128
     modified_ms: int
     data: Data | None = None
-    inline: bytes | None = None
+    inline: bytes | None = None  # never used: a part has stripes however small it is
     checksum: Checksum | None = None
     sha256: bytes = b""
 
@@ -120,7 +120,9 @@ class Stripe(Row, frozen=True):
 
 
 class LocationRow(Row, frozen=True):
-    """Key: data id, run index. A run is `STRIPES_PER_RUN` consecutive stripes (the last: fewer)."""
+    """Key: data id, run index. A run is `STRIPES_PER_RUN` consecutive stripes (the last: fewer):
+    stripe i is number i % STRIPES_PER_RUN of run i // STRIPES_PER_RUN.
+    """
 
     stripes: tuple[Stripe, ...]
 

@@ -32,8 +32,11 @@ offset size field         the fault it defends against
 124    4    crc           bit rot and torn writes; CRC-32 of all bytes before
 ====== ==== ============= ===============================================================
 
-Little-endian. Digests are XXH3-64, seed 0, of each block of the payload; the last may be short.
-The hint (bucket, key, version; for salvage when everything else is lost) is never proof.
+Little-endian. The payload has ceil(stripe bytes / k) bytes; the last data shards are padded with
+zeros. Digests are XXH3-64, seed 0, little-endian, one for each block of the payload (2 to the
+power of the block bits; the last may be short). The stripe offset is the stripe index times the
+data's stripe bytes. The hint is reserved for salvage (bucket, key, version), and never proof;
+this release writes none, its length is 0.
 The payload begins at a place that follows from its length alone, so a range is read at once.
 """
 
