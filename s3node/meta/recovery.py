@@ -130,9 +130,11 @@ def report(found: Survey, chain: Chain, parity: int) -> Report:
 
 
 def _was_durable(damage: LogDamage, disk: Disk, chain: Chain) -> bool:
-    """Corruption; otherwise a torn tail (I10), also one that was since written again elsewhere."""
-    missing = damage.sequence not in disk.sequences
-    return damage.followed or (missing and damage.sequence <= chain.synced_through)
+    """Corruption; otherwise a torn tail (I10), also one that was since written again elsewhere,
+    and one that checkpoints have made superfluous: its disk lagged when the power went.
+    """
+    wanted = chain.manifest.base.sequence < damage.sequence <= chain.synced_through
+    return damage.followed or (wanted and damage.sequence not in disk.sequences)
 
 
 def _describe(damage: LogDamage) -> str:

@@ -95,6 +95,23 @@ class Explorer:
         universe.live(work)
         return found
 
+    def crashes_of_recovery(self, crash: Crash) -> list[Crash]:
+        """The states that a power cut while a node starts on this one may leave."""
+        universe, model = self._base.after(crash.fs.copy(), self.seed), crash.model
+        found: list[Crash] = []
+
+        def cut(name: str) -> None:
+            self.counters.cuts += 1
+            where = f"{crash.where}; recovery, call {self.counters.cuts}, {name}"
+            found.extend(self._states(universe, model, where))
+
+        async def nothing(client: Client) -> None:
+            universe.before = None
+
+        universe.before = cut
+        universe.live(nothing)
+        return found
+
     def _states(self, universe: Universe, model: Model, where: str) -> Iterator[Crash]:
         lost = universe.fs.gone
         for told, fate, dies in fates(universe.fs.unsynced(), universe.disks):
@@ -128,7 +145,10 @@ class Explorer:
         invariants.check(site, universe.fs, universe.place, bad=bad)
 
     def explore(self, steps: Sequence[Step]) -> None:
-        for crash in self.crashes(steps):
+        self.survive_all(self.crashes(steps))
+
+    def survive_all(self, crashes: Sequence[Crash]) -> None:
+        for crash in crashes:
             try:
                 self.survive(crash)
             except Exception as error:

@@ -14,12 +14,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s3node.base.errors import QuorumLost
+from s3node.base.errors import QuorumLost, StorageFault
 from s3node.config import Config, Keys
 from s3node.meta.checkpointer import Sizes
 from s3node.meta.journal import Limits as JournalLimits
 from s3node.meta.metadata import Settings
 from s3node.node import Machine, RunningNode, open_node, site_of
+from s3node.objects.faults import as_s3_error
+from s3node.s3 import errors
 from s3node.services import start
 from s3node.store.engine import Read, Write
 from s3node.store.limits import Limits
@@ -229,7 +231,13 @@ class Client:
     async def ask(
         self, method: str, path: str, query: str = "", body: Any = b"", **h: str
     ) -> Answer:
-        async with asyncio.timeout(PATIENCE_S):
-            answer = await self._world.send(method, path, query, body, **h)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                answer = await self._world.send(method, path, query, body, **h)
+        except StorageFault as fault:
+            rendered = errors.render(
+                as_s3_error(fault), resource=path, request_id="", host_id="", head=False
+            )
+            answer = Answer(rendered.status, dict(rendered.headers), rendered.body)
         self.universe.trace.tell(method, path, query, answer.status, answer.body)
         return answer
