@@ -3,7 +3,8 @@
  * sanitizer sees a read beyond them; outputs stand between guard bytes.
  *
  * Prints "KERNEL: N dot products" for each, and exits 1 at the first difference.  Arguments name the
- * kernels to run, which must then be there. */
+ * kernels to run, which must then be there.  With ANY_CPU the test is the CPU, and takes features
+ * away to see what is chosen then (GF_CPU_HAS is cpu_has). */
 #include "gf.h"
 
 #include <stdio.h>
@@ -13,6 +14,11 @@
 #include <immintrin.h>
 #endif
 
+#ifdef ANY_CPU /* what the CPU has is the question, other builds try all shapes */
+enum { COLUMNS_STEP = 7 };
+#else
+enum { COLUMNS_STEP = 1 };
+#endif
 enum { GUARD_BYTES = 80, GUARD = 0xa5, LONGEST = 9001, MISALIGNMENTS = 67 };
 
 static uint8_t product[256][256];
@@ -62,6 +68,33 @@ static void check_emulated_affine(void)
     REQUIRE(affine_byte(0xf1e3c78f1f3e7cf8, 0xca, 0x63) == 0xed, "not the S-box of 0x53");
     REQUIRE(affine_byte(0xf1e3c78f1f3e7cf8, 0x00, 0x63) == 0x63, "not the S-box of 0x00");
     REQUIRE(affine_byte(0xf1e3c78f1f3e7cf8, 0x01, 0x63) == 0x7c, "not the S-box of 0x01");
+}
+#endif
+
+#ifdef ANY_CPU
+static const char *lacking = "";
+
+int cpu_has(const char *feature)
+{
+    return !strstr(lacking, feature);
+}
+
+static void check_selection(void)
+{
+    static const char *const cpus[] = {"", "avx512f", "avx512bw", "gfni", "avx512f gfni",
+                                       "avx512bw avx2", "avx512f avx2 ssse3"};
+    static const char *const best[] = {"avx512-gfni", "avx2-gfni", "avx2-gfni", "avx512", "avx2",
+                                       "ssse3", "scalar"};
+    const struct gf_kernel *kernel;
+    for (unsigned i = 0; i < sizeof cpus / sizeof *cpus; i++) {
+        lacking = cpus[i];
+        REQUIRE(gf_select(NULL, &kernel) == GF_SELECTED, "without %s", cpus[i]);
+        REQUIRE(!strcmp(kernel->name, best[i]), "%s without %s", kernel->name, cpus[i]);
+    }
+    REQUIRE(gf_select("avx2", &kernel) == GF_NO_CPU, "avx2 without it");
+    REQUIRE(gf_select("neon", &kernel) == GF_NOT_BUILT, "neon on x86");
+    REQUIRE(!gf_kernel_name(1000), "no such rank");
+    lacking = "";
 }
 #endif
 
@@ -174,7 +207,7 @@ static void check_kernel(const struct gf_kernel *kernel)
     enum { LONG_LENGTHS = sizeof long_lengths / sizeof *long_lengths };
 
     dot_products = 0;
-    for (unsigned columns = 1; columns < GF_SHARDS_MAX; columns++)
+    for (unsigned columns = 1; columns < GF_SHARDS_MAX; columns += COLUMNS_STEP)
         for (unsigned rows = 1; rows <= GF_SHARDS_MAX; rows++)
             for (unsigned i = 0; i < LENGTHS; i++)
                 check_shape(kernel, rows, columns, lengths[i]);
@@ -193,6 +226,9 @@ int main(int count, char **names)
     check_field();
 #ifdef EMULATED
     check_emulated_affine();
+#endif
+#ifdef ANY_CPU
+    check_selection();
 #endif
     REQUIRE(gf_select("no such kernel", &kernel) == GF_UNKNOWN && !kernel, "unknown");
     for (int i = 1; i < count; i++) {

@@ -24,19 +24,42 @@ ROOT = Path(__file__).resolve().parents[2]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wpointer-arith"]
 
 
-@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_engine_under_sanitizers(sanitizer: str, tmp_path: Path, deep: bool) -> None:
-    program = tmp_path / "engine_test"
-    sources = ["csrc/engine.c", "csrc/engine_calls.c", "tests/c/engine_test.c"]
+SOURCES = ["csrc/engine.c", "csrc/engine_calls.c"]
+SANITIZERS = ["address,undefined", "thread"]
+
+
+def build(program: str, sanitizer: str, into: Path) -> Path:
+    """A program of tests/c with the engine in it."""
+    built = into / program
     command = ["gcc", "-std=gnu11", "-O1", "-g", *WARNINGS, f"-fsanitize={sanitizer}"]
-    command += ["-fno-sanitize-recover=all", "-pthread", "-Icsrc", "-o", str(program), *sources]
+    command += ["-fno-sanitize-recover=all", "-pthread", "-Icsrc", "-o", str(built)]
+    command += [*SOURCES, f"tests/c/{program}.c"]
     subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    return built
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_engine_under_sanitizers(sanitizer: str, tmp_path: Path, deep: bool) -> None:
+    program = build("engine_test", sanitizer, tmp_path)
     rounds = "2000" if deep else "30"
     result = subprocess.run(
         [program, "1", rounds], check=False, capture_output=True, text=True, timeout=1200
     )
     assert (result.returncode, result.stdout) == (0, "ok\n"), result.stderr[-4000:]
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_each_call_goes_wrong_in_each_way_under_sanitizers(sanitizer: str, tmp_path: Path) -> None:
+    """EIO, ENOSPC, EINTR, short, empty, overstated and slow calls; no memory, no thread."""
+    program = build("engine_faults_test", sanitizer, tmp_path)
+    result = subprocess.run(
+        [program, tmp_path], check=False, capture_output=True, text=True, timeout=300
+    )
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr[-4000:]
+    runs = int(result.stdout.split()[0])
+    print(f"{runs} runs, another call failing in each")
+    assert runs > 200
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
