@@ -27,6 +27,7 @@ BUCKET = "killed"
 KEYS = ("a", "b")
 GONE = "absent"
 SAMPLES = 6
+CHECKPOINTS = ("small checkpoints",)
 LOSSES = ("nothing", *MODES[:-1], "mixed", "mixed")
 """After the kill: nothing, or a power cut by that mode."""
 
@@ -158,11 +159,22 @@ def test_what_is_there_before_the_first_put_stays(tmp_path: Path) -> None:
         world.verify()
 
 
+def test_canary_a_sync_left_out_is_found(tmp_path: Path) -> None:
+    with TracedNode(tmp_path) as node:
+        node.start(0, "no sync")
+        node.s3().create_bucket(Bucket=BUCKET)
+        World(node, "canary").put_all()
+        node.kill()
+        with pytest.raises(AssertionError, match="severe=True"):
+            after_the_kill(node, "all", "canary")
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_killed_at_each_call(name: str, tmp_path: Path, deep: bool) -> None:
-    chance, checkpoints = random.Random(name), name == "checkpoint"
+    chance = random.Random(name)
+    changed = CHECKPOINTS if name == "checkpoint" else ()
     with TracedNode(tmp_path) as node:
-        node.start(checkpoints=checkpoints)
+        node.start(0, *changed)
         node.s3().create_bucket(Bucket=BUCKET)
         world = World(node, name)
         world.put_all()
@@ -181,7 +193,7 @@ def test_killed_at_each_call(name: str, tmp_path: Path, deep: bool) -> None:
                 node.kill()
             told = after_the_kill(node, loss, f"{name} {nth}")
             kills += bool(seen.hit)
-            node.start(checkpoints=checkpoints)
+            node.start(0, *changed)
             try:
                 world.verify()
             except AssertionError as error:
@@ -203,7 +215,7 @@ def test_killed_at_each_call_of_a_start(tmp_path: Path, deep: bool) -> None:
     """Recovery after a kill under load, killed, over and over, until it gets through."""
     chance, kills = random.Random("start"), 0
     with TracedNode(tmp_path) as node:
-        node.start(checkpoints=True)
+        node.start(0, *CHECKPOINTS)
         node.s3().create_bucket(Bucket=BUCKET)
         world = World(node, "start")
         total = 0
@@ -215,12 +227,12 @@ def test_killed_at_each_call_of_a_start(tmp_path: Path, deep: bool) -> None:
             node.kill()
             after_the_kill(node, chance.choice(LOSSES), f"load {round}")
             for attempt in range(3):
-                if node.start(chance.randint(1, total) if total else 0, checkpoints=True):
+                if node.start(chance.randint(1, total) if total else 0, *CHECKPOINTS):
                     node.kill()
                 else:
                     kills += 1
                 after_the_kill(node, chance.choice(LOSSES), f"start {round} {attempt}")
-            node.start(checkpoints=True)
+            node.start(0, *CHECKPOINTS)
             total = node.look().count
             world.verify()
     print(f"start: about {total} calls, killed at {kills} of them")

@@ -82,12 +82,12 @@ class TracedNode:
 
     # --- its life -------------------------------------------------------------------------------
 
-    def start(self, kill_at: int = 0, *, checkpoints: bool = False) -> bool:
-        """Until it is ready; false if it was killed before."""
+    def start(self, kill_at: int = 0, *changed: str) -> bool:
+        """Until it is ready; false if it was killed before. `changed`: CHANGES of the tracer."""
         arguments = ["quickstart", "--data", str(self.data), "--listen", "127.0.0.1:0"]
         arguments += ["--disks", str(DISKS), "--parity", str(PARITY)]
         arguments += ["--admin-listen", "127.0.0.1:0"]
-        self._ask(do="start", arguments=arguments, kill_at=kill_at, checkpoints=checkpoints)
+        self._ask(do="start", arguments=arguments, kill_at=kill_at, changed=changed)
         deadline = time.monotonic() + START_S_MAX
         while True:
             seen = self.look()

@@ -6,8 +6,8 @@ not synced by then can be taken away too, as a power cut would (`tests.node.unsy
 
 One JSON object per line on stdin is a command, and each is answered with one on stdout:
 
-    {"do": "start", "arguments": [...], "kill_at": n, "checkpoints": true}
-                                    fork, run `s3node` with them; 0: do not kill it
+    {"do": "start", "arguments": [...], "kill_at": n, "changed": [...]}
+                                    fork, run `s3node` with them and some of CHANGES; 0: no kill
     {"do": "arm", "kill_at": n}     count from here
     {"do": "look"}                  is it alive, what was counted
     {"do": "kill"}                  kill -9 now
@@ -33,6 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from s3node.base.filesystem import RealFileSystem
 from s3node.main import run
 from s3node.meta.checkpointer import Sizes
 from s3node.meta.journal import Limits
@@ -123,7 +124,7 @@ class Tracer:
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         match command["do"]:
             case "start":
-                self.start(command["arguments"], command["kill_at"], command["checkpoints"])
+                self.start(command["arguments"], command["kill_at"], command["changed"])
             case "arm":
                 self.count, self.kill_at, self.hit = 0, command["kill_at"], ""
             case "kill":
@@ -132,7 +133,7 @@ class Tracer:
                 return {"lost": self.cut(command["seed"], command["mode"])}
         return {"alive": bool(self.threads), "count": self.count, "hit": self.hit}
 
-    def start(self, arguments: list[str], kill_at: int, checkpoints: bool) -> None:
+    def start(self, arguments: list[str], kill_at: int, changed: list[str]) -> None:
         assert not self.threads, "it runs already"
         self.count, self.kill_at, self.hit = 0, kill_at, ""
         self.out.unlink(missing_ok=True)
@@ -140,7 +141,7 @@ class Tracer:
         self.pid = os.fork()
         if self.pid == 0:
             os.close(goes)
-            self._be_the_node(waits, arguments, checkpoints)
+            self._be_the_node(waits, arguments, changed)
         os.close(waits)
         self.threads = {self.pid}
         assert ptrace(PTRACE_SEIZE, self.pid, 0, SYSGOOD | CLONE | EXITKILL)
@@ -150,7 +151,7 @@ class Tracer:
         os.write(goes, b"g")
         os.close(goes)
 
-    def _be_the_node(self, waits: int, arguments: list[str], checkpoints: bool) -> None:
+    def _be_the_node(self, waits: int, arguments: list[str], changed: list[str]) -> None:
         status = 70
         try:
             os.setsid()
@@ -159,8 +160,8 @@ class Tracer:
             os.dup2(out, 1)
             os.read(waits, 1)
             sys.argv = ["s3node", *arguments]
-            if checkpoints:
-                small_checkpoints()
+            for name in changed:
+                CHANGES[name]()
             run()
             status = 0
         except SystemExit as end:
@@ -357,6 +358,14 @@ def small_checkpoints() -> None:
     sizes = Sizes(range_bytes=2048, journal_bytes=4096, journal_share=1 << 30)
     settings = Settings(limits=Limits(log_bytes=8192), sizes=sizes, look_seconds=0.05)
     Metadata.__init__.__defaults__ = (settings,)
+
+
+def no_sync() -> None:
+    """The planted bug: files that Python writes are not synced."""
+    RealFileSystem.fdatasync = lambda self, fd: None  # type: ignore[method-assign]
+
+
+CHANGES = {"small checkpoints": small_checkpoints, "no sync": no_sync}
 
 
 if __name__ == "__main__":
