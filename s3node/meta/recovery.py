@@ -130,11 +130,14 @@ def report(found: Survey, chain: Chain, parity: int) -> Report:
 
 
 def _was_durable(damage: LogDamage, disk: Disk, chain: Chain) -> bool:
-    """Corruption; otherwise a torn tail (I10), also one that was since written again elsewhere,
-    and one that checkpoints have made superfluous: its disk lagged when the power went.
+    """Corruption; otherwise a torn tail (I10), or bytes that nobody needs any more.
+
+    That a valid frame follows proves nothing: frames that waited are joined into one append, and
+    of a write that was cut off any sectors may be there. What was since written again on the
+    same disk, or is held by checkpoints, is good again.
     """
     wanted = chain.manifest.base.sequence < damage.sequence <= chain.synced_through
-    return damage.followed or (wanted and damage.sequence not in disk.sequences)
+    return wanted and damage.sequence not in disk.sequences
 
 
 def _describe(damage: LogDamage) -> str:

@@ -115,8 +115,9 @@ class History:
         self.counters.states += 1
         gone = set(self.universe.fs.gone)
         fs = self.universe.fs.crashed(RandomFates(self.source))
-        if not self.damaged and not gone and self.source.random() < 0.2:
-            gone = {self.bad}
+        if not self.damaged and not gone and self.source.random() < 0.5:
+            slot = self.slot if self.shape.faults else self.source.randrange(self.universe.disks)
+            gone = {f"/d{slot}"}
         fs.gone = gone
         self.noted.append(Crash(fs, self.model.copy(), where))
 
@@ -130,9 +131,7 @@ class History:
         client = Client(self.universe, node)
         await read_everything(client, self.model)
         works = [self._client(client, number) for number in range(CLIENTS)]
-        if self.shape.faults:
-            works.append(self._mischief())
-        await asyncio.gather(*works, self._checkpoints(client))
+        await asyncio.gather(*works, self._mischief(), self._checkpoints(client))
 
     async def _client(self, client: Client, number: int) -> None:
         """Works on keys of its own, so that what may be found is known."""
@@ -160,12 +159,13 @@ class History:
             except StorageFault:
                 continue  # too few disks just now: the next one does it
 
-    # --- what happens to the bad disk
+    # --- what happens to disks
 
     async def _mischief(self) -> None:
+        faults = [self._away, self._failing, self._rot] if self.shape.faults else []
         while True:
-            await asyncio.sleep(self.source.random() * 0.5)
-            await self.source.choice([self._away, self._failing, self._slow, self._rot])()
+            await asyncio.sleep(self.source.random() * 0.3)
+            await self.source.choice([self._slow, *faults])()
 
     async def _away(self) -> None:
         fs = self.universe.fs
@@ -186,9 +186,14 @@ class History:
         fs.heal()
 
     async def _slow(self) -> None:
-        self.universe.slow[self.slot] = self.source.random()
-        await asyncio.sleep(self.source.random() * 3)
-        self.universe.slow.clear()
+        """Any disks may be slow: that is no damage."""
+        universe = self.universe
+        for slot in self.source.sample(
+            range(universe.disks), self.source.randrange(universe.disks)
+        ):
+            universe.slow[slot] = self.source.random() * 0.3
+        await asyncio.sleep(self.source.random() * 2)
+        universe.slow.clear()
 
     async def _rot(self) -> None:
         """Bits flip, or bytes land where others belong."""
@@ -213,6 +218,7 @@ class History:
         self.universe.place.lose()
         self.universe.slow.clear()
         if not self.shape.faults:
+            crash.fs.gone.clear()
             return
         if self.source.random() < 0.3:
             crash.fs.gone ^= {self.bad}
@@ -236,7 +242,8 @@ class History:
         try:
             universe.live(work)
             invariants.unchanged(before, universe.fs, site)
-            bad = self.slot if self.shape.faults or crash.fs.gone else None
+            dead = [int(path[2:]) for path in crash.fs.gone]
+            bad = dead[0] if dead else self.slot if self.shape.faults else None
             invariants.check(site, universe.fs, universe.place, bad=bad)
         except Exception as error:
             error.add_note(f"after {crash.where}, gone: {sorted(crash.fs.gone)}")

@@ -122,7 +122,6 @@ def test_the_enumeration_finds(bug: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 RANDOM: dict[str, Plant] = {
-    "a frame is acknowledged at m disks": frame_on_m_disks,
     "a stale disk is believed": stale_disk_believed,
 }
 
