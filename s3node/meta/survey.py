@@ -54,7 +54,6 @@ class LogDamage(NamedTuple):
     name: str
     damage: Damage
     sequence: int  # whose bytes they were, or must have been
-    followed: bool  # by a valid frame in the same file, so they were durable once
 
 
 @dataclass(slots=True, eq=False)
@@ -165,11 +164,10 @@ def _survey_log(found: Survey, disk: Disk, name: str, data: bytes, deployment_id
     for item in logscan.scan(data, deployment_id):
         if isinstance(item, FoundFrame):
             log.last = item.header.sequence
-            log.damages = [damage._replace(followed=True) for damage in log.damages]
             _remember(found, disk, item, Place(disk.slot, name, item.offset))
         else:
             log.last = item.sequence or log.last + 1
-            log.damages.append(LogDamage(name, item, log.last, False))
+            log.damages.append(LogDamage(name, item, log.last))
     return log
 
 
