@@ -95,6 +95,10 @@ MATRIX: dict[str, tuple[str, ...]] = {
         "edge/test_http.py::test_header_deadline_does_not_move_with_each_byte",
         "node/test_slow_clients.py::test_slow_uploads_and_downloads_stop_nobody",
     ),
+    "33 kill -9 at each system call": (
+        "node/test_syscalls.py::test_killed_at_each_call",
+        "node/test_syscalls.py::test_killed_at_each_call_of_a_start",
+    ),
     "34 kill -9 at random moments": ("node/test_kill.py::test_kill_9_under_load",),
     "35 stopped and continued": ("node/test_kill.py::test_stopped_for_a_while_and_continued",),
     "36 the map is full": ("meta/test_index.py::test_a_full_map_grows_while_others_read",),

@@ -27,7 +27,7 @@ from s3node.base.filesystem import read_file, write_file
 from s3node.meta import manifest as manifests
 from s3node.meta import rangefile, schema
 from s3node.meta.frame import Position
-from s3node.meta.homes import Home, make_directories
+from s3node.meta.homes import Home, make_checkpoints
 from s3node.meta.index import Index
 from s3node.meta.kv import ReadTx
 from s3node.meta.manifest import Manifest, Range
@@ -257,7 +257,7 @@ class Checkpointer:
                 return
             home = self._homes[slot]
             try:
-                make_directories(home)
+                make_checkpoints(home)
                 write_file(home.fs, home.checkpoints, one.name, data)
                 copies -= 1
             except OSError as error:
@@ -299,7 +299,7 @@ class Checkpointer:
         for slot in self._journal.live():
             home = self._homes[slot]
             try:
-                make_directories(home)
+                make_checkpoints(home)
                 write_file(home.fs, home.checkpoints, current.name, data)
                 written += 1
             except OSError as error:
@@ -354,7 +354,7 @@ class Checkpointer:
         for slot in self._journal.live():
             home = self._homes[slot]
             try:
-                make_directories(home)
+                make_checkpoints(home)
                 listing[slot] = set(home.fs.listdir(home.checkpoints))
             except OSError:
                 continue  # a disk that cannot be listed holds nothing

@@ -57,7 +57,18 @@ def is_log(name: str) -> bool:
 
 def make_directories(home: Home) -> None:
     """The two directories, durably."""
-    for path in (home.journal, home.checkpoints):
+    _make(home, home.journal, home.checkpoints)
+
+
+def make_checkpoints(home: Home) -> None:
+    """The one for checkpoints alone. A journal that vanished from a running node must be missed:
+    an empty directory in its place would hide that its open log has no name any more.
+    """
+    _make(home, home.checkpoints)
+
+
+def _make(home: Home, *paths: str) -> None:
+    for path in paths:
         if not home.fs.exists(path):
             home.fs.mkdir(path)
     home.fs.fsync_dir(home.path)
