@@ -298,7 +298,7 @@ def test_a_hole_in_the_journal(copied: tuple[list[Path], World], tmp_path: Path)
 
 def golden(name: str, folder: Path) -> tuple[list[Path], dict[str, str]]:
     with tarfile.open(GOLDEN / f"{name}.tar.xz") as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder)  # ours; Debian 12's Python has no filters yet
     sums = json.loads((GOLDEN / f"{name}.json").read_text())
     return [folder / f"disk{slot + 1:02}" for slot in range(DISKS)], sums
 
