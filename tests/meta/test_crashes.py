@@ -3,23 +3,24 @@
 Every life writes pairs of rows, checkpoints now and then, and is cut at a random moment; unsynced
 sectors and names are then new, old or torn. Recovery itself is cut at a random call. Whatever
 happened: an answered pair is there, an unanswered one whole or absent, for ever after the same.
+Everything runs on the simulated loop, threads too: the same seed is the same story.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import shutil
-import threading
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from s3node.base.clock import SystemClock
-from s3node.base.errors import JournalStalled, StorageFault
+from s3node.base.errors import JournalStalled, QuorumLost
 from s3node.base.filesystem import Buffer, write_all
 from s3node.meta import recovery
 from s3node.meta.checkpointer import Sizes
@@ -28,9 +29,11 @@ from s3node.meta.journal import Limits
 from s3node.meta.kv import ReadTx
 from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Deployment, Metadata, Settings, recover
+from s3node.meta.survey import JournalDamaged
 from tests.meta.faults import CHANGING, Crashed
 from tests.meta.world import DEPLOYMENT_ID, stop_dead
 from tests.simulation.filesystem import ChosenFates, SimulatedFileSystem
+from tests.simulation.loop import HOP_S, SimulatedLoop
 
 KEYS = 12
 
@@ -48,30 +51,32 @@ class Plug:
 
 
 class OneDisk:
-    """A simulated file system that several threads may use, on a shared plug."""
+    """A simulated file system on a shared plug."""
 
     def __init__(self, fs: SimulatedFileSystem, plug: Plug) -> None:
-        self.fs, self._plug, self._lock = fs, plug, threading.RLock()
+        self.fs, self._plug = fs, plug
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.fs, name)
 
         def call(*arguments: Any) -> Any:
-            with self._lock:
-                if name in CHANGING:
-                    self._plug.draw()
-                return method(*arguments)
+            if name in CHANGING:
+                self._plug.draw()
+            return method(*arguments)
 
         return call
 
 
 class SimulatedLogs:
-    """Appends that take a random number of turns of the loop before and after the sync."""
+    """Appends that take a random time before and after the sync; some disks are slower than the
+    others all their life.
+    """
 
     def __init__(self, homes: dict[int, Home], source: random.Random) -> None:
         self._homes, self._source = homes, source
         self._open: dict[int, tuple[int, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._pace = {slot: source.choice([0.1, 1, 10]) for slot in homes}
 
     def writable_logs(self) -> Sequence[int]:
         return list(self._homes)
@@ -87,25 +92,24 @@ class SimulatedLogs:
         self._tasks.append(asyncio.ensure_future(work))
         return self._tasks[-1]
 
-    async def _turns(self) -> None:
-        for _ in range(self._source.randrange(4)):
-            await asyncio.sleep(0)
+    async def _pause(self, slot: int) -> None:
+        await asyncio.sleep(self._source.random() * self._pace[slot] * HOP_S)
 
     async def _append(self, slot: int, data: bytes) -> None:
         fd, end = self._open[slot]
-        await self._turns()
+        await self._pause(slot)
         write_all(self._homes[slot].fs, fd, data, end)
         self._open[slot] = fd, end + len(data)
-        await self._turns()
+        await self._pause(slot)
         self._homes[slot].fs.fdatasync(fd)
-        await self._turns()
+        await self._pause(slot)
 
     async def _rotate(self, slot: int, name: str) -> None:
         home = self._homes[slot]
         fd = home.fs.open(f"{home.journal}/{name}", 0o101 | 0o200)
         home.fs.fsync_dir(home.journal)
         self._open[slot] = fd, 0
-        await self._turns()
+        await self._pause(slot)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -154,8 +158,11 @@ class Universe:
                 self.power_cut()
                 homes = {slot: self.home(slot) for slot in homes}
         self.plug.left = -1
-        asyncio.run(self.serve(homes))
+        self.run(self.serve(homes))
         self.power_cut()
+
+    def run(self, life: Coroutine[Any, Any, None]) -> None:
+        SimulatedLoop(self.source).run(life)
 
     def recover(self, homes: dict[int, Home]) -> Any:
         shutil.rmtree(self.root / "meta", ignore_errors=True)
@@ -175,9 +182,10 @@ class Universe:
         metadata.kv.read(self.check)
         clients = [asyncio.ensure_future(self.client(metadata, n)) for n in range(KEYS)]
         for _ in range(self.source.randrange(400)):
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.source.random() * HOP_S)
             if self.source.random() < 0.02:
-                await metadata.checkpointer.round(everything=self.source.random() < 0.5)
+                with contextlib.suppress(QuorumLost):  # disks lag: a later round does it
+                    await metadata.checkpointer.round(everything=self.source.random() < 0.5)
         for task in clients:
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
@@ -193,7 +201,7 @@ class Universe:
             try:
                 await metadata.kv.write(lambda tx, v=value: self.put_pair(tx, number, v))
             except JournalStalled:
-                await asyncio.sleep(0)
+                await asyncio.sleep(HOP_S)
             else:
                 self.answered[number] = self.tried[number]
 
@@ -248,7 +256,7 @@ def test_an_adopted_frame_that_was_never_synced_outlives_a_power_cut(
     with monkeypatch.context() as patch:
         patch.setattr("tests.meta.test_crashes.SimulatedLogs", Stuck)
         while not any(universe.tried.values()):
-            asyncio.run(universe.serve(homes))
+            universe.run(universe.serve(homes))
     adopted = universe.recover(homes)
     assert adopted.report.tip > 1, "the frame was read"
     adopted.index.close()
@@ -266,14 +274,14 @@ class Impatient(SimulatedLogs):
         fd, end = self._open[slot]
         write_all(self._homes[slot].fs, fd, data, end)
         self._open[slot] = fd, end + len(data)
-        await self._turns()
+        await self._pause(slot)
 
 
 def test_canary_an_answer_before_the_sync_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.meta.test_crashes.SimulatedLogs", Impatient)
-    with pytest.raises((AssertionError, StorageFault)):
+    with pytest.raises((AssertionError, JournalDamaged)):
         for seed in range(20):
             run(tmp_path, seed, 6)
 
@@ -289,6 +297,6 @@ def test_canary_a_frame_on_too_few_disks_is_found(
         return journal
 
     monkeypatch.setattr(Metadata, "_make_journal", careless)
-    with pytest.raises((AssertionError, StorageFault)):
-        for seed in range(60):
+    with pytest.raises((AssertionError, JournalDamaged)):
+        for seed in range(20):
             run(tmp_path, seed, 6)
