@@ -16,11 +16,11 @@ from botocore.credentials import Credentials
 
 from s3node.base.clock import SystemClock
 from s3node.edge.admin_listener import AdminListener
-from s3node.edge.exchange import Patience
 from s3node.edge.front import Endpoints, Front
 from s3node.edge.s3_listener import S3Listener
 from s3node.ops import OPERATIONS
 from s3node.ops.context import Operation
+from tests.edge.wire import ANSWER_S_MAX
 from tests.ops.world import World, make_world
 
 ACCESS = "TESTACCESSKEY0000001"
@@ -50,6 +50,11 @@ class Edge:
         assert port is not None
         return port
 
+    @property
+    def connections(self) -> int:
+        """Clients that the S3 listener has not done with."""
+        return len(self.front._s3.connections)
+
     def client(self, secret: str = SECRET, **options: Any) -> Any:
         """boto3, one try, default settings else."""
         return boto3.client(
@@ -58,7 +63,7 @@ class Edge:
             aws_access_key_id=ACCESS,
             aws_secret_access_key=secret,
             region_name=REGION,
-            config=Config(retries={"max_attempts": 1}, read_timeout=10, signature_version="s3v4"),
+            config=Config(retries={"max_attempts": 1}, read_timeout=60, signature_version="s3v4"),
             **options,
         )
 
@@ -80,7 +85,6 @@ async def listening(
     operations: Mapping[str, Operation] = OPERATIONS,
     *,
     ready: bool = True,
-    patience: Patience | None = None,
     tls: Any = None,
     requests_max: int = 100,
 ) -> AsyncIterator[Edge]:
@@ -98,7 +102,7 @@ async def listening(
     admin = AdminListener(
         {ACCESS: SECRET}, views, unready=lambda: s3.reason, names=("admin.example",)
     )
-    front = Front(s3, admin, patience=patience)
+    front = Front(s3, admin)
     endpoints = await front.start(("127.0.0.1", 0), ("127.0.0.1", 0), tls)
     if ready:
         s3.ready(world.node)
@@ -107,4 +111,4 @@ async def listening(
     try:
         yield edge
     finally:
-        await front.stop(1.0)
+        await front.stop(ANSWER_S_MAX)

@@ -16,13 +16,11 @@ from botocore.exceptions import ClientError
 
 from s3node.base import log
 from s3node.base.errors import JournalStalled, S3Error
-from s3node.edge.exchange import Patience
 from s3node.ops.context import Call, Node
 from s3node.s3.request import Response
 from tests.edge.listening import ACCESS, SECRET, Edge, listening
-from tests.edge.wire import Wire
+from tests.edge.wire import Wire, until
 
-FAST = Patience(body_idle=0.5, linger=0.3)
 BODY = bytes(range(256)) * 300
 
 
@@ -119,8 +117,10 @@ async def test_not_ready_says_why_and_when_to_come_back() -> None:
 
 async def test_one_request_too_many_is_told_to_slow_down() -> None:
     gate = asyncio.Event()
+    working: list[Call] = []
 
     async def slow(node: Node, call: Call) -> Response:
+        working.append(call)
         await gate.wait()
         return Response(200)
 
@@ -132,7 +132,7 @@ async def test_one_request_too_many_is_told_to_slow_down() -> None:
     ):
         await first.send(edge.signed("GET", "/"))
         await second.send(edge.signed("GET", "/"))
-        await asyncio.sleep(0.05)
+        await until(lambda: len(working) == 2)
         answer = await third.ask(edge.signed("GET", "/"))
         assert (answer.status, b"<Code>SlowDown</Code>" in answer.body) == (503, True)
         gate.set()
@@ -219,7 +219,7 @@ async def _bucket(edge: Edge, wire: Wire) -> None:
 
 async def test_expect_is_answered_when_allowed_and_not_when_refused() -> None:
     expect = {"Expect": "100-continue"}
-    async with listening(patience=FAST) as edge, await Wire.connect(edge.port) as wire:
+    async with listening() as edge, await Wire.connect(edge.port) as wire:
         await _bucket(edge, wire)
         head, body = edge.signed("PUT", "/bucket/k", BODY, expect).split(b"\r\n\r\n", 1)
         await wire.send(head + b"\r\n\r\n")
@@ -232,11 +232,11 @@ async def test_expect_is_answered_when_allowed_and_not_when_refused() -> None:
                     head = head.replace(b"Signature=", b"Signature=0")[:-1]
                 await other.send(head + b"\r\n\r\n")
                 assert (await other.head())[0] in ((code, 400) if code == 403 else (code,))
-                await other.closed(2)
+                await other.closed()
 
 
 async def test_hang_up_at_every_byte_stores_nothing_and_pins_nothing() -> None:
-    async with listening(patience=FAST) as edge:
+    async with listening() as edge:
         async with await Wire.connect(edge.port) as wire:
             await _bucket(edge, wire)
         request = edge.signed("PUT", "/bucket/k", b"0123456789" * 600)
@@ -248,8 +248,9 @@ async def test_hang_up_at_every_byte_stores_nothing_and_pins_nothing() -> None:
                 wire.writer.close()
             else:
                 wire.writer.transport.abort()
-        await asyncio.sleep(0.2)
-        async with await Wire.connect(edge.port) as wire:
+        async with await Wire.connect(edge.port) as wire:  # accepted after all those
+            assert (await wire.ask(edge.signed("HEAD", "/bucket"))).status == 200
+            await until(lambda: edge.connections == 1)
             assert (await wire.ask(edge.signed("HEAD", "/bucket/k"))).status == 404
             edge.world.check_ledger()
             assert (await wire.ask(request)).status == 200

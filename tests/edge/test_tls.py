@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from s3node.base.errors import ConfigError
 from s3node.edge.tls import CertificateWatch, make_context
 from tests.edge.listening import Edge, listening
-from tests.edge.wire import Wire
+from tests.edge.wire import Wire, until
 
 
 def make_certificate(folder: Path, serial: int, password: bytes | None = None) -> tuple[Path, Path]:
@@ -95,32 +95,45 @@ async def test_no_connection_is_refused_while_certificates_change(tmp_path: Path
                 asked += 1
 
         clients = [asyncio.create_task(ask()) for _ in range(3)]
+
+        async def served_more() -> None:
+            before = asked
+            await until(lambda: asked > before + 1 or any(one.done() for one in clients))
+
         for serial in range(2, 8):
             make_certificate(tmp_path, serial)
             await edge.front.reload_certificate()
-            await asyncio.sleep(0.05)
+            await served_more()
         done.set()
         await asyncio.gather(*clients)
-        assert asked > 6
 
 
 async def test_watch_sees_replaced_files(tmp_path: Path) -> None:
     files = make_certificate(tmp_path, serial=1)
     used: list[ssl.SSLContext] = []
+    looks = 0
+
+    class Counted(CertificateWatch):
+        def _stamp(self) -> tuple[object, ...]:
+            nonlocal looks
+            looks += 1
+            return super()._stamp()
 
     async def use(context: ssl.SSLContext) -> None:
         used.append(context)
 
-    watch = asyncio.create_task(CertificateWatch(*files, use, period=0.02).run())
-    await asyncio.sleep(0.1)
+    async def some_looks() -> None:
+        before = looks
+        await until(lambda: looks > before + 3)
+
+    watch = asyncio.create_task(Counted(*files, use, period=0.01).run())
+    await some_looks()
     assert used == []
     make_certificate(tmp_path, serial=2)
-    async with asyncio.timeout(2):
-        while not used:
-            await asyncio.sleep(0.01)
+    await until(lambda: used)
     files[0].unlink()
-    await asyncio.sleep(0.1)
-    assert len(used) <= 2
+    await some_looks()
+    assert len(used) == 1
     assert not watch.done()
     watch.cancel()
 
@@ -146,7 +159,7 @@ async def test_plain_http_on_the_tls_port_gets_nothing(tmp_path: Path) -> None:
         await Wire.connect(edge.port) as wire,
     ):
         await wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"200" not in await wire.closed(5)
+        assert b"200" not in await wire.closed()
 
 
 def test_files_that_do_not_load_are_named(tmp_path: Path) -> None:
