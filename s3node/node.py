@@ -44,6 +44,7 @@ from s3node.store.seams import DiskState, DiskStatus
 
 LOG = logging.getLogger("s3node")
 
+VERSION = version("s3node")
 RETRY_S = 1.0
 OWED_ROWS_COUNTED_MAX = 10_000
 
@@ -137,7 +138,7 @@ class RunningNode:
     async def start(self) -> None:
         await self.metadata.start()
         self._monitoring = asyncio.create_task(self.monitor.run(), name="disk monitor")
-        metrics.BUILD.labels(version("s3node"), f"{self.geometry.k}+{self.geometry.m}").set(1)
+        metrics.BUILD.labels(VERSION, f"{self.geometry.k}+{self.geometry.m}").set(1)
         metrics.watch(self.gauges)
 
     def trouble(self) -> str:
@@ -197,7 +198,7 @@ class RunningNode:
         return {
             "ready": not trouble,
             "reason": trouble,
-            "version": version("s3node"),
+            "version": VERSION,
             "uptime_s": (self.clock.monotonic_ns() - self._started_ns) / 1e9,
             "geometry": {"k": self.geometry.k, "m": self.geometry.m},
             "codec": self.codec.name,

@@ -28,10 +28,17 @@ class Counters:
     crashes: int = 0  # different ones: each was recovered from and checked
     checked: int = 0  # values compared
 
+    def __iadd__(self, other: Counters) -> Counters:
+        self.cuts += other.cuts
+        self.states += other.states
+        self.crashes += other.crashes
+        self.checked += other.checked
+        return self
+
     def __str__(self) -> str:
         return (
-            f"{self.crashes} crashes survived ({self.states} states at {self.cuts} calls), "
-            f"{self.checked} values checked"
+            f"{self.crashes:,} crashes survived ({self.states:,} states at {self.cuts:,} calls), "
+            f"{self.checked:,} values checked"
         )
 
 

@@ -140,17 +140,20 @@ class SimulatedFileSystem:
     def _call(self, name: str, path: str) -> None:
         self.calls += 1
         self.trace.append(f"{name} {path}")
-        if name != "close" and any(f"{path}/".startswith(f"{one}/") for one in self.gone):
+        if self.gone and name != "close" and self._is_gone(path):
             raise fault(errno.ENXIO, path)
         if self._fail_at and self.calls == self._fail_at[0]:
             raise fault(self._fail_at[1], path)
         if name in self._failing and self._failing[name][1](path):
             raise fault(self._failing[name][0], path)
 
+    def _is_gone(self, path: str) -> bool:
+        return any(f"{path}/".startswith(f"{one}/") for one in self.gone)
+
     # ---- names
 
     def _parent(self, path: str) -> tuple[Directory, str]:
-        parts = [part for part in path.split("/") if part]
+        parts = list(filter(None, path.split("/")))
         here = self.root
         for part in parts[:-1]:
             found = here.seen.get(part)
@@ -365,7 +368,8 @@ class SimulatedFileSystem:
     def usage(self, path: str) -> Usage:
         self._call("usage", path)
         self._find(path)
-        return Usage(self.capacity, max(0, self.capacity - self._used()))
+        used = self._used() if self.capacity < UNLIMITED else 0
+        return Usage(self.capacity, max(0, self.capacity - used))
 
     def same_file(self, fd: int, path: str) -> bool:
         self._call("same_file", path)

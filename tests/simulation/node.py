@@ -197,7 +197,9 @@ class Universe:
         def refuse(reason: str) -> None:
             raise QuorumLost(reason)
 
-        fs = WatchedFileSystem(self.fs, self.trace, self._before)
+        fs: Any = self.fs
+        if self.before is not None or self.trace.kept:  # somebody looks
+            fs = WatchedFileSystem(self.fs, self.trace, self._before)
         self.node = await open_node(self.config, refuse, self.machine(fs))
         return self.node
 

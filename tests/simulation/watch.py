@@ -31,12 +31,12 @@ class Trace:
 
     def __init__(self, *, kept: bool = True) -> None:
         self._hasher = xxhash.xxh3_128()
-        self._kept = kept
+        self.kept = kept
         self.events = 0
 
     def tell(self, *what: object) -> None:
         self.events += 1
-        if self._kept:
+        if self.kept:
             self._take(what)
 
     def _take(self, what: Sequence[object]) -> None:
