@@ -51,6 +51,11 @@ def first_sequence(name: str) -> int:
     return int(head, 16) if len(head) == _SEQUENCE_DIGITS and _HEX.issuperset(head) else 0
 
 
+def same_life(name: str, other: str) -> bool:
+    """Whether two log files were begun in one epoch."""
+    return name.split("-")[1:2] == other.split("-")[1:2]
+
+
 def is_log(name: str) -> bool:
     return name.endswith(_LOG)
 

@@ -81,7 +81,7 @@ def look(homes: Mapping[int, Home], deployment: Deployment) -> tuple[Report, lis
     """What lies on the disks; changes nothing. QuorumLost, JournalDamaged, FormatUnknown."""
     found = survey(homes, deployment.deployment_id)
     chains = choose(found, deployment.disk_count, deployment.parity)
-    return recovery.report(found, chains[0], deployment.parity), chains
+    return recovery.report(homes, found, chains[0], deployment.parity), chains
 
 
 def rebuild_index(
@@ -117,7 +117,7 @@ def recover(
     found = survey(homes, deployment.deployment_id)
     chains = choose(found, deployment.disk_count, deployment.parity)
     tip = chains[0].tip
-    report = recovery.report(found, chains[0], deployment.parity)
+    report = recovery.report(homes, found, chains[0], deployment.parity)
     seal = place.sealed(deployment.deployment_id)
     behind = _behind(tip, seal, seen_sequence)
     if behind:

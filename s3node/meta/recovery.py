@@ -46,6 +46,7 @@ from s3node.meta.survey import (
     read_frame,
     survey_journal,
 )
+from s3node.meta.tails import was_durable
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ def initialise(home: Home, deployment_id: bytes) -> None:
     write_file(home.fs, home.checkpoints, first.name, manifest.pack(first))
 
 
-def report(found: Survey, chain: Chain, parity: int) -> Report:
+def report(homes: Mapping[int, Home], found: Survey, chain: Chain, parity: int) -> Report:
     """What `found` means in the light of the chosen chain."""
     wanted = {known.position.chain for known in chain.frames}
     copies = [
@@ -119,25 +120,11 @@ def report(found: Survey, chain: Chain, parity: int) -> Report:
     for slot, disk in found.disks.items():
         disks[slot].corrupt += disk.damaged
         for log in disk.logs:
-            for found_damage in log.damages:
-                kind = (
-                    disks[slot].corrupt
-                    if _was_durable(found_damage, disk, chain)
-                    else (disks[slot].torn)
-                )
-                kind.append(_describe(found_damage))
+            for damage in log.damages:
+                durable = was_durable(homes, disk, log, damage, chain)
+                kind = disks[slot].corrupt if durable else disks[slot].torn
+                kind.append(_describe(damage))
     return Report(chain.epoch, chain.manifest.base.sequence, chain.tip.sequence, adopted, disks)
-
-
-def _was_durable(damage: LogDamage, disk: Disk, chain: Chain) -> bool:
-    """Corruption; otherwise a torn tail (I10), or bytes that nobody needs any more.
-
-    That a valid frame follows proves nothing: frames that waited are joined into one append, and
-    of a write that was cut off any sectors may be there. What was since written again on the
-    same disk, or is held by checkpoints, is good again.
-    """
-    wanted = chain.manifest.base.sequence < damage.sequence <= chain.synced_through
-    return wanted and damage.sequence not in disk.sequences
 
 
 def _describe(damage: LogDamage) -> str:

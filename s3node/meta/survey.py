@@ -58,10 +58,11 @@ class LogDamage(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Log:
-    """A log file: the last sequence in it, and what is damaged."""
+    """A log file: the last sequence in it, where that frame ends, and what is damaged."""
 
     name: str
     last: int = 0
+    end: int = 0
     damages: list[LogDamage] = field(default_factory=list)
 
 
@@ -163,7 +164,7 @@ def _survey_log(found: Survey, disk: Disk, name: str, data: bytes, deployment_id
     log = Log(name, first_sequence(name) - 1)
     for item in logscan.scan(data, deployment_id):
         if isinstance(item, FoundFrame):
-            log.last = item.header.sequence
+            log.last, log.end = item.header.sequence, item.end
             _remember(found, disk, item, Place(disk.slot, name, item.offset))
         else:
             log.last = item.sequence or log.last + 1

@@ -8,7 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from s3node.meta.logscan import FoundFrame, scan
+from s3node.meta.recovery import Report
+from s3node.meta.survey import survey
 from s3node.node import site_of
+from s3node.services.start import looked_at
 from tests.simulation import invariants
 from tests.simulation.enumeration import Explorer
 from tests.simulation.filesystem import ChosenFates, Directory, SimulatedFileSystem
@@ -82,6 +86,108 @@ def test_journal_tails_that_differ_between_disks() -> None:
 
 def journal(fs: SimulatedFileSystem, slot: int) -> bytes:
     return b"".join(fs.content(path) for path in fs.files(f"/d{slot}/journal"))
+
+
+def joined_append(universe: Universe, model: Model) -> tuple[SimulatedFileSystem, str]:
+    """A power cut just before a lagging disk syncs an append of several frames: disks, and log."""
+    universe.slow[2] = 0.7
+    found: list[tuple[SimulatedFileSystem, str, Model]] = []
+
+    def before(name: str) -> None:
+        for one in universe.fs.unsynced() if name == "fdatasync" else ():
+            if one.path.startswith("/d2/journal/") and one.kind == "sectors" and one.count > 3:
+                lost = ChosenFates([one._replace(count=2)])
+                found.append((universe.fs.crashed(lost), one.path, model.copy()))
+
+    async def work(client: Client) -> None:
+        for number in range(12):
+            assert await put(client, model, f"key{number}", SMALL) == 200
+        universe.before = before
+        await asyncio.sleep(3)
+        universe.before = None
+
+    left_by(universe, work)
+    universe.slow.clear()
+    fs, path, promised = found[0]
+    model.may = promised.may
+    return fs, path
+
+
+def frames_of(universe: Universe, slot: int, name: str) -> tuple[list[int], int]:
+    """The valid frames of a log, and the sequence of what is damaged in it, 0 for nothing."""
+    with looked_at(site_of(universe.config), universe.fs) as looked:
+        seen = survey(looked.usable(), looked.deployment.deployment_id)
+    places = [(place, known) for known in seen.frames.values() for place in known.places]
+    valid = [k.position.sequence for p, k in places if p.slot == slot and p.name == name]
+    (log,) = [log for log in seen.disks[slot].logs if log.name == name]
+    return sorted(valid), min((one.sequence for one in log.damages), default=0)
+
+
+def reports(universe: Universe, model: Model, bad: int | None = None) -> Report:
+    """What recovery tells; all is there and in order afterwards."""
+    told: list[Report] = []
+
+    async def work(client: Client) -> None:
+        told.append(client.node.metadata.recovered.report)
+        await read_everything(client, model)
+
+    fork = universe.after(universe.fs.copy(), 1)
+    fork.live(work)
+    recovered(universe, model, bad)
+    return told[0]
+
+
+def test_an_append_of_several_frames_that_lost_its_first_sectors_is_a_torn_tail() -> None:
+    """Others had those frames synced and later ones say so: still this disk is not damaged."""
+    universe, model = begun()
+    universe.fs, path = joined_append(universe, model)
+    valid, damaged = frames_of(universe, 2, path.rpartition("/")[2])
+    assert damaged and any(sequence > damaged for sequence in valid), "none is valid behind it"
+    report = reports(universe, model)
+    assert report.corrupt() == []
+    assert report.disks[2].torn
+
+
+def test_a_flipped_bit_in_a_frame_that_was_durable_is_told() -> None:
+    """In any frame of the newest log, though it might all be one append: bits do not tear."""
+    universe, model = begun()
+
+    async def work(client: Client) -> None:
+        for number in range(4):
+            assert await put(client, model, f"key{number}", SMALL) == 200
+
+    left_by(universe, work)
+    newest = max(universe.fs.files("/d2/journal"), key=lambda path: len(frames_in(universe, path)))
+    durable = frames_in(universe, newest)[:-1]
+    assert len(durable) >= 2
+    whole = universe.fs
+    for frame in durable:
+        universe.fs = whole.copy()
+        universe.place.lose()
+        universe.fs.damage(newest, frame.offset + 50, b"\xff")
+        (told,) = reports(universe, model.copy(), bad=2).corrupt()
+        assert told.startswith("slot 2: ")
+
+
+def frames_in(universe: Universe, path: str) -> list[FoundFrame]:
+    with looked_at(site_of(universe.config), universe.fs) as looked:
+        found = scan(universe.fs.content(path), looked.deployment.deployment_id)
+        return [one for one in found if isinstance(one, FoundFrame)]
+
+
+def test_sectors_that_a_disk_forgot_below_its_last_append_are_told() -> None:
+    """Zeros are what was never written only where nothing was written afterwards."""
+    universe, model = begun()
+
+    async def work(client: Client) -> None:
+        for number in range(40):  # several logs, as they are small here
+            assert await put(client, model, f"key{number}", SMALL) == 200
+
+    left_by(universe, work)
+    logs = [path for path in universe.fs.files("/d1/journal") if path.endswith(".log")]
+    assert len(logs) > 3
+    universe.fs.damage(logs[-2], 1024, bytes(512))
+    assert reports(universe, model, bad=1).corrupt()
 
 
 def test_m_disks_lost_at_the_same_moment() -> None:

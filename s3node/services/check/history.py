@@ -50,7 +50,7 @@ def check_journals(looked: Looked, told: Told) -> tuple[Findings, History]:
         _tell_disks(found, homes, seen)
         found.add(kinds.JOURNAL_LOST, "the journal", str(fault))
         return found, History()
-    report = recovery.report(seen, chains[0], deployment.parity)
+    report = recovery.report(homes, seen, chains[0], deployment.parity)
     for slot in sorted(report.disks):
         _tell_disk(found, homes[slot], report.disks[slot])
     _check_copies(found, seen, chains[0], deployment)
