@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from s3node.base.errors import S3Error
@@ -69,6 +69,7 @@ _ESCAPE = re.compile(rb"%(..?|\Z)", re.DOTALL)
 _HEX_PAIR = re.compile(rb"[0-9A-Fa-f]{2}\Z")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_NUMBERS = re.compile(r"[0-9.]+\Z")
 _RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
@@ -90,7 +91,9 @@ class Headers:
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value; of a repeated header its values joined with a comma."""
         values = self._map.get(name)
-        return default if values is None else ",".join(values)
+        if values is None:
+            return default
+        return values[0] if len(values) == 1 else ",".join(values)
 
     def all(self, name: str) -> list[str]:
         """Every value of a header, in order; empty when absent."""
@@ -133,19 +136,16 @@ class Request:
     remote: str
     bucket: str | None
     key: str | None
-    query: tuple[tuple[str, str], ...] = field(repr=False)
+    query: Mapping[str, str] = field(repr=False)
     hoisted: frozenset[str] = frozenset()
 
     def param(self, name: str) -> str | None:
         """The value of a query parameter; names are unique (see `parse`)."""
-        for key, value in self.query:
-            if key == name:
-                return value
-        return None
+        return self.query.get(name)
 
     def has(self, name: str) -> bool:
         """Whether a query parameter is there, with or without a value."""
-        return any(key == name for key, _ in self.query)
+        return name in self.query
 
 
 @dataclass(slots=True)
@@ -247,6 +247,8 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def _is_address(name: str) -> bool:
+    if not _NUMBERS.match(name):
+        return False
     try:
         ipaddress.IPv4Address(name)
     except ValueError:
@@ -257,9 +259,10 @@ def _is_address(name: str) -> bool:
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     items: list[tuple[str, str]] = []
     seen: set[str] = set()
+    token, fine = _TOKEN.match, _VALUE.match
     for raw_name, raw_value in raw:
         value = raw_value.strip(b" \t")
-        if not _TOKEN.match(raw_name) or not _VALUE.match(value):
+        if not token(raw_name) or not fine(value):
             raise S3Error("InvalidRequest", "A request header is malformed.")
         name = raw_name.decode("ascii").lower()
         if name in seen and (name in _SINGLE or name.startswith(_SINGLE_PREFIXES)):
@@ -322,6 +325,8 @@ def _address(
 
 def _host_bucket(host: str, domains: Sequence[str]) -> str | None:
     """The bucket in front of the longest matching domain; None is path style."""
+    if not domains:
+        return None
     name = _name_of(host)
     for domain in sorted((_name_of(domain.lower()) for domain in domains), key=len, reverse=True):
         if name == domain:
@@ -338,25 +343,25 @@ def _name_of(host: str) -> str:
     return name.removesuffix(".")
 
 
-def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
+def _query(raw: bytes) -> dict[str, str]:
     """Decoded parameters in order. In a query, unlike in a path, `+` is a space."""
     pairs: dict[str, str] = {}
-    for piece in raw.split(b"&"):
+    for piece in raw.replace(b"+", b" ").split(b"&"):
         if not piece:
             continue
         name_bytes, _, value_bytes = piece.partition(b"=")
-        name = decode(name_bytes.replace(b"+", b" ")).decode("utf-8")
+        name = decode(name_bytes).decode("utf-8")
         if name in pairs:
             message = "A query parameter must not occur more than once."
             raise S3Error("InvalidArgument", message, ArgumentName=name)
-        pairs[name] = decode(value_bytes.replace(b"+", b" ")).decode("utf-8")
-    return tuple(pairs.items())
+        pairs[name] = decode(value_bytes).decode("utf-8")
+    return pairs
 
 
-def _hoisted(query: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def _hoisted(query: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The headers among the parameters, values as the wire would carry them."""
     found: dict[str, str] = {}
-    for parameter, value in query:
+    for parameter, value in query.items():
         name = parameter.lower()
         if not name.startswith("x-amz-") or name in _AUTHENTICATION:
             continue

@@ -298,7 +298,7 @@ def _level(request: Request) -> str:
 
 def _subresource(request: Request) -> str:
     """The one subresource in the query, or ""."""
-    found = [name for name, _ in request.query if name in SUBRESOURCES]
+    found = [name for name in request.query if name in SUBRESOURCES]
     if len(found) > 1:
         names = ", ".join(sorted(found))
         raise S3Error(

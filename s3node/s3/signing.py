@@ -27,6 +27,7 @@ KEY_CACHE_ENTRIES = 1024
 SHA256_EMPTY = hashlib.sha256(b"").hexdigest()
 
 _SPACES = re.compile(r"[ \t]+")
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*\Z")  # RFC 3986 section 2.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,12 @@ def signing_key(secret: str, date: str, region: str) -> bytes:
 def canonical_request(request: Request, signed_headers: Sequence[str], payload_hash: str) -> str:
     """The canonical request; header values are the wire's bytes as latin-1."""
     query = sorted(
-        (quote(name, safe=""), quote(value, safe=""))
-        for name, value in request.query
+        (_quoted(name), _quoted(value))
+        for name, value in request.query.items()
         if name != "X-Amz-Signature"
     )
     headers = "".join(
-        f"{name}:{_SPACES.sub(' ', request.headers.get(name) or '')}\n" for name in signed_headers
+        f"{name}:{_trimmed(request.headers.get(name) or '')}\n" for name in signed_headers
     )
     return "\n".join(
         (
@@ -105,6 +106,16 @@ def canonical_request(request: Request, signed_headers: Sequence[str], payload_h
             payload_hash,
         )
     )
+
+
+def _quoted(text: str) -> str:
+    """Percent-encoded as a part of a query; most parts need nothing of it."""
+    return text if _UNRESERVED.match(text) else quote(text, safe="")
+
+
+def _trimmed(value: str) -> str:
+    """A header value with every run of white space as one space."""
+    return _SPACES.sub(" ", value) if "  " in value or "\t" in value else value
 
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
