@@ -62,6 +62,10 @@ READ_HEDGE_S = 1.0
 """A shard that takes longer to be read is rebuilt from others: longer than a busy disk's queue,
 shorter than a disk's own retries of a bad sector."""
 
+READ_HEDGE_AGAIN_S = 6.0
+"""The same once too few shards came in time, for all disks were busy: were there no bound now, a
+disk that hangs would stop the read until it is taken out of service."""
+
 # --- S3 --------------------------------------------------------------------------------------
 
 XML_BODY_BYTES_MAX = 8 * MIB

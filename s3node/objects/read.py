@@ -20,7 +20,13 @@ import xxhash
 
 from ec import Codec, Geometry
 from s3node.base.errors import QuorumLost, ShardCorrupt, ShardMissing, StorageFault
-from s3node.base.limits import CLIENT_SLOW_S, OFFLOAD_BYTES_MIN, READ_HEDGE_S, READ_STEP_BYTES_MIN
+from s3node.base.limits import (
+    CLIENT_SLOW_S,
+    OFFLOAD_BYTES_MIN,
+    READ_HEDGE_AGAIN_S,
+    READ_HEDGE_S,
+    READ_STEP_BYTES_MIN,
+)
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
 from s3node.objects import layout
 from s3node.objects.budget import Budget
@@ -33,6 +39,10 @@ Locate = Callable[[bytes, int], LocationRow | None]
 """(data id, run) -> its location row, from the latest snapshot."""
 
 Pieces = Sequence[memoryview]
+
+PATIENCES = (READ_HEDGE_S, READ_HEDGE_AGAIN_S)
+"""How long shards are waited for before others are asked for, and again when those do not come
+either; after that, for as long as it takes."""
 
 
 def shard_identity(item: Data, index: int, stripe: Stripe, shard: int) -> Shard:
@@ -75,14 +85,16 @@ class StripeReader:
     async def read(self, wanted: StripeRange) -> Pieces:
         """The bytes of one stripe range, verified; ShardMissing or QuorumLost when it cannot."""
         row = self._stripe(wanted)
-        slow = self._counters.reads_hedged
-        try:
-            return await self._read(wanted, row, READ_HEDGE_S)
-        except QuorumLost:
-            again = self._stripe(wanted)
-            if again == row and slow == self._counters.reads_hedged:
-                raise
-            return await self._read(wanted, again, None)
+        for patience in PATIENCES:
+            slow = self._counters.reads_hedged
+            try:
+                return await self._read(wanted, row, patience)
+            except QuorumLost:
+                again = self._stripe(wanted)
+                if again == row and slow == self._counters.reads_hedged:
+                    raise
+                row = again
+        return await self._read(wanted, row, None)
 
     async def rebuild(
         self, item: Data, index: int, stripe: Stripe, lost: Sequence[int]

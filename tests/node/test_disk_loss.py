@@ -26,7 +26,9 @@ Set = tuple[NodeProcess, dict[str, str]]
 @pytest.fixture(scope="module")
 def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Set]:
     with NodeProcess(tmp_path_factory.mktemp("six") / "data", disks=6, parity=2) as node:
-        yield node, store_world(node.s3())
+        world = store_world(node.s3())
+        node.wait_placed()
+        yield node, world
         assert node.stop() == 0
 
 
@@ -63,6 +65,7 @@ def test_two_disks_gone_is_nothing(six: Set, gone: Sequence[int]) -> None:
         for slot in gone:
             node.push(slot)
     node.wait(lambda: not offline(node))
+    node.wait_placed()
 
 
 @pytest.mark.parametrize("gone", list(itertools.combinations(range(6), 3)), ids=str)
@@ -87,6 +90,7 @@ def test_wider_geometries_sampled(disks: int, parity: int, tmp_path: Path, deep:
     with NodeProcess(tmp_path / "data", disks=disks, parity=parity) as node:
         s3 = node.s3()
         world = store_world(s3)
+        node.wait_placed()
         patterns = list(itertools.combinations(range(disks), parity))
         step = len(patterns) // (20 if deep else 3)
         for gone in patterns[step // 2 :: step]:
@@ -101,6 +105,7 @@ def test_wider_geometries_sampled(disks: int, parity: int, tmp_path: Path, deep:
             for slot in gone:
                 node.push(slot)
             node.wait(lambda: not offline(node))
+            node.wait_placed()
         assert read_world(s3) == world
 
 

@@ -57,11 +57,13 @@ def test_21_older_copies_of_m_disks_come_back_while_the_node_runs(tmp_path: Path
         for key in ("kept", "deleted", "replaced"):
             put(s3, world, key)
         put(s3, world, "small and replaced", 100)
+        node.wait_placed()
         for slot in (0, 1):
             shutil.copytree(node.disk_path(slot), tmp_path / f"old{slot}")
         s3.delete_object(Bucket=BUCKET, Key=world.pop("deleted") and "deleted")
         put(s3, world, "replaced")
         put(s3, world, "small and replaced", 200)
+        node.wait_placed()
         for slot in (0, 1):
             node.pull(slot)
             (tmp_path / f"old{slot}").rename(node.disk_path(slot))
@@ -108,7 +110,7 @@ def test_24_a_clone_is_fenced_and_taking_it_away_is_enough(tmp_path: Path) -> No
         node.wait(lambda: in_service(node))
         put(s3, world, "afterwards")
         assert_world(s3, world)
-        node.wait(lambda: node.status()["redundancy"]["owed_shards"] == 0)
+        node.wait_placed()
         assert node.stop() == 0
         check = node.command("check", "--data", str(node.data), "--json")
         assert check.returncode == 0, check.stdout + check.stderr
@@ -129,6 +131,7 @@ def test_directories_that_are_removed_under_a_running_node_are_missed(tmp_path: 
         put(s3, world, "small and after", 100)
         assert any((node.disk_path(4) / "segments").iterdir())
         node.wait(lambda: in_service(node))
+        node.wait_placed()
         node.kill()
         shutil.rmtree(node.data / "meta" / "index")
         node.pull(0)

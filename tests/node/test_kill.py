@@ -20,6 +20,7 @@ from tests.node.process import NodeProcess
 BUCKET = "under-fire"
 WRITERS = 6
 KEYS_PER_WRITER = 8
+ANSWERED_MIN = 4
 GONE = "absent"
 
 
@@ -98,9 +99,13 @@ def test_kill_9_under_load(tmp_path: Path, deep: bool) -> None:
             for writer in writers:
                 writer.start()
             time.sleep(chance.uniform(0.1, 1.2))
+            if cycle % 2:  # on a machine however slow, some kills come after answers
+                while sum(writer.answered for writer in writers) < ANSWERED_MIN:
+                    assert all(writer.is_alive() for writer in writers)
+                    time.sleep(0.01)
             node.kill()
             for writer in writers:
-                writer.join(30)
+                writer.join()
                 assert writer.unexpected is None, writer.unexpected
                 possible |= writer.possible
                 answered += writer.answered
@@ -112,7 +117,7 @@ def test_kill_9_under_load(tmp_path: Path, deep: bool) -> None:
                 possible[key] = {state}
         assert node.stop() == 0
     print(f"{cycles} kills survived, {answered} answered writes checked")
-    assert answered > cycles
+    assert answered >= ANSWERED_MIN * (cycles // 2)
     check = node.command("check", "--data", str(node.data), "--json")
     assert check.returncode == 0, check.stdout + check.stderr
 
@@ -132,7 +137,7 @@ def test_stopped_for_a_while_and_continued(tmp_path: Path, deep: bool) -> None:
         os.kill(node.pid, signal.SIGCONT)
         node.wait(lambda: writer.answered > before + 10)
         node.kill()
-        writer.join(30)
+        writer.join()
         assert writer.unexpected is None, writer.unexpected
         node.start()
         s3 = node.s3()

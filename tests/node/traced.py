@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 from s3node.base.filesystem import RealFileSystem
 from s3node.services.check import Finding, check
 from s3node.services.start import Site
-from tests.node.process import ACCESS_KEY, SECRET_KEY, NodeProcess
+from tests.node.process import ACCESS_KEY, SECRET_KEY, WAIT_S_MAX, NodeProcess
 
 DISKS, PARITY = 6, 2
-START_S_MAX = 60.0
 QUIET_S = 0.15
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +28,7 @@ class Seen(NamedTuple):
     alive: bool
     count: int  # of calls that change something, since it was armed
     hit: str  # the call at which it was killed
+    busy: bool  # a thread of it runs, or waits for a processor or a disk
 
 
 class TracedNode:
@@ -65,7 +65,7 @@ class TracedNode:
     ) -> None:
         assert self._tracer.stdin is not None and self._tracer.stdout is not None
         self._tracer.stdin.close()  # it kills the node
-        self._tracer.wait(60)
+        self._tracer.wait(WAIT_S_MAX)
         self._tracer.stdout.close()
         self._log.close()
 
@@ -88,7 +88,7 @@ class TracedNode:
         arguments += ["--disks", str(DISKS), "--parity", str(PARITY)]
         arguments += ["--admin-listen", "127.0.0.1:0"]
         self._ask(do="start", arguments=arguments, kill_at=kill_at, changed=changed)
-        deadline = time.monotonic() + START_S_MAX
+        deadline = time.monotonic() + WAIT_S_MAX
         while True:
             seen = self.look()
             for line in self._out.read_text().splitlines() if self._out.exists() else ():
@@ -108,12 +108,12 @@ class TracedNode:
         return Seen(**self._ask(do="look"))
 
     def settle(self) -> Seen:
-        """Until nothing has been changed for a while, or the node is dead."""
+        """Until nothing has been changed for a while by a node that could, or it is dead."""
         seen = self.look()
         while seen.alive:
             time.sleep(QUIET_S)
             last, seen = seen, self.look()
-            if seen.count == last.count:
+            if seen.count == last.count and not seen.busy:
                 break
         return seen
 

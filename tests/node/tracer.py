@@ -107,6 +107,15 @@ def ptrace(request: int, pid: int, address: int = 0, data: Any = 0) -> bool:
     return True
 
 
+def _busy(thread: int) -> bool:
+    """Whether it does anything but sleep until something happens."""
+    try:
+        status = Path(f"/proc/{thread}/stat").read_text()
+    except OSError:  # it has ended
+        return False
+    return status.rpartition(")")[2].split()[0] != "S"
+
+
 class Tracer:
     def __init__(self, root: Path, out: Path) -> None:
         self.root, self.out = root, out
@@ -131,7 +140,12 @@ class Tracer:
                 self.kill()
             case "cut":
                 return {"lost": self.cut(command["seed"], command["mode"])}
-        return {"alive": bool(self.threads), "count": self.count, "hit": self.hit}
+        return {
+            "alive": bool(self.threads),
+            "count": self.count,
+            "hit": self.hit,
+            "busy": any(map(_busy, self.threads)),
+        }
 
     def start(self, arguments: list[str], kill_at: int, changed: list[str]) -> None:
         assert not self.threads, "it runs already"

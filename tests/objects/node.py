@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,18 @@ from s3node.store.plain import ThreadEngine
 DEPLOYMENT = b"deployment-id-01"
 
 
+TEST_S_MAX = 240
+"""Ends a test that would never end; far from what a busy machine needs."""
+
+
 def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 60))
+    asyncio.run(asyncio.wait_for(scenario, TEST_S_MAX))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until it holds."""
+    while not condition():
+        await asyncio.sleep(0.002)
 
 
 def content(size: int) -> bytes:
@@ -112,14 +122,25 @@ class ObjectNode:
         self.threads.shutdown()
         assert self.store.writing.used == self.store.reading.used == 0
 
-    async def put(self, content: bytes, piece: int = 100_000) -> PartRow:
-        """Write, commit, release: the row that a reader needs."""
+    async def put(self, content: bytes, piece: int = 100_000, *, late: bool = False) -> PartRow:
+        """Write, commit, release: the row that a reader needs.
+
+        A disk may answer too late at any time, on a machine that has much else to do. Unless
+        `late`, what it owes then has been entered when this returns.
+        """
         written = await self.write(content, piece)
         await self.kv.write(lambda tx: self.store.stage(tx, written))
         self.store.release(written)
+        if not late:
+            await self.late_entered()
         return PartRow(
             len(content), "", written.digest, 0, data=written.data, inline=written.inline
         )
+
+    async def late_entered(self) -> None:
+        """Until every disk has answered, and what came late has its place in the rows."""
+        await until(lambda: not self.store._late)
+        assert self.store.failed() is None
 
     async def write(self, content: bytes, piece: int = 100_000) -> Written:
         seen = bytearray()

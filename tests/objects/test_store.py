@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import random
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from s3node.base.errors import S3Error
 from s3node.base.limits import INLINE_BYTES_MAX, MIB
 from s3node.meta import tables
 from s3node.objects.layout import stripe_bytes
-from tests.objects.node import FailingDisk, ObjectNode, content, run
+from tests.objects.node import FailingDisk, ObjectNode, content, run, until
 
 STRIPE = stripe_bytes(4)
 SIZES = [
@@ -158,8 +157,7 @@ def test_given_up_half_way_nothing_stays_pinned_or_taken(tmp_path: Path) -> None
             with pytest.raises(S3Error):
                 await node.store.write(pieces(), update, 4 * STRIPE)
             await node.disks.seal()
-            await asyncio.sleep(0.05)
-            assert not node.pinned()
+            await until(lambda: not node.pinned())
 
     run(scenario())
 

@@ -14,7 +14,7 @@ from s3node.base.filesystem import RealFileSystem
 from s3node.meta import tables
 from s3node.objects.layout import stripe_bytes
 from s3node.objects.placement import write_quorum
-from tests.objects.node import FailingDisk, ObjectNode, content, run
+from tests.objects.node import TEST_S_MAX, FailingDisk, ObjectNode, content, run, until
 
 STRIPE = stripe_bytes(4)
 
@@ -34,18 +34,12 @@ class HeldDisks(RealFileSystem):
 
     def fdatasync(self, fd: int) -> None:
         if any(f"{name}/segments" in self.paths[fd] for name in self.held):
-            assert self.released.wait(30), "nobody released the disk"
+            assert self.released.wait(TEST_S_MAX), "nobody released the disk"
         super().fdatasync(fd)
 
 
 def owed(node: ObjectNode) -> list[tuple[int, ...]]:
     return node.kv.read(lambda tx: [row.stripes for *_, row in tables.scan_owed(tx)])
-
-
-async def until_late_ended(node: ObjectNode) -> None:
-    while node.store._late:
-        await asyncio.sleep(0.005)
-    assert node.store.failed() is None
 
 
 def test_a_slow_disk_is_owed_its_shard_and_enters_it_late(tmp_path: Path) -> None:
@@ -54,13 +48,13 @@ def test_a_slow_disk_is_owed_its_shard_and_enters_it_late(tmp_path: Path) -> Non
         async with ObjectNode(tmp_path, fs=fs) as node:
             await node.put(content(100_000))  # segments are open
             fs.held = {"disk2"}
-            row = await node.put(content(2 * STRIPE))
+            row = await node.put(content(2 * STRIPE), late=True)
             assert owed(node) == [(0, 1)]
             assert node.pinned(), "a disk may still answer"
             assert node.store.writing.used > 0, "its shards are in memory still"
             assert await node.get(row) == content(2 * STRIPE)
             fs.released.set()
-            await until_late_ended(node)
+            await node.late_entered()
             assert owed(node) == []
             await node.disks.seal()
             assert not node.pinned()
@@ -123,7 +117,7 @@ def test_too_many_failing_disks_are_an_error_that_says_so(tmp_path: Path) -> Non
             assert refused.value.code == "ServiceUnavailable"
             assert "0 of 5 shards could be written" in str(refused.value)
             assert "EIO" in str(refused.value)
-            await until_late_ended(node)
+            await node.late_entered()
             await node.disks.seal()
             assert not node.pinned()
 
@@ -151,9 +145,8 @@ def test_cancelled_anywhere_nothing_stays_pinned_or_taken(tmp_path: Path, turns:
             (outcome,) = await asyncio.gather(writing, return_exceptions=True)
             if not isinstance(outcome, BaseException):
                 node.store.release(outcome)
-            while node.store.writing.used:
-                await asyncio.sleep(0.002)
-            await until_late_ended(node)
+            await until(lambda: not node.store.writing.used)
+            await node.late_entered()
             await node.disks.seal()
             assert not node.pinned()
 

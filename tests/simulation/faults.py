@@ -65,7 +65,7 @@ class Faults:
         held = self._held.get(call)
         if held is not None and held[1](path):
             self.entered[call].set()
-            assert held[0].wait(30), "held for too long"
+            assert held[0].wait(240), "held for too long"
         number, where = self._failing.get(call, (0, everywhere))
         return number if where(path) else 0
 
