@@ -47,6 +47,13 @@ class IndexPlace(Protocol):
     def sealed(self, deployment_id: bytes) -> Seal | str:
         """The seal of an index that is what a clean close left; else why there is none."""
 
+    def left(self, deployment_id: bytes) -> int:
+        """The newest sequence that an index without a seal gives proof of having held; 0: none.
+
+        Rows reach an index only from frames that were durable, so the journal must have it,
+        however the last life ended. What lies there is read, never believed otherwise.
+        """
+
     def open(self, deployment_id: bytes) -> Index:
         """The sealed index, to be written; from here on it is without a seal."""
 

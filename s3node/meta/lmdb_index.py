@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import lmdb
 import xxhash
 
-from s3node.base.errors import DiskFailed, FormatError
+from s3node.base.errors import DiskFailed, FormatError, FormatUnknown
 from s3node.base.filesystem import RealFileSystem, write_file
 from s3node.meta import index_seal, schema, values
 from s3node.meta.frame import ORIGIN, Position
@@ -233,6 +233,9 @@ class LmdbPlace:
     def sealed(self, deployment_id: bytes) -> Seal | str:
         return verified(self.path, deployment_id)
 
+    def left(self, deployment_id: bytes) -> int:
+        return newest_state(self.path, deployment_id)
+
     def open(self, deployment_id: bytes) -> LmdbIndex:
         unseal(self.path)
         return LmdbIndex(self.path, deployment_id, map_bytes=map_bytes_for(self.path))
@@ -272,6 +275,38 @@ def verified(path: Path, deployment_id: bytes) -> Seal | str:
     if found != (seal.data_bytes, seal.data_digest):
         return "changed since it was closed"
     return seal
+
+
+def newest_state(path: Path, deployment_id: bytes) -> int:
+    """The highest sequence of any state row in the file, in use or left over; 0: none.
+
+    The file is searched as bytes and never opened: a damaged one could crash the process. Each
+    commit wrote the row with its position; the row names the deployment and has a CRC, so that
+    one which is whole was written, by a commit of a frame that was durable before. That holds
+    after a power cut too, which may leave old pages and lose new ones, but makes no rows.
+    """
+    before, after = 1, _STATE.size + values.OVERHEAD  # of a row, around the deployment id
+    newest, rest = 0, b""
+    try:
+        with (path / DATA).open("rb") as stream:
+            while piece := stream.read(_PIECE):
+                piece = rest + piece
+                at = piece.find(deployment_id, before)
+                while at >= 0:
+                    newest = max(newest, _stated(piece[at - before : at - before + after]))
+                    at = piece.find(deployment_id, at + 1)
+                rest = piece[-after:]
+    except OSError:
+        return newest  # what cannot be read proves nothing
+    return newest
+
+
+def _stated(value: bytes) -> int:
+    try:
+        sequence: int = _STATE.unpack(values.unseal(schema.NODE_STATE, value))[1]
+    except (FormatError, FormatUnknown, struct.error):
+        return 0
+    return sequence
 
 
 def unseal(path: Path) -> None:

@@ -119,7 +119,8 @@ def recover(
     tip = chains[0].tip
     report = recovery.report(homes, found, chains[0], deployment.parity)
     seal = place.sealed(deployment.deployment_id)
-    behind = _behind(tip, seal, seen_sequence)
+    left = 0 if isinstance(seal, Seal) else place.left(deployment.deployment_id)
+    behind = _behind(tip, seal, left, seen_sequence)
     if behind:
         index, chain, rebuilt = _open_behind(place, homes, deployment, chains, seal)
         return Recovered(index, chain, report, deployment, homes, rebuilt, None, behind)
@@ -135,6 +136,7 @@ def recover(
             life_id=random(UUID_BYTES),
             time_ms=clock.wall_ms(),
         )
+        rebuild.replay(index, chain, index.position(), homes, told=told)
     except BaseException:
         index.close_sealed()
         raise
@@ -142,12 +144,26 @@ def recover(
     return Recovered(index, chain, report, deployment, homes, rebuilt, begun)
 
 
-def _behind(tip: Position, seal: Seal | str, seen_sequence: int) -> str:
-    if isinstance(seal, Seal) and seal.position.sequence > tip.sequence:
-        return f"the index knows frame {seal.position.sequence}, the journal ends at {tip.sequence}"
-    if seen_sequence > tip.sequence:
-        return f"a record names frame {seen_sequence}, the journal ends at {tip.sequence}"
-    return ""
+def _behind(tip: Position, seal: Seal | str, left: int, seen_sequence: int) -> str:
+    """Who knows frames that the journals have lost; "" if nobody does.
+
+    An index without a seal is not opened, but what it says of its position is proof, whether the
+    node was killed or the power went (see `IndexPlace.left`): frames that were answered are on no
+    disk that is here. Going on would bury that, so it is refused like the others.
+    """
+    known = {
+        "the index knows": seal.position.sequence if isinstance(seal, Seal) else 0,
+        "the index of a life that did not end well knows": left,
+        "a record names": seen_sequence,
+    }
+    told = [f"{who} frame {at}" for who, at in known.items() if at > tip.sequence]
+    if not told:
+        return ""
+    return (
+        f"{', '.join(told)}, the journal ends at {tip.sequence}: what was answered in between is "
+        f"on no disk that is here; bring back the disks that had it (s3node meta rebuild makes "
+        f"the index forget it)"
+    )
 
 
 def _open(
@@ -158,15 +174,24 @@ def _open(
     seal: Seal | str,
     told: rebuild.Told,
 ) -> tuple[Index, Chain, str]:
-    """The index at the chain's tip, the chain, and why it was made anew ("": it was not)."""
+    """The index, the chain, and why it was made anew ("": it was not).
+
+    It holds nothing yet that may not be durable: a tail is on m + 1 disks once the epoch began.
+    """
     chain = chains[0]
+    through = chain.synced_through
     if isinstance(seal, Seal) and chain.has(seal.position):
         index = place.open(deployment.deployment_id)
-        rebuild.replay(index, chain, seal.position, homes, told)
+        rebuild.replay(index, chain, seal.position, homes, through=through, told=told)
         return index, chain, ""
-    reason = seal if isinstance(seal, str) else "not on the journal's chain, or too old"
-    index, chain = rebuild.rebuild(chains, homes, place, deployment.deployment_id, told=told)
-    return index, chain, reason
+    index, chain = rebuild.rebuild(
+        chains, homes, place, deployment.deployment_id, through=through, told=told
+    )
+    return index, chain, _why(seal)
+
+
+def _why(seal: Seal | str) -> str:
+    return seal if isinstance(seal, str) else "not on the journal's chain, or too old"
 
 
 def _open_behind(
@@ -176,10 +201,13 @@ def _open_behind(
     chains: list[Chain],
     seal: Seal | str,
 ) -> tuple[Index, Chain, str]:
-    """Whatever knows most, for reading only; a sealed index keeps its seal."""
-    if isinstance(seal, Seal) and seal.position.sequence > chains[0].tip.sequence:
+    """Whatever knows most, for reading only. What lies at `place` stays: it is the evidence."""
+    if isinstance(seal, Seal) and (
+        seal.position.sequence > chains[0].tip.sequence or seal.position == chains[0].tip
+    ):
         return place.open_readonly(deployment.deployment_id), chains[0], ""
-    return _open(place, homes, deployment, chains, seal, lambda what, done, total: None)
+    index, chain = rebuild.rebuild(chains, homes, place, deployment.deployment_id, adopt=False)
+    return index, chain, _why(seal)
 
 
 class ReadOnlyKv:

@@ -35,36 +35,45 @@ def rebuild(
     place: IndexPlace,
     deployment_id: bytes,
     *,
+    through: int | None = None,
+    adopt: bool = True,
     told: Told = lambda what, done, total: None,
 ) -> tuple[Index, Chain]:
-    """A fresh index at `place`, at the chain's tip, and the chain it was made from.
+    """A fresh index, at the chain's tip or `through` a sequence, and the chain it was made from.
 
-    JournalDamaged when no checkpoint can be loaded whole.
+    Without `adopt` what is at `place` stays there. JournalDamaged when no checkpoint can be
+    loaded whole.
     """
     reasons = []
     for chain in chains:
         size = _MAP_FACTOR * sum(r.file_bytes for r in chain.manifest.ranges)
         index = place.create(deployment_id, size)
         try:
-            _fill(index, chain, homes, deployment_id, told)
+            _fill(index, chain, homes, deployment_id, through, told)
         except JournalDamaged as fault:
             place.discard(index)
             reasons.append(f"{chain.manifest.name}: {fault}")
             continue
-        place.adopt(index)
+        if adopt:
+            place.adopt(index)
         return index, chain
     raise JournalDamaged(f"no checkpoint can be loaded whole: {'; '.join(reasons)}")
 
 
 def _fill(
-    index: Index, chain: Chain, homes: Mapping[int, Home], deployment_id: bytes, told: Told
+    index: Index,
+    chain: Chain,
+    homes: Mapping[int, Home],
+    deployment_id: bytes,
+    through: int | None,
+    told: Told,
 ) -> None:
     ranges = chain.manifest.ranges
     for number, one in enumerate(ranges):
         for rows in _pieces(load_range(homes, one, deployment_id)):
             index.apply([(ORIGIN, rows)])
         told("ranges", number + 1, len(ranges))
-    replay(index, chain, chain.manifest.base, homes, told)
+    replay(index, chain, chain.manifest.base, homes, through=through, told=told)
 
 
 def _pieces(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[Rows]:
@@ -85,9 +94,12 @@ def replay(
     chain: Chain,
     after: Position,
     homes: Mapping[int, Home],
+    *,
+    through: int | None = None,
     told: Told = lambda what, done, total: None,
 ) -> None:
-    """Put the chain's frames after a position into the index; per key, only those after its range.
+    """Put the chain's frames after a position, `through` a sequence or to the tip, into the index;
+    per key, only those after its range.
 
     Frames hold absolute values, so that it does no harm when a row is there already.
     """
@@ -96,6 +108,8 @@ def replay(
     pending: list[tuple[Position, Rows]] = []
     size = 0
     todo = chain.after(after)
+    if through is not None:
+        todo = todo[: max(0, through - after.sequence)]
     for number, known in enumerate(todo):
         rows = {
             key: value
@@ -108,7 +122,7 @@ def replay(
             index.apply(pending)
             pending, size = [], 0
             told("frames", number + 1, len(todo))
-    index.apply(pending or [(chain.tip, {})])
+    index.apply(pending or [(todo[-1].position if todo else after, {})])
     told("frames", len(todo), len(todo))
 
 

@@ -12,9 +12,12 @@ import pytest
 
 from s3node.base.errors import JournalStalled, QuorumLost
 from s3node.meta.checkpointer import Sizes
-from s3node.meta.metadata import Settings, look
+from s3node.meta.lmdb_index import LmdbPlace
+from s3node.meta.logscan import FoundFrame, scan
+from s3node.meta.metadata import Settings, look, rebuild_index
 from s3node.meta.survey import JournalDamaged
-from tests.meta.world import World, everything, put
+from tests.meta.faults import CrashAfter, Crashed
+from tests.meta.world import DEPLOYMENT_ID, World, everything, put
 
 ROWS = [(b"k%03d" % n, b"v%03d" % n * 5) for n in range(40)]
 
@@ -370,8 +373,6 @@ def test_an_older_checkpoint_serves_while_the_journal_reaches_it(tmp_path: Path)
 
 def test_a_crash_anywhere_in_recovery_is_only_another_start(tmp_path: Path) -> None:
     """Fail the n-th changing call of recovery, for n = 1, 2, ... until it gets through."""
-    from tests.meta.faults import CrashAfter, Crashed
-
     world = World(tmp_path, disks=4, parity=1)
     world.fill(rows=ROWS[:10], kill=True)
     for slot, cut in ((0, 40), (2, 60)):
@@ -407,3 +408,83 @@ def test_digest_tells_rows_apart(tmp_path: Path) -> None:
     assert one.digest() == other.digest()
     other.fill(rows=[(ROWS[0][0], b"x")])
     assert one.digest() != other.digest()
+
+
+# --- an index that was not closed, and journals that are shorter than it was -------------------
+
+
+def lose_last_frames(world: World) -> None:
+    """Every journal without its newest frame, as if no disk had kept what it said was synced."""
+    for slot in world.homes:
+        log = max(path for path in world.logs(slot) if path.stat().st_size)
+        data = log.read_bytes()
+        found = [one for one in scan(data, DEPLOYMENT_ID) if isinstance(one, FoundFrame)]
+        log.write_bytes(data[: found[-1].offset])
+
+
+def test_answered_frames_lost_on_every_disk_after_a_kill_are_told(tmp_path: Path) -> None:
+    """The index is not opened, and still it is proof; starting again does not bury it."""
+    world = World(tmp_path)
+    world.fill(rows=ROWS[:10], kill=True)
+    lose_last_frames(world)
+
+    async def run() -> None:
+        async with world.running() as node:
+            assert node.recovered.begun is None
+            assert "did not end well knows frame 11, the journal ends at 10" in node.stall
+            with pytest.raises(JournalStalled, match="bring back the disks"):
+                await put(node, [(b"x", b"y")])
+            assert node.kv.read(everything) == ROWS[:9]
+
+    before = {slot: world.logs(slot) for slot in world.homes}
+    asyncio.run(run())
+    asyncio.run(run())
+    assert before == {slot: world.logs(slot) for slot in world.homes}
+    _, seal = rebuild_index(LmdbPlace(world.index), world.present(), world.deployment)
+    assert seal.position.sequence == 10
+    world.fill(rows=[(b"on", b"1")])
+    assert world.rows() == [*ROWS[:9], (b"on", b"1")]
+
+
+def test_whatever_a_power_cut_left_of_the_index_is_proof_or_nothing(tmp_path: Path) -> None:
+    """Pages old, new, zero or garbage: never a position that the journal has not."""
+    world = World(tmp_path)
+    source = random.Random(9)
+    place = LmdbPlace(world.index)
+    pages = [bytes(4096)]
+    for round_number in range(6):
+        world.fill(rows=ROWS[6 * round_number :][:6], kill=True)
+        tip = look(world.homes, world.deployment)[1][0].tip.sequence
+        assert place.left(DEPLOYMENT_ID) == tip
+        data = world.index / "data.mdb"
+        content = bytearray(data.read_bytes())
+        pages += [bytes(content[at : at + 4096]) for at in range(0, len(content), 4096)]
+        for at in range(0, len(content), 4096):
+            if source.random() < 0.6:
+                content[at : at + 4096] = source.choice([*pages, source.randbytes(4096)])
+        data.write_bytes(content)
+        assert place.left(DEPLOYMENT_ID) <= tip
+        assert place.left(b"another node's--") == 0
+    assert world.rows() == ROWS[:36]
+
+
+def test_what_was_not_durable_is_not_in_the_index_before_it_is(tmp_path: Path) -> None:
+    """A tail on one disk, recovery that fails before it is copied, then that disk is gone."""
+    world = World(tmp_path)
+
+    async def run() -> None:
+        async with world.running(kill=True) as node:
+            await put(node, ROWS[:3])
+            node.logs.down.update((1, 2, 3))
+            with pytest.raises(JournalStalled):
+                await put(node, [(b"unanswered", b"1")])
+
+    asyncio.run(run())
+    real = dict(world.homes)
+    for number in (1, 4, 8):
+        world.homes = {slot: home._replace(fs=CrashAfter(number)) for slot, home in real.items()}
+        with pytest.raises((Crashed, QuorumLost)):
+            world.recover()
+    world.homes = real
+    world.gone = {0}
+    assert world.rows() == ROWS[:3]

@@ -49,6 +49,7 @@ class Crash:
     fs: SimulatedFileSystem
     model: Model
     where: str
+    newest: int = 0  # what the index said last
 
 
 def fates(unsynced: Sequence[Unsynced], disks: int) -> Iterator[tuple[str, Fates, set[str]]]:
@@ -104,7 +105,7 @@ class Explorer:
 
     def crashes_of_recovery(self, crash: Crash) -> list[Crash]:
         """The states that a power cut while a node starts on this one may leave."""
-        universe, model = self._base.after(crash.fs.copy(), self.seed), crash.model
+        universe, model = self._base.after(crash.fs.copy(), self.seed, crash.newest), crash.model
         found: list[Crash] = []
 
         def cut(name: str) -> None:
@@ -132,12 +133,13 @@ class Explorer:
                     self._seen.add(key)
                     state = fs.copy() if lost else fs
                     state.gone = set(gone)
-                    yield Crash(state, model.copy(), f"{where}: {told}, gone: {sorted(gone)}")
+                    what = f"{where}: {told}, gone: {sorted(gone)}"
+                    yield Crash(state, model.copy(), what, universe.place.newest)
 
     def survive(self, crash: Crash) -> None:
         """Recover, read everything, write, stop, look at the disks."""
         self.counters.crashes += 1
-        universe, model = self._base.after(crash.fs, self.seed), crash.model
+        universe, model = self._base.after(crash.fs, self.seed, crash.newest), crash.model
         site = site_of(universe.config)
         before = invariants.segments(crash.fs, site)
 

@@ -119,7 +119,7 @@ class History:
             slot = self.slot if self.shape.faults else self.source.randrange(self.universe.disks)
             gone = {f"/d{slot}"}
         fs.gone = gone
-        self.noted.append(Crash(fs, self.model.copy(), where))
+        self.noted.append(Crash(fs, self.model.copy(), where, self.universe.place.newest))
 
     def _healthy(self) -> None:
         node = self.universe.node
@@ -216,6 +216,7 @@ class History:
         """The next life finds what this one left."""
         self.universe.fs, self.model = crash.fs, crash.model
         self.universe.place.lose()
+        self.universe.place.newest = crash.newest
         self.universe.slow.clear()
         if not self.shape.faults:
             crash.fs.gone.clear()
@@ -229,7 +230,7 @@ class History:
     def _survive(self, crash: Crash) -> None:
         """Recover, read everything, write, stop, look at the disks."""
         self.counters.crashes += 1
-        universe = self.universe.after(crash.fs, self.seed)
+        universe = self.universe.after(crash.fs, self.seed, crash.newest)
         site = site_of(universe.config)
         before = invariants.segments(crash.fs, site)
 

@@ -30,6 +30,7 @@ class MemoryIndex:
         self.at = ORIGIN
         self.deployment_id = deployment_id
         self.open = True
+        self.placed = False
         self._place = place
 
     def read(self, fn: Callable[[ReadTx, Position], T]) -> T:
@@ -49,6 +50,8 @@ class MemoryIndex:
                 else:
                     self.rows[key] = value
             self.at = position
+        if self.placed:
+            self._place.newest = self.at.sequence
 
     def reader_check(self) -> int:
         return 0
@@ -68,13 +71,17 @@ class MemoryPlace:
 
     def __init__(self) -> None:
         self.kept: tuple[MemoryIndex, Seal] | None = None
+        self.newest = 0  # what the index that lies here says that it held
 
     def keep(self, index: MemoryIndex, seal: Seal) -> None:
         self.kept = index, seal
 
     def lose(self) -> None:
-        """As a crash does: no seal."""
+        """As a crash does: no seal. That it stood somewhere can still be seen."""
         self.kept = None
+
+    def left(self, deployment_id: bytes) -> int:
+        return self.newest
 
     def sealed(self, deployment_id: bytes) -> Seal | str:
         if self.kept is None:
@@ -84,7 +91,7 @@ class MemoryPlace:
 
     def open(self, deployment_id: bytes) -> MemoryIndex:
         index = self.open_readonly(deployment_id)
-        self.kept = None
+        index.placed, self.kept = True, None
         return index
 
     def open_readonly(self, deployment_id: bytes) -> MemoryIndex:
@@ -97,7 +104,8 @@ class MemoryPlace:
         return MemoryIndex(self, deployment_id)
 
     def adopt(self, fresh: Index) -> None:
-        self.kept = None
+        assert isinstance(fresh, MemoryIndex), "created here"
+        fresh.placed, self.kept, self.newest = True, None, fresh.at.sequence
 
     def discard(self, fresh: Index) -> None:
         fresh.close()

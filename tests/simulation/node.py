@@ -136,12 +136,15 @@ class Universe:
     def disks(self) -> int:
         return len(self.config.disks)
 
-    def after(self, fs: SimulatedFileSystem, seed: int) -> Universe:
-        """Another machine that finds this state on its disks, and no index."""
+    def after(self, fs: SimulatedFileSystem, seed: int, newest: int = 0) -> Universe:
+        """Another machine that finds this state on its disks, and no index but the trace of one
+        that stood at `newest`.
+        """
         other = Universe.__new__(Universe)
         other.__dict__.update(self.__dict__)
         other.source = random.Random(seed)
         other.trace, other.place, other.fs = Trace(kept=False), MemoryPlace(), fs
+        other.place.newest = newest
         other.clock = Clock()
         other.clock.base_ms = self.clock.wall_ms()
         other.before, other.node, other.slow = None, None, {}

@@ -162,8 +162,7 @@ def test_a_flipped_bit_in_a_frame_that_was_durable_is_told() -> None:
     assert len(durable) >= 2
     whole = universe.fs
     for frame in durable:
-        universe.fs = whole.copy()
-        universe.place.lose()
+        universe = universe.after(whole.copy(), 1)
         universe.fs.damage(newest, frame.offset + 50, b"\xff")
         (told,) = reports(universe, model.copy(), bad=2).corrupt()
         assert told.startswith("slot 2: ")
