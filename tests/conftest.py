@@ -7,7 +7,7 @@ A test that scales rather than switches asks the fixture `deep`.
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,9 +15,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Same examples in every run; the deep one looks for new ones."""
-    settings.register_profile("default", derandomize=True, deadline=None, database=None)
-    settings.register_profile("deep", deadline=None, max_examples=1000, print_blob=True)
+    """Same examples in every run; the deep one looks for new ones. Neither looks at a clock."""
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("default", patient, derandomize=True, database=None)
+    settings.register_profile("deep", patient, max_examples=1000, print_blob=True)
     settings.load_profile("deep" if config.getoption("--deep") else "default")
 
 

@@ -42,7 +42,7 @@ class Branches(NamedTuple):
 
 def run(command: Sequence[str | Path], cwd: Path) -> None:
     done = subprocess.run(
-        command, cwd=cwd, check=False, capture_output=True, text=True, timeout=300
+        command, cwd=cwd, check=False, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 

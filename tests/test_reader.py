@@ -100,7 +100,7 @@ def read(
     command = [sys.executable, str(READER), *map(str, disks), *options]
     if folder is not None:
         command += ["--extract", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stderr, [json.loads(line) for line in done.stdout.splitlines()]
 

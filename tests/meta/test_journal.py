@@ -15,7 +15,7 @@ from s3node.meta import logscan
 from s3node.meta.journal import Limits, SlotState
 from s3node.meta.logscan import FoundFrame
 from s3node.meta.metadata import Settings, look
-from tests.meta.world import DEPLOYMENT_ID, World, everything, put
+from tests.meta.world import DEPLOYMENT_ID, WAIT_S_MAX, World, everything, put
 
 QUICK = Settings(Limits(retry_seconds=0.01), look_seconds=3600.0, retry_seconds=0.01)
 
@@ -33,7 +33,7 @@ def live(world: World, work: Callable[[Any], Awaitable[None]]) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S_MAX):
         while not condition():
             await asyncio.sleep(0.005)
 

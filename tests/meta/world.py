@@ -20,6 +20,8 @@ from s3node.meta.schema import KEYS_END
 from tests.meta.logs import FileLogs, make_homes
 
 DEPLOYMENT_ID = b"D" * 16
+WAIT_S_MAX = 120.0
+"""For whatever a test waits for: it ends one that would never end, and decides nothing."""
 
 
 def everything(tx: ReadTx) -> list[tuple[bytes, bytes]]:
