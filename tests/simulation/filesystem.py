@@ -22,6 +22,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple, Protocol
 
@@ -79,6 +80,12 @@ class Descriptor:
 
 def fault(number: int, path: str = "") -> OSError:
     return OSError(number, os.strerror(number), path)
+
+
+@lru_cache(1 << 16)
+def _parts(path: str) -> tuple[str, ...]:
+    """The names in a path; of the root none, told as one that is empty."""
+    return tuple(filter(None, path.split("/"))) or ("",)
 
 
 class SimulatedFileSystem:
@@ -148,12 +155,12 @@ class SimulatedFileSystem:
             raise fault(self._failing[name][0], path)
 
     def _is_gone(self, path: str) -> bool:
-        return any(f"{path}/".startswith(f"{one}/") for one in self.gone)
+        return "" in self.gone or f"/{_parts(path)[0]}" in self.gone
 
     # ---- names
 
     def _parent(self, path: str) -> tuple[Directory, str]:
-        parts = list(filter(None, path.split("/")))
+        parts = _parts(path)
         here = self.root
         for part in parts[:-1]:
             found = here.seen.get(part)
@@ -162,7 +169,7 @@ class SimulatedFileSystem:
             if not isinstance(found, Directory):
                 raise fault(errno.ENOTDIR, path)
             here = found
-        return here, parts[-1] if parts else ""
+        return here, parts[-1]
 
     def _find(self, path: str) -> Node:
         parent, name = self._parent(path)

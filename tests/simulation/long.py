@@ -29,7 +29,7 @@ from tests.simulation.model import OPERATIONS
 
 STATES = 100_000
 FIRST_SEED = 1000
-SHAPE = Shape(lives=5, states=11)
+SHAPE = Shape(lives=3, states=21)
 TOLD_EVERY_S = 10.0
 
 
