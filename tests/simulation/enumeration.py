@@ -70,6 +70,7 @@ def fates(unsynced: Sequence[Unsynced], disks: int) -> Iterator[tuple[str, Fates
 @dataclass
 class Explorer:
     seed: int = 1
+    stride: int = 1  # of the calls at which the power is cut, every so many-th
     counters: Counters = field(default_factory=Counters)
     _seen: set[tuple[object, ...]] = field(default_factory=set)
 
@@ -118,6 +119,57 @@ class Explorer:
 
         universe.before = cut
         universe.live(nothing)
+        return found
+
+    def kills(self, steps: Sequence[Step], every: int) -> list[Crash]:
+        """What a process killed at every so many-th call of the last step leaves: nothing is lost,
+        and what was unsynced still is.
+        """
+        universe, model = self.start()
+        found: list[Crash] = []
+        calls = 0
+
+        def kill(name: str) -> None:
+            nonlocal calls
+            calls += 1
+            if calls % every == 0 or name == "end":
+                where = f"killed at call {calls}, {name}"
+                fs = universe.fs.killed()
+                found.append(Crash(fs, model.copy(), where, universe.place.newest))
+
+        async def work(client: Client) -> None:
+            for step in steps[:-1]:
+                await step(client, model)
+            universe.before = kill
+            await steps[-1](client, model)
+            kill("end")
+            universe.before = None
+
+        universe.live(work)
+        return found
+
+    def crashes_after(self, kill: Crash, step: Step) -> list[Crash]:
+        """A node starts on this, does a step, and the power is cut at calls of both."""
+        universe, model = self._base.after(kill.fs.killed(), self.seed, kill.newest), kill.model
+        universe.paced = True
+        found: list[Crash] = []
+        calls = 0
+
+        def cut(name: str) -> None:
+            nonlocal calls
+            calls += 1
+            if calls % self.stride == 0 or name == "end":
+                self.counters.cuts += 1
+                where = f"{kill.where}; then call {calls}, {name}"
+                found.extend(self._states(universe, model, where))
+
+        async def work(client: Client) -> None:
+            await step(client, model)
+            cut("end")
+            universe.before = None
+
+        universe.before = cut
+        universe.live(work)
         return found
 
     def _states(self, universe: Universe, model: Model, where: str) -> Iterator[Crash]:

@@ -17,6 +17,7 @@ short. Nothing here reads a clock or an own random source.
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -432,8 +433,8 @@ class SimulatedFileSystem:
             return made[id(node)]
         if isinstance(node, File):
             content = _crashed_content(node, fates)
-            made[id(node)] = copy = File(bytearray(content), bytearray(content))
-            return copy
+            made[id(node)] = found = File(bytearray(content), bytearray(content))
+            return found
         names = dict(node.platter)
         for change, there in zip(node.pending, fates.changes(node), strict=True):
             for name, child in change.names if there else ():
@@ -450,6 +451,17 @@ class SimulatedFileSystem:
     def copy(self) -> SimulatedFileSystem:
         """The same content on other disks, all of it synced."""
         return self.crashed(ChosenFates())
+
+    def killed(self) -> SimulatedFileSystem:
+        """What the next process finds when this one was killed: all as it was seen, and what was
+        unsynced still is. Nothing is open or locked in it.
+        """
+        found = SimulatedFileSystem(self.capacity)
+        found.root = copy.deepcopy(self.root)
+        found.gone = set(self.gone)
+        found.failed_sync = self.failed_sync
+        _unlock(found.root, set())
+        return found
 
     def unsynced(self) -> list[Unsynced]:
         """Everything that a power cut now may or may not leave, in the order of the paths."""
@@ -529,6 +541,15 @@ class ChosenFates:
     def changes(self, directory: Directory) -> Sequence[bool]:
         count = len(directory.pending)
         return [(id(directory), "names", index) not in self._kept for index in range(count)]
+
+
+def _unlock(node: Node, seen: set[int]) -> None:
+    if isinstance(node, File):
+        node.locked_by = -1
+    elif id(node) not in seen:
+        seen.add(id(node))
+        for child in node.seen.values():
+            _unlock(child, seen)
 
 
 def _gather(node: Node, path: str, found: list[Unsynced], seen: set[int]) -> None:
