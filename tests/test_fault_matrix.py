@@ -102,13 +102,18 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "34 kill -9 at random moments": ("node/test_kill.py::test_kill_9_under_load",),
     "35 stopped and continued": ("node/test_kill.py::test_stopped_for_a_while_and_continued",),
     "36 the map is full": ("meta/test_index.py::test_a_full_map_grows_while_others_read",),
-    "37 stale readers": ("meta/test_kv.py::test_reads_from_other_threads_see_whole_commits",),
+    "37 stale readers": (
+        "meta/test_index.py::"
+        "test_row_37_a_reader_killed_while_it_reads_does_not_make_the_file_grow",
+        "meta/test_index.py::test_upkeep_frees_what_dead_readers_hold",
+    ),
     "38 the index lost under a running node": (
         "node/test_index.py::test_index_cut_under_the_running_node",
     ),
     "39 index ahead of or behind the journal": (
         "meta/test_recovery.py::test_an_index_that_knows_more_makes_the_node_read_only",
         "meta/test_index.py::test_an_old_copy_catches_up",
+        "meta/test_recovery.py::test_answered_frames_lost_on_every_disk_after_a_kill_are_told",
     ),
 }
 

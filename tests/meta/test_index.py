@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,68 @@ def sealed(path: Path) -> Seal:
     index = LmdbIndex(path, DEPLOYMENT)
     index.apply([(AT, {b"k%03d" % n: b"v" * 50 for n in range(200)})])
     return index.close_sealed()
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from s3node.meta.lmdb_index import LmdbIndex
+
+def hold(tx, at):
+    print("holds", at.sequence, flush=True)
+    time.sleep(600)
+
+LmdbIndex(Path(sys.argv[1]), sys.argv[2].encode()).read(hold)
+"""
+
+
+def rewrite(index: LmdbIndex, rounds: int) -> int:
+    """The same rows over and over; the size of the file afterwards."""
+    for number in range(rounds):
+        rows = {b"k%03d" % n: b"%03d" % number * 300 for n in range(100)}
+        index.apply([(Position(number + 1, b"c" * 16), rows)])
+    return (index.path / DATA).stat().st_size
+
+
+def test_row_37_a_reader_killed_while_it_reads_does_not_make_the_file_grow(tmp_path: Path) -> None:
+    """Pages that a snapshot may need are not used again: a dead one's must be let go of."""
+    index = LmdbIndex(tmp_path / "index", DEPLOYMENT)
+    steady = rewrite(index, 30)
+    arguments = [sys.executable, "-c", HOLDER, str(index.path), DEPLOYMENT.decode()]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "holds 30\n"
+        assert index.reader_check() == 0, "it lives"
+        reader.kill()
+    grown = rewrite(index, 30)
+    assert grown > 3 * steady, "nothing was held"
+    assert index.reader_check() == 1
+    assert rewrite(index, 200) == grown
+    index.close()
+
+
+def test_upkeep_frees_what_dead_readers_hold(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.settings = world.settings._replace(look_seconds=0.01, upkeep_seconds=0.0)
+    freed = []
+
+    async def run() -> None:
+        async with world.running() as node:
+            arguments = ["-c", HOLDER, str(world.index), DEPLOYMENT.decode()]
+            reader = await asyncio.create_subprocess_exec(
+                sys.executable, *arguments, stdout=asyncio.subprocess.PIPE
+            )
+            assert reader.stdout is not None
+            assert (await reader.stdout.readline()).startswith(b"holds")
+            check = node.index.reader_check
+            node.index.reader_check = lambda: freed.append(check())
+            reader.kill()
+            await reader.wait()
+            async with asyncio.timeout(60):
+                while 1 not in freed:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(run())
 
 
 def test_every_byte_of_the_seal_and_samples_of_the_data_count(tmp_path: Path) -> None:
