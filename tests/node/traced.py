@@ -19,6 +19,7 @@ from tests.node.process import ACCESS_KEY, SECRET_KEY, WAIT_S_MAX, NodeProcess
 
 DISKS, PARITY = 6, 2
 QUIET_S = 0.15
+QUIET_LOOKS_MAX = 20
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -108,12 +109,17 @@ class TracedNode:
         return Seen(**self._ask(do="look"))
 
     def settle(self) -> Seen:
-        """Until nothing has been changed for a while by a node that could, or it is dead."""
-        seen = self.look()
-        while seen.alive:
+        """Until nothing has been changed for a while by a node that could, or it is dead.
+
+        One that looks busy for long and changes nothing waits for a processor, again and again,
+        to look whether there is something to do.
+        """
+        seen, quiet = self.look(), 0
+        while seen.alive and quiet < QUIET_LOOKS_MAX:
             time.sleep(QUIET_S)
             last, seen = seen, self.look()
-            if seen.count == last.count and not seen.busy:
+            quiet = quiet + 1 if seen.count == last.count else 0
+            if quiet and not seen.busy:
                 break
         return seen
 
