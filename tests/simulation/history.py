@@ -49,12 +49,14 @@ class Shape:
     states: int = 5  # noted per life
     calls: int = 900  # of a life until the power goes, at the most
     faults: bool = True
+    jumps: bool = True  # of the wall clock, within lives and between them
 
 
 class History:
     def __init__(self, seed: int, shape: Shape, counters: Counters) -> None:
         self.seed, self.shape, self.counters = seed, shape, counters
         self.source = random.Random(seed)
+        self.times = random.Random(seed + 1)  # of its own: the rest is the same without jumps
         disks, parity = self.source.choice(GEOMETRIES)
         self.universe = Universe(seed, disks=disks, parity=parity)
         self.universe.paced = True
@@ -89,6 +91,7 @@ class History:
         def before(name: str) -> None:
             nonlocal calls
             calls += 1
+            self._jump(0.02)
             while wanted and calls >= wanted[0] and not cut.is_set():
                 wanted.pop(0)
                 self.counters.cuts += 1
@@ -120,6 +123,10 @@ class History:
             gone = {f"/d{slot}"}
         fs.gone = gone
         self.noted.append(Crash(fs, self.model.copy(), where, self.universe.place.newest))
+
+    def _jump(self, chance: float) -> None:
+        if self.shape.jumps and self.times.random() < chance:
+            self.universe.clock.jump(self.times)
 
     def _healthy(self) -> None:
         node = self.universe.node
@@ -215,6 +222,7 @@ class History:
     def _go_on(self, crash: Crash) -> None:
         """The next life finds what this one left."""
         self.universe.fs, self.model = crash.fs, crash.model
+        self._jump(0.5)
         self.universe.place.lose()
         self.universe.place.newest = crash.newest
         self.universe.slow.clear()
@@ -230,6 +238,7 @@ class History:
     def _survive(self, crash: Crash) -> None:
         """Recover, read everything, write, stop, look at the disks."""
         self.counters.crashes += 1
+        self._jump(0.3)
         universe = self.universe.after(crash.fs, self.seed, crash.newest)
         site = site_of(universe.config)
         before = invariants.segments(crash.fs, site)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,8 @@ from tests.simulation.loop import InlineExecutor, SimulatedLoop
 from tests.simulation.watch import Trace, WatchedFileSystem
 
 T = TypeVar("T")
+_DATES = re.compile(rb"<(LastModified|Initiated)>[^<]*<")
+_TIMES = re.compile(rb"[0-9a-f]{12}(?=[0-9a-f]{20})")  # ids begin with when they were made
 
 PATIENCE_S = 300.0
 """Of virtual time: a request that is not answered then never will be."""
@@ -49,6 +52,11 @@ SETTINGS = Settings(
 )
 
 
+HOUR_MS = 3_600_000
+YEAR_MS = 8766 * HOUR_MS
+SKEWS_MS = (0, HOUR_MS, -HOUR_MS, 30 * HOUR_MS, -30 * HOUR_MS, 100 * YEAR_MS, -40 * YEAR_MS)
+
+
 class Clock:
     """Virtual time; the wall clock is off by `skew_ms`."""
 
@@ -56,6 +64,10 @@ class Clock:
         self.loop: SimulatedLoop | None = None
         self.base_ms = EPOCH_MS
         self.skew_ms = 0
+
+    def jump(self, source: random.Random) -> None:
+        """Somebody sets the wall clock: by hours, by decades, or right."""
+        self.skew_ms = source.choice(SKEWS_MS)
 
     def wall_ms(self) -> int:
         return self.base_ms + self.skew_ms + int(1000 * self._now())
@@ -127,6 +139,7 @@ class Universe:
         self.fs = SimulatedFileSystem()
         self.before: Callable[[str], None] | None = None
         self.node: RunningNode | None = None
+        self.outcomes: list[tuple[object, ...]] = []  # every answer, without dates
         for path in self.config.disks:
             self.fs.mkdir(str(path))
         self.fs.fsync_dir("/")
@@ -146,7 +159,8 @@ class Universe:
         other.trace, other.place, other.fs = Trace(kept=False), MemoryPlace(), fs
         other.place.newest = newest
         other.clock = Clock()
-        other.clock.base_ms = self.clock.wall_ms()
+        other.clock.base_ms = self.clock.wall_ms() - self.clock.skew_ms
+        other.clock.skew_ms = self.clock.skew_ms
         other.before, other.node, other.slow = None, None, {}
         return other
 
@@ -245,4 +259,6 @@ class Client:
             )
             answer = Answer(rendered.status, dict(rendered.headers), rendered.body)
         self.universe.trace.tell(method, path, query, answer.status, answer.body)
+        told = _TIMES.sub(b"", _DATES.sub(b"", f"{query}\n".encode() + answer.body))
+        self.universe.outcomes.append((method, path, answer.status, told))
         return answer

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from s3node.meta.metadata import look
+from s3node.node import site_of
+from s3node.services.start import looked_at
 from tests.simulation.enumeration import Counters
 from tests.simulation.history import History, Shape
 
@@ -25,6 +28,29 @@ def test_histories_lose_nothing_that_was_answered(seed: int) -> None:
 def test_the_same_seed_gives_the_same_history() -> None:
     traces = [History(seed, Shape(lives=2), Counters()).run() for seed in (3, 3, 4)]
     assert traces[0] == traces[1] != traces[2]
+
+
+@pytest.mark.parametrize("seed", [3, 4, 6])
+def test_nothing_but_dates_depends_on_the_wall_clock(seed: int) -> None:
+    """Set by hours and by decades, back and forth: the same answers, epochs, tips and versions."""
+    steady, scrambled = (
+        History(seed, Shape(lives=2, faults=seed % 4 > 0, jumps=jumps), Counters())
+        for jumps in (False, True)
+    )
+    assert steady.run() != scrambled.run()
+    assert len(steady.universe.outcomes) > 100
+    assert steady.universe.outcomes == scrambled.universe.outcomes
+    ends = [_end(one) for one in (steady, scrambled)]
+    assert ends[0] == ends[1]
+
+
+def _end(history: History) -> tuple[int, int, list[str]]:
+    """Epoch and tip of the journal, and all that the disks hold, by name."""
+    fs = history.universe.fs
+    fs.gone.clear()
+    with looked_at(site_of(history.universe.config), fs) as looked:
+        report, _ = look(looked.usable(), looked.deployment)
+    return report.epoch, report.tip, fs.files("/")
 
 
 @pytest.mark.deep

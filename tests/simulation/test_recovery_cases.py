@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from s3node.meta import tables
+from s3node.meta.kv import ReadTx
 from s3node.meta.logscan import FoundFrame, scan
 from s3node.meta.recovery import Report
 from s3node.meta.survey import survey
@@ -324,3 +326,31 @@ def give_back(fs: SimulatedFileSystem, old: SimulatedFileSystem, disk: str, name
     assert isinstance(here, Directory) and isinstance(there, Directory)
     here.seen[name] = there.seen[name]
     here.platter = dict(here.seen)
+
+
+# --- the clock ---------------------------------------------------------------------------------
+
+
+def test_what_replaces_a_version_is_newer_whatever_the_clock_says() -> None:
+    """I9: the wall clock is set before each write and each start, by hours and by decades."""
+    universe, model = begun()
+    times: list[int] = []
+
+    def newest(tx: ReadTx) -> int:
+        ((_, bucket),) = tables.scan_buckets(tx)
+        found = tables.scan_versions(tx, bucket.bucket_id)
+        (hlc,) = [row.hlc for key, _, row in found if key == b"base"]
+        return hlc
+
+    async def work(client: Client) -> None:
+        await read_everything(client, model)
+        for _ in range(4):
+            universe.clock.jump(universe.source)
+            assert await put(client, model, "base", SMALL) == 200
+            times.append(client.node.metadata.kv.read(newest))
+
+    for _ in range(6):
+        universe.clock.jump(universe.source)
+        left_by(universe, work)
+    assert times == sorted(set(times))
+    recovered(universe, model)
