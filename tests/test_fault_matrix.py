@@ -39,15 +39,22 @@ MATRIX: dict[str, tuple[str, ...]] = {
         "store/test_diskset.py::test_a_dead_descriptor_is_never_touched_again",
         "store/test_diskset.py::test_what_was_queued_behind_a_failing_sync_is_not_written",
         "simulation/test_filesystem.py::test_a_later_sync_does_not_save_what_a_failed_one_gave_up",
+        "simulation/test_faults.py::test_a_failed_sync_of_each_kind",
     ),
     "8 the device lied": (
+        "simulation/test_faults.py::test_a_failed_sync_of_each_kind",
         "simulation/test_histories.py::test_histories_lose_nothing_that_was_answered",
     ),
     "9 torn write": (
+        "simulation/test_recovery_cases.py::"
+        "test_an_append_of_several_frames_that_lost_its_first_sectors_is_a_torn_tail",
         "store/test_simulation.py::test_power_cuts_lose_nothing_answered",
         "simulation/test_enumeration.py::test_every_power_cut_in_sequences_of_two",
     ),
     "10 a corrupt record before later commits": (
+        "simulation/test_recovery_cases.py::test_a_flipped_bit_in_a_frame_that_was_durable_is_told",
+        "simulation/test_recovery_cases.py::"
+        "test_sectors_that_a_disk_forgot_below_its_last_append_are_told",
         "store/test_scan.py::test_an_unsealed_tail_is_torn_a_synced_one_corrupt",
         "meta/test_recovery.py::test_flipped_bytes_on_m_disks_are_corruption_and_harmless",
     ),
@@ -80,6 +87,10 @@ MATRIX: dict[str, tuple[str, ...]] = {
     ),
     "18 up to m disks lost": ("node/test_disk_loss.py::test_two_disks_gone_is_nothing",),
     "19 m + 1 disks lost": (
+        "simulation/test_faults.py::"
+        "test_one_disk_more_than_is_covered_fails_loudly_and_never_wrongly",
+        "simulation/test_recovery_cases.py::"
+        "test_a_disk_that_returns_with_the_longer_tail_of_an_older_epoch",
         "node/test_disk_loss.py::test_three_disks_gone_is_right_bytes_or_a_reason",
         "node/test_damage.py::test_damage_beyond_the_parity_is_an_error_and_never_a_wrong_byte",
     ),
@@ -99,7 +110,10 @@ MATRIX: dict[str, tuple[str, ...]] = {
         "node/test_syscalls.py::test_killed_at_each_call",
         "node/test_syscalls.py::test_killed_at_each_call_of_a_start",
     ),
-    "34 kill -9 at random moments": ("node/test_kill.py::test_kill_9_under_load",),
+    "34 kill -9 at random moments": (
+        "node/test_kill.py::test_kill_9_under_load",
+        "simulation/test_kill_then_power_cut.py::test_a_power_cut_in_the_life_after_a_kill",
+    ),
     "35 stopped and continued": ("node/test_kill.py::test_stopped_for_a_while_and_continued",),
     "36 the map is full": ("meta/test_index.py::test_a_full_map_grows_while_others_read",),
     "37 stale readers": (
