@@ -103,6 +103,27 @@ def test_disks_that_come_back_may_be_all_that_is_remembered_of_a_frame(tmp_path:
     assert world.rows() == ROWS
 
 
+def test_what_recovery_says_of_log_files_is_so(tmp_path: Path) -> None:
+    """The journal's cut believes it: a log that is said to end too early would go too early."""
+    world = World(tmp_path)
+    world.fill(rows=ROWS[:10])
+    world.gone = {0}
+    world.fill(rows=ROWS[10:20])
+    world.gone = set()
+    shutil.rmtree(world.homes[1].path)
+    Path(world.homes[1].path).mkdir()
+    recovered = world.recover()
+    assert recovered.begun is not None
+    for slot in world.homes:
+        said = {file.name: file.last for file in recovered.begun.files[slot]}
+        assert set(said) == {path.name for path in world.logs(slot)}
+        for path in world.logs(slot):
+            items = scan(path.read_bytes(), DEPLOYMENT_ID)
+            frames = [one.header.sequence for one in items if isinstance(one, FoundFrame)]
+            assert said[path.name] == max(frames, default=said[path.name])
+    recovered.index.close()
+
+
 def test_tails_that_differ_are_adopted_whole_or_cut_whole(tmp_path: Path) -> None:
     """Cut every disk's newest log at random: what m + 1 disks had is there, the rest whole."""
     source = random.Random(11)
