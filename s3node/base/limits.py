@@ -44,6 +44,10 @@ CLIENT_SLOW_S = 1.0
 OFFLOAD_BYTES_MIN = 32 * KIB
 """Hashing and coding of less than this is done on the event loop: a hop to a thread costs more."""
 
+HASH_STEP_BYTES = 512 * KIB
+"""Of each stream's bytes this many are hashed before it is looked which other streams have come:
+under a millisecond for a lone one, two for a full set of lanes."""
+
 DISK_RESERVE_BYTES = 256 * MIB
 """Room that shards leave on a disk for journal and checkpoints (less on small disks)."""
 

@@ -1,8 +1,8 @@
 /* The x86 instructions that the kernels use, in plain C, after Intel's Intrinsics Guide.
  *
- * A test build puts this folder in front of the compiler's headers and defines GF_TARGET and
- * GF_CPU_HAS, so that every kernel runs, unchanged, on any CPU: above all those with GFNI on a
- * machine without it. */
+ * A test build puts this folder in front of the compiler's headers and defines what the
+ * kernels' *_target.h define otherwise, so that every kernel runs, unchanged, on any CPU: above all
+ * those with GFNI on a machine without it. */
 #ifndef EMULATED_IMMINTRIN_H
 #define EMULATED_IMMINTRIN_H
 
@@ -112,18 +112,123 @@ static inline __m512i _mm512_broadcast_i32x4(__m128i a)
     return x;
 }
 
-/* Each bit of the result is the bit of the table that the bits of a, b and c (least) number. */
-static inline __m512i _mm512_ternarylogic_epi64(__m512i a, __m512i b, __m512i c, unsigned table)
+/* Words of 32 bits. UNPACK takes from each 16 bytes of both, in turn, pieces of `size` bytes from
+ * `from` on; in TERNARY each bit of the result is the bit of the table that the bits of a, b and c
+ * (least) number. */
+#define EMULATE_WORDS(V, SET1, ADD, OR, LEFT, RIGHT, ROTATE, TERNARY_32, TERNARY_64, UNPACK,      \
+                      LOW_32, HIGH_32, LOW_64, HIGH_64)                                           \
+    static inline uint32_t V##_word(V x, unsigned i)                                              \
+    {                                                                                             \
+        uint32_t word;                                                                            \
+        memcpy(&word, x.byte + i, sizeof word);                                                   \
+        return word;                                                                              \
+    }                                                                                             \
+    static inline V SET1(int word)                                                                \
+    {                                                                                             \
+        V x;                                                                                      \
+        for (unsigned i = 0; i < sizeof x; i += 4)                                                \
+            memcpy(x.byte + i, &word, 4);                                                         \
+        return x;                                                                                 \
+    }                                                                                             \
+    static inline V ADD(V a, V b)                                                                 \
+    {                                                                                             \
+        for (unsigned i = 0; i < sizeof a; i += 4) {                                              \
+            uint32_t sum = V##_word(a, i) + V##_word(b, i);                                       \
+            memcpy(a.byte + i, &sum, 4);                                                          \
+        }                                                                                         \
+        return a;                                                                                 \
+    }                                                                                             \
+    static inline V OR(V a, V b)                                                                  \
+    {                                                                                             \
+        for (unsigned i = 0; i < sizeof a; i++)                                                   \
+            a.byte[i] |= b.byte[i];                                                               \
+        return a;                                                                                 \
+    }                                                                                             \
+    static inline V LEFT(V a, int bits)                                                           \
+    {                                                                                             \
+        for (unsigned i = 0; i < sizeof a; i += 4) {                                              \
+            uint32_t word = V##_word(a, i) << bits;                                               \
+            memcpy(a.byte + i, &word, 4);                                                         \
+        }                                                                                         \
+        return a;                                                                                 \
+    }                                                                                             \
+    static inline V RIGHT(V a, int bits)                                                          \
+    {                                                                                             \
+        for (unsigned i = 0; i < sizeof a; i += 4) {                                              \
+            uint32_t word = V##_word(a, i) >> bits;                                               \
+            memcpy(a.byte + i, &word, 4);                                                         \
+        }                                                                                         \
+        return a;                                                                                 \
+    }                                                                                             \
+    static inline V ROTATE(V a, int bits) { return OR(LEFT(a, bits), RIGHT(a, 32 - bits)); }      \
+    static inline V TERNARY_64(V a, V b, V c, unsigned table)                                     \
+    {                                                                                             \
+        for (unsigned i = 0; i < sizeof a; i++) {                                                 \
+            unsigned result = 0;                                                                  \
+            for (unsigned number = 0; number < 8; number++)                                       \
+                if (table >> number & 1)                                                          \
+                    result |= (number & 4 ? a.byte[i] : ~a.byte[i])                               \
+                              & (number & 2 ? b.byte[i] : ~b.byte[i])                             \
+                              & (number & 1 ? c.byte[i] : ~c.byte[i]);                            \
+            a.byte[i] = (uint8_t)result;                                                          \
+        }                                                                                         \
+        return a;                                                                                 \
+    }                                                                                             \
+    static inline V TERNARY_32(V a, V b, V c, unsigned t) { return TERNARY_64(a, b, c, t); }      \
+    static inline V UNPACK(V a, V b, unsigned size, unsigned from)                                \
+    {                                                                                             \
+        V x;                                                                                      \
+        for (unsigned i = 0; i < sizeof x; i += 2 * size) {                                       \
+            unsigned at = (i & ~15u) + from + (i & 15u) / 2;                                      \
+            memcpy(x.byte + i, a.byte + at, size);                                                \
+            memcpy(x.byte + i + size, b.byte + at, size);                                         \
+        }                                                                                         \
+        return x;                                                                                 \
+    }                                                                                             \
+    static inline V LOW_32(V a, V b) { return UNPACK(a, b, 4, 0); }                               \
+    static inline V HIGH_32(V a, V b) { return UNPACK(a, b, 4, 8); }                              \
+    static inline V LOW_64(V a, V b) { return UNPACK(a, b, 8, 0); }                               \
+    static inline V HIGH_64(V a, V b) { return UNPACK(a, b, 8, 8); }
+
+EMULATE_WORDS(__m128i, _mm_set1_epi32, _mm_add_epi32, _mm_or_si128, _mm_slli_epi32,
+              _mm_srli_epi32, _mm_rol_epi32, _mm_ternarylogic_epi32, _mm_ternarylogic_epi64,
+              unpack_128, _mm_unpacklo_epi32, _mm_unpackhi_epi32, _mm_unpacklo_epi64,
+              _mm_unpackhi_epi64)
+EMULATE_WORDS(__m256i, _mm256_set1_epi32, _mm256_add_epi32, _mm256_or_si256, _mm256_slli_epi32,
+              _mm256_srli_epi32, _mm256_rol_epi32, _mm256_ternarylogic_epi32,
+              _mm256_ternarylogic_epi64, unpack_256, _mm256_unpacklo_epi32,
+              _mm256_unpackhi_epi32, _mm256_unpacklo_epi64, _mm256_unpackhi_epi64)
+EMULATE_WORDS(__m512i, _mm512_set1_epi32, _mm512_add_epi32, _mm512_or_si512, _mm512_slli_epi32,
+              _mm512_srli_epi32, _mm512_rol_epi32, _mm512_ternarylogic_epi32,
+              _mm512_ternarylogic_epi64, unpack_512, _mm512_unpacklo_epi32,
+              _mm512_unpackhi_epi32, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64)
+
+static inline int _mm_cvtsi128_si32(__m128i a) { return (int)__m128i_word(a, 0); }
+
+/* What the instruction leaves undefined is made wrong. */
+static inline __m256i _mm256_castsi128_si256(__m128i a)
 {
-    for (unsigned i = 0; i < sizeof a; i++) {
-        unsigned result = 0;
-        for (unsigned bit = 0; bit < 8; bit++) {
-            unsigned at = (a.byte[i] >> bit & 1u) << 2 | (b.byte[i] >> bit & 1u) << 1
-                          | (c.byte[i] >> bit & 1u);
-            result |= (table >> at & 1u) << bit;
-        }
-        a.byte[i] = (uint8_t)result;
-    }
+    __m256i x = _mm256_set1_epi8(0x55);
+    memcpy(x.byte, a.byte, sizeof a);
+    return x;
+}
+
+static inline __m512i _mm512_castsi128_si512(__m128i a)
+{
+    __m512i x = _mm512_set1_epi8(0x55);
+    memcpy(x.byte, a.byte, sizeof a);
+    return x;
+}
+
+static inline __m256i _mm256_inserti128_si256(__m256i a, __m128i b, unsigned half)
+{
+    memcpy(a.byte + 16 * half, b.byte, sizeof b);
+    return a;
+}
+
+static inline __m512i _mm512_inserti32x4(__m512i a, __m128i b, unsigned quarter)
+{
+    memcpy(a.byte + 16 * quarter, b.byte, sizeof b);
     return a;
 }
 

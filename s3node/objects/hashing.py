@@ -1,0 +1,92 @@
+"""MD5 for all requests together: streams that are to go on at the same time share the lanes.
+
+One thread works. It takes whatever is queued when it becomes free: a lone stream is begun at once,
+under load those that came while it worked go on together, which costs little more than one. It
+tells the loop once for all that it has finished, and goes on without waiting for the loop. Of a
+long job it does one step of `HASH_STEP_BYTES`, then looks who else has come.
+
+A stream's buffers must stay as they are until its `advance` has returned; they are kept alive also
+when who waited for it was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from s3node.base.limits import HASH_STEP_BYTES
+from s3node.base.md5 import Job, Md5, advance
+
+Pieces = Sequence[memoryview]
+_Waiting = tuple[Job, asyncio.Future[None]]
+
+
+class SharedHashing:
+    """Advances MD5 streams; belongs to one event loop, and has `thread` to itself."""
+
+    def __init__(self, thread: Executor) -> None:
+        self.crossings = 0
+        self.advanced = 0  # jobs, each counted in every crossing that it took part in
+        self._thread = thread
+        self._lock = threading.Lock()  # guards these two
+        self._queued: list[_Waiting] = []
+        self._working = False
+
+    async def advance(self, stream: Md5, pieces: Pieces) -> None:
+        """Take all of `pieces`, in order."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        one = (Job(stream, pieces), done)
+        with self._lock:
+            self._queued.append(one)
+            begin, self._working = not self._working, True
+        if begin:
+            loop.run_in_executor(self._thread, self._work, loop)
+        await done
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the thread, until nothing is queued."""
+        under_way: list[_Waiting] = []
+        while True:
+            with self._lock:
+                under_way += self._queued
+                self._queued.clear()
+                if not under_way:
+                    self._working = False
+                    return
+            try:
+                advance([job for job, _ in under_way], HASH_STEP_BYTES)
+            except BaseException as fault:
+                self._give_up(loop, under_way, fault)
+                return
+            self.crossings += 1
+            self.advanced += len(under_way)
+            finished = [one for one in under_way if one[0].done]
+            under_way = [one for one in under_way if not one[0].done]
+            if finished:
+                loop.call_soon_threadsafe(_tell, finished)
+
+    def _give_up(
+        self, loop: asyncio.AbstractEventLoop, under_way: list[_Waiting], fault: BaseException
+    ) -> None:
+        """Nobody waits for what will not come; later streams find a new beginning."""
+        with self._lock:
+            under_way += self._queued
+            self._queued.clear()
+            self._working = False
+        loop.call_soon_threadsafe(_refuse, under_way, fault)
+
+
+def _tell(finished: Sequence[_Waiting]) -> None:
+    for job, done in finished:
+        job.end()
+        if not done.cancelled():
+            done.set_result(None)
+
+
+def _refuse(waiting: Sequence[_Waiting], fault: BaseException) -> None:
+    for _, done in waiting:
+        if not done.cancelled():
+            done.set_exception(fault)
