@@ -158,3 +158,24 @@ def test_an_epoch_that_only_m_disks_take_does_not_begin(step: str) -> None:
         universe.live(lambda client: put(client, model, "small", SMALL))
     universe.fs.heal()
     recovered(universe, model)
+
+
+def test_an_epoch_that_was_promised_is_never_begun_again() -> None:
+    """Its frame lies on one disk, which is away when the next life chooses an epoch."""
+    universe, model = begun()
+    first = universe.node.metadata.recovered.epoch if universe.node else 0
+    universe.fs.fail(
+        "rename", errno.EROFS, lambda path: path.endswith(".log") and not path.startswith("/d0/")
+    )
+    with pytest.raises(QuorumLost):
+        universe.live(lambda client: put(client, model, "small", SMALL))
+    universe.fs.heal()
+    universe.lose(0)
+
+    async def work(client: Client) -> None:
+        assert client.node.metadata.recovered.epoch > first + 1
+        assert await put(client, model, "small", SMALL) == 200
+
+    universe.live(work)
+    universe.find(0)
+    recovered(universe, model, 0)
