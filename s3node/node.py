@@ -129,7 +129,11 @@ class RunningNode:
             lambda: self.metadata.sequence,
         )
         self.monitor = DiskMonitor(
-            self.disks, self.objects.repairer, self._stamp, self.metadata.distrust
+            self.disks,
+            self.objects.doubts,
+            self.objects.repairer,
+            self._stamp,
+            self.metadata.distrust,
         )
         self._monitoring: asyncio.Task[None] | None = None
         self.node = _ops_node(config, machine, self, looked.deployment.deployment_id)
@@ -220,7 +224,8 @@ class RunningNode:
         recovered = self.metadata.recovered
         behind = [f"read-only: {recovered.behind}"] if recovered.behind else []
         low = [_low(disk) for disk in self.disks.status() if _is_low(disk)]
-        return [*behind, *self.metadata.faults, *recovered.report.corrupt(), *low]
+        doubts = self.objects.doubts.alarms()
+        return [*behind, *self.metadata.faults, *recovered.report.corrupt(), *doubts, *low]
 
     def gauges(self) -> None:
         """Bring the gauges up to date; called when metrics are asked for."""

@@ -40,6 +40,9 @@ MATRIX: dict[str, tuple[str, ...]] = {
         "store/test_diskset.py::test_what_was_queued_behind_a_failing_sync_is_not_written",
         "simulation/test_filesystem.py::test_a_later_sync_does_not_save_what_a_failed_one_gave_up",
         "simulation/test_faults.py::test_a_failed_sync_of_each_kind",
+        "simulation/test_faults.py::test_what_a_dead_segment_had_answered_is_read_back",
+        "store/test_diskset.py::test_a_dead_segment_is_read_back",
+        "meta/test_journal.py::test_a_failed_log_is_read_back_and_what_it_lost_is_fed_anew",
     ),
     "8 the device lied": (
         "simulation/test_faults.py::test_a_failed_sync_of_each_kind",

@@ -12,12 +12,16 @@ Rules of use that the callers keep:
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import mmap
 import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
+
+_DIRECT_ALIGN = 4096  # of offsets, lengths and memory: no common device asks for more
 
 
 class Usage(NamedTuple):
@@ -25,6 +29,18 @@ class Usage(NamedTuple):
 
     total: int
     free: int
+
+
+class Reads(Protocol):
+    """What reading a file takes, of a `FileSystem` or of `Medium`."""
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int: ...
+
+    def close(self, fd: int) -> None: ...
+
+    def pread(self, fd: int, length: int, offset: int) -> bytes: ...
+
+    def size(self, fd: int) -> int: ...
 
 
 class FileSystem(Protocol):
@@ -38,6 +54,15 @@ class FileSystem(Protocol):
 
     def pread(self, fd: int, length: int, offset: int) -> bytes:
         """At most `length` bytes; fewer only at the end of the file."""
+
+    def open_direct(self, path: str) -> int:
+        """A descriptor for `pread_direct`; OSError(EINVAL) where no such reads are to be had."""
+
+    def pread_direct(self, fd: int, length: int, offset: int) -> bytes:
+        """As `pread`, but from the medium: what the page cache holds clean is passed by."""
+
+    def drop_cache(self, fd: int) -> bool:
+        """Let go of the file's cached pages; whether none is left. Dirty ones stay."""
 
     def fdatasync(self, fd: int) -> None: ...
 
@@ -87,6 +112,20 @@ class RealFileSystem:
     def pread(self, fd: int, length: int, offset: int) -> bytes:
         return os.pread(fd, length, offset)
 
+    def open_direct(self, path: str) -> int:
+        return os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+
+    def pread_direct(self, fd: int, length: int, offset: int) -> bytes:
+        begin = offset & -_DIRECT_ALIGN
+        size = (offset + length - begin + _DIRECT_ALIGN - 1) & -_DIRECT_ALIGN
+        with mmap.mmap(-1, size) as pages:  # memory that is aligned, as such reads ask for
+            got = os.preadv(fd, [pages], begin)
+            return pages[offset - begin : max(offset - begin, min(offset - begin + length, got))]
+
+    def drop_cache(self, fd: int) -> bool:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return not _cached_pages(fd)
+
     def fdatasync(self, fd: int) -> None:
         os.fdatasync(fd)
 
@@ -135,6 +174,22 @@ class RealFileSystem:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def _cached_pages(fd: int) -> int:
+    """Pages of a file that the page cache holds, as mincore(2) tells. OSError."""
+    size = os.fstat(fd).st_size
+    if not size:
+        return 0
+    resident = ctypes.create_string_buffer(-(-size // mmap.PAGESIZE))
+    mincore = ctypes.CDLL(None, use_errno=True).mincore
+    with mmap.mmap(fd, size, access=mmap.ACCESS_COPY) as mapped:
+        begin = ctypes.c_char.from_buffer(mapped)
+        failed = mincore(ctypes.c_void_p(ctypes.addressof(begin)), ctypes.c_size_t(size), resident)
+        del begin  # or the mapping could not be closed
+    if failed:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return sum(page & 1 for page in resident.raw)
+
+
 def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> None:
     """Write every byte of `data` at `offset`, however short the single writes are."""
     view = memoryview(data)
@@ -153,7 +208,7 @@ def file_bytes(fs: FileSystem, path: str) -> int:
         fs.close(fd)
 
 
-def read_file(fs: FileSystem, path: str, piece: int = 1 << 20) -> bytes:
+def read_file(fs: Reads, path: str, piece: int = 1 << 20) -> bytes:
     """The whole content of a file."""
     fd = fs.open(path, os.O_RDONLY)
     try:

@@ -4,7 +4,8 @@ Every slot has a feeder: one append in flight, the frames that came meanwhile jo
 So a slow disk holds up nothing; one that lags by more than a bound is given up (OUT) until it
 has been readmitted: all frames that checkpoints still need are copied to it from the other
 disks, then it takes part again. A log whose append failed is dead (I3): what it did not answer
-goes into a new log file, tried again after a while.
+goes into a new log file, tried again after a while. What it had answered is read back from the
+medium first; a slot that lacks a frame of it is given up, and readmitted.
 
 When fewer than m + 1 slots can take a frame the journal is stalled, with a reason. The frame
 stays where it is, the same bytes for the same sequence, until it is durable.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +31,8 @@ from s3node.base.errors import JournalStalled, StorageFault
 from s3node.base.filesystem import Buffer
 from s3node.meta.frame import Frame, Position
 from s3node.meta.homes import APPENDED, Home, log_name
+
+LOG = logging.getLogger("s3node.journal")
 
 
 class Logs(Protocol):
@@ -81,6 +85,8 @@ class _Slot:
     synced: int = 0
     name: str = ""  # the open log file, "" when there is none
     size: int = 0
+    first: int = 0  # the sequence that the open log begins with
+    doubt: tuple[str, int, int] | None = None  # a dead log, first and last frame it had answered
     begun: int = 0  # log files begun in this life
     files: list[LogFile] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -103,6 +109,14 @@ class Readmission(Protocol):
     def __call__(
         self, homes: Mapping[int, Home], slot: int, base: int, last: Position, name: str
     ) -> None: ...
+
+
+class ReadBack(Protocol):
+    """Why the frames `first` to `last` are not known to lie on the medium in the log `name`; ""
+    if they do. Runs in a thread.
+    """
+
+    def __call__(self, home: Home, name: str, first: int, last: int) -> str: ...
 
 
 class _Retained:
@@ -152,6 +166,7 @@ class Journal:
         files: Mapping[int, Sequence[LogFile]],
         out: Mapping[int, str],
         readmission: Readmission,
+        read_back: ReadBack,
         limits: Limits = Limits(),  # noqa: B008
     ) -> None:
         """`need` is m + 1; `last` the newest durable frame; checkpoints hold all up to `base`, the
@@ -167,6 +182,7 @@ class Journal:
         self._retained.add(last.sequence, retained_bytes)
         self._limits = limits
         self._readmission = readmission
+        self._read_back = read_back
         self.durable = last  # every frame up to here is synced on m + 1 disks
         self._slots = {
             number: _Slot(
@@ -293,6 +309,7 @@ class Journal:
                     await self._feed_once(slot)
             except StorageFault as fault:
                 self._fail(slot, str(fault))
+                await self._look_back(slot)
                 await asyncio.sleep(self._limits.retry_seconds)
 
     async def _feed_once(self, slot: _Slot) -> None:
@@ -320,7 +337,7 @@ class Journal:
         self._close_log(slot, slot.synced)
         name = self._new_name(slot, first)
         await self._logs.log_rotate(slot.number, name)
-        slot.name, slot.size = name, 0
+        slot.name, slot.size, slot.first = name, 0, first
 
     def _new_name(self, slot: _Slot, first: int) -> str:
         slot.begun += 1
@@ -345,6 +362,8 @@ class Journal:
         slot.reason = reason
         if slot.state is SlotState.LIVE:
             slot.state = SlotState.FAILED
+            if slot.name and slot.first <= slot.synced:
+                slot.doubt = slot.name, slot.first, slot.synced
             # What was not answered may lie in the dead log all the same.
             self._close_log(slot, slot.synced + len(slot.waiting))
         elif slot.state is SlotState.JOINING:
@@ -352,6 +371,18 @@ class Journal:
         self._give_up_laggard(slot)
         self._tell_stall()
         self._fed.set()
+
+    async def _look_back(self, slot: _Slot) -> None:
+        """See whether a log that just failed has what it had answered; else the slot is out."""
+        doubt, slot.doubt = slot.doubt, None
+        if doubt is None or slot.state is not SlotState.FAILED:
+            return
+        home = self._homes[slot.number]
+        why = await asyncio.to_thread(self._read_back, home, *doubt)
+        fields = {"slot": slot.number, "log": doubt[0], "why": why}
+        if why and slot.state is SlotState.FAILED:
+            LOG.warning("a failed log lacks what it had answered", extra={"fields": fields})
+            self.distrust(slot.number, f"its log failed and is not believed: {why}")
 
     def _give_up_laggard(self, slot: _Slot) -> None:
         if slot.state is not SlotState.OUT and slot.waiting_bytes > self._limits.lag_bytes:

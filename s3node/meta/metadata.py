@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from s3node.base.clock import Clock
@@ -30,7 +31,7 @@ from s3node.meta.index_seal import Seal
 from s3node.meta.journal import Journal, Limits, Logs
 from s3node.meta.kv import Kv, ReadTx, WriteTx
 from s3node.meta.recovery import Begun, Report
-from s3node.meta.survey import Chain, choose, survey
+from s3node.meta.survey import Chain, choose, lacks, survey
 
 T = TypeVar("T")
 
@@ -274,6 +275,7 @@ class Metadata:
             files=begun.files,
             out=begun.out,
             readmission=recovery.readmission(deployment.deployment_id),
+            read_back=partial(lacks, deployment.deployment_id),
             limits=self._settings.limits,
         )
 

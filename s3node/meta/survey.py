@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from s3node.base.errors import FormatError, FormatUnknown, QuorumLost, StorageFault
 from s3node.base.filesystem import read_file
+from s3node.base.medium import Medium
 from s3node.meta import logscan, promise
 from s3node.meta.frame import LAYOUT, Header, Position, check_payload, unpack_header
 from s3node.meta.homes import Home, first_sequence, is_log
@@ -153,11 +154,27 @@ def survey_journal(found: Survey, disk: Disk, home: Home, deployment_id: bytes) 
     for name in home.fs.listdir(home.journal):
         path = f"{home.journal}/{name}"
         if is_log(name):
-            disk.logs.append(
-                _survey_log(found, disk, name, read_file(home.fs, path), deployment_id)
-            )
+            data = read_file(home.fs, path)
+            disk.logs.append(_survey_log(found, disk, name, data, deployment_id))
         elif name == promise.NAME:
             _survey_promise(disk, read_file(home.fs, path), deployment_id)
+
+
+def lacks(deployment_id: bytes, home: Home, name: str, first: int, last: int) -> str:
+    """Why the frames first..last are not known to lie on the medium in the log `name`; "" if they
+    do. A name is used once, so a valid frame in the file is the one that was appended.
+    """
+    wanted = set(range(first, last + 1))
+    try:
+        data = read_file(Medium(home.fs), f"{home.journal}/{name}")
+        for item in logscan.scan(data, deployment_id):
+            if isinstance(item, FoundFrame):
+                wanted.discard(item.header.sequence)
+    except FormatUnknown as error:
+        return str(error)
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror or error}"
+    return f"{name} lacks frame {min(wanted)}" if wanted else ""
 
 
 def _survey_log(found: Survey, disk: Disk, name: str, data: bytes, deployment_id: bytes) -> Log:

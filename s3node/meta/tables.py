@@ -194,6 +194,15 @@ def scan_locations(
         yield schema.numbered(key)[1], decode(LocationRow, key, value)
 
 
+def scan_all_locations(
+    tx: ReadTx, after: bytes = b""
+) -> Iterator[tuple[bytes, bytes, int, LocationRow]]:
+    """(cursor, data id, run, row) after the row with the cursor `after`, of all data."""
+    start = schema.LOCATIONS + after + b"\x00" if after else schema.LOCATIONS
+    for key, value in tx.scan(start, schema.successor(schema.LOCATIONS)):
+        yield key[1:], *schema.numbered(key), decode(LocationRow, key, value)
+
+
 def get_owed(tx: ReadTx, data_id: bytes, run: int) -> OwedRow | None:
     return _get(tx, OwedRow, schema.owed(data_id, run))
 

@@ -7,13 +7,14 @@ owed row says so from the same transaction on. Two things clear it:
 - `Repairer`: it is rebuilt from the others and appended to any disk that holds none of the stripe.
 
 Both change the location row by compare-and-set (I11): only a place that is still empty is filled;
-the loser's record is garbage.
+the loser's record is garbage. `disown` is the way back: a shard that is not where the row says is
+owed again, as long as enough others are there to make it from.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,6 +34,9 @@ from s3node.store.seams import Append, DiskSet
 Found = Mapping[tuple[int, int], Location]
 """(stripe index, shard index) -> where that shard is now."""
 
+LostAt = Callable[[Location], bool]
+"""Whether what a row says to be there is not, or not known to be."""
+
 OWED_PER_READ = 256
 """Owed rows taken in one short read transaction."""
 
@@ -46,15 +50,35 @@ class Progress:
     reason: str = ""  # why the last of them could not
 
 
+Edit = Callable[[LocationRow], tuple[tuple[Stripe, ...], int]]
+"""The row's stripes after a change, and how many shards it concerned; 0: nothing is written."""
+
+
 async def fill(kv: Kv, data_id: bytes, run: int, found: Found, now_ms: int) -> int:
     """Enter `found` where the row still owes those shards; returns how many were entered."""
+    return await _change(kv, data_id, run, lambda row: _filled(row, run, found), now_ms)
+
+
+async def disown(
+    kv: Kv, data_id: bytes, run: int, lost: LostAt, readable: Set[int], now_ms: int
+) -> int:
+    """Owe every shard at a place that is `lost`, where k others are on `readable` slots.
+
+    Returns how many are owed by that. A place that is not given up stays named: what lies there
+    is verified when it is read, and may be the last there is.
+    """
+    return await _change(kv, data_id, run, lambda row: _disowned(row, lost, readable), now_ms)
+
+
+async def _change(kv: Kv, data_id: bytes, run: int, edit: Edit, now_ms: int) -> int:
+    """Change a location row, and what it owes with it; how many shards that concerned."""
 
     def work(tx: WriteTx) -> int:
         row = tables.get_locations(tx, data_id, run)
         if row is None:
             return 0
-        stripes, entered = _filled(row, run, found)
-        if not entered:
+        stripes, count = edit(row)
+        if not count:
             return 0
         changed = LocationRow(stripes)
         tables.put_locations(tx, data_id, run, changed)
@@ -65,9 +89,23 @@ async def fill(kv: Kv, data_id: bytes, run: int, found: Found, now_ms: int) -> i
             since = tables.get_owed(tx, data_id, run)
             kept = owed if since is None else msgspec.structs.replace(owed, since_ms=since.since_ms)
             tables.put_owed(tx, data_id, run, kept)
-        return entered
+        return count
 
     return await kv.write(work)
+
+
+def _disowned(row: LocationRow, lost: LostAt, readable: Set[int]) -> tuple[tuple[Stripe, ...], int]:
+    """The stripes of `row` without the places that are lost, as far as k others remain."""
+    stripes = list(row.stripes)
+    count = 0
+    for position, stripe in enumerate(row.stripes):
+        good = tuple(None if place and lost(place) else place for place in stripe.shards)
+        gone = good.count(None) - stripe.shards.count(None)
+        others = sum(place is not None and place.slot in readable for place in good)
+        if gone and others >= stripe.k:
+            stripes[position] = msgspec.structs.replace(stripe, shards=good)
+            count += gone
+    return tuple(stripes), count
 
 
 def _filled(row: LocationRow, run: int, found: Found) -> tuple[tuple[Stripe, ...], int]:

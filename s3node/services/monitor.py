@@ -3,6 +3,7 @@
 Each round looks at every disk in service (is it still there, how much room has it) and probes
 every other one. A disk that is back and in order is readmitted to the disk set, its epoch file
 is brought up to date, and the journal copies to it what it lacks; then owed shards are placed.
+What a failed segment had answered is read back at once, and owed where it is not on the medium.
 
 Whether a disk that comes back may be believed: its segments hold only what rows name by segment
 id and offset, and every record is verified against that row when it is read, so a disk that was
@@ -17,6 +18,7 @@ import logging
 from collections.abc import Callable
 
 from s3node.base.errors import StorageFault
+from s3node.objects.doubt import Doubts
 from s3node.objects.repair import Repairer
 from s3node.store.seams import DiskSet, DiskState, DiskStatus
 
@@ -42,12 +44,14 @@ class DiskMonitor:
     def __init__(
         self,
         disks: DiskSet,
+        doubts: Doubts,
         repairer: Repairer,
         stamp: Stamp,
         distrust: Distrust,
         round_s: float = ROUND_S,
     ) -> None:
         self._disks = disks
+        self._doubts = doubts
         self._repairer = repairer
         self._stamp = stamp
         self._distrust = distrust
@@ -67,7 +71,8 @@ class DiskMonitor:
                 rounds += 1
                 if repairing is not None and repairing.done():
                     repairing = repairing.result()
-                if repairing is None and (returned or rounds % REPAIR_ROUNDS == 0):
+                due = returned or rounds % REPAIR_ROUNDS == 0 or self._doubts.fresh()
+                if repairing is None and due:
                     repairing = asyncio.create_task(self._repair(), name="repair")
         finally:
             tasks = [*self._returning.values(), *([repairing] if repairing else [])]
@@ -112,6 +117,7 @@ class DiskMonitor:
 
     async def _repair(self) -> None:
         try:
+            await self._doubts.settle()
             done = await self._repairer.round()
         except StorageFault as fault:
             LOG.warning("owed shards wait", extra={"fields": {"why": str(fault)}})

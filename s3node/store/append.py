@@ -5,7 +5,8 @@
   (none) ----------------------> creating ------> open ----------------> retiring ------> sealed
                                     |               | a write or sync failed |
                                     v               v                        v
-                                 failed            dead: never touched again, closed when idle
+                                 failed            dead: never touched again, closed when idle,
+                                                   read back if it had answered something
 ```
 
 Invariants: one open segment per disk, its records contiguous in the order they were given out
@@ -48,7 +49,7 @@ class OpenSegment:
     count: int = 0
     chain: int = 0
     in_flight: int = 0
-    proven: bool = False  # something in it was answered
+    answered: int = 0  # where what was answered ends
     dead: bool = False
     retiring: bool = False
     finishing: bool = False
@@ -83,6 +84,7 @@ class SegmentWriter:
     def __init__(self, disk: Disk, context: Context) -> None:
         self.disk = disk
         self.pins: Counter[int] = Counter()
+        self.suspects: dict[int, int] = {}  # segment: where what it had answered ends
         self.queued_bytes = 0
         self._context = context
         self._open: OpenSegment | None = None
@@ -273,7 +275,7 @@ class SegmentWriter:
             if not future.done():
                 future.set_exception(fault_of(completion.error, f"slot {self.disk.slot}"))
         else:
-            one.proven = True
+            one.answered = max(one.answered, place.offset + waiting.size)
             total, free = self.disk.usage
             self.disk.usage = Usage(total, free - waiting.size)
             if future.done():  # given up by whoever waited: nobody will decide it
@@ -286,7 +288,7 @@ class SegmentWriter:
         if one.dead:
             return
         one.dead = True
-        self.disk.write_failed(completion.error, completion.stage, one.proven)
+        self.disk.write_failed(completion.error, completion.stage, one.answered > 0)
         self._retire(one)
         refusal = self.disk.refusal()
         if refusal:
@@ -346,7 +348,9 @@ class SegmentWriter:
 
     def _closed(self, one: OpenSegment, closing: Future[None]) -> None:
         error = closing.exception()
-        if isinstance(error, OSError):  # what it held was synced; the cut can wait for a scan
+        if isinstance(error, OSError):  # the cut can wait for a scan
             self.disk.write_failed(error.errno or 0, 0, proven=True)
+        if one.answered and (one.dead or error is not None):
+            self.suspects[one.id] = one.answered
         self._retiring.discard(one)
         one.closed.set_result(None)

@@ -36,8 +36,9 @@ from s3node.store.engine import Counters, Engine, Lane, Read, Write
 from s3node.store.identity import USABLE, Standing, classify
 from s3node.store.limits import Limits
 from s3node.store.logs import LogWriter
+from s3node.store.readback import Examination
 from s3node.store.reading import SegmentReader, Wanted
-from s3node.store.seams import Append, DiskState, DiskStatus, Place, Probe, Shard
+from s3node.store.seams import Append, DiskState, DiskStatus, Place, Probe, ReadBack, Shard
 from s3node.store.state import Context, Disk
 
 T = TypeVar("T")
@@ -167,6 +168,33 @@ class Disks:
             if segment_epoch(segment_id) < epoch:
                 cut += await self._run(slot, partial(work, segment_id), Lane.READ)
         return cut
+
+    # ---- segments that failed
+
+    def suspects(self) -> Sequence[tuple[int, int]]:
+        found = [(one.disk.slot, one.suspects) for one in self._writers if one.disk.readable]
+        return [(slot, segment_id) for slot, suspects in found for segment_id in suspects]
+
+    async def read_back(self, slot: int, segment_id: int) -> ReadBack:
+        disk, suspects = self._disks[slot], self._writers[slot].suspects
+        assert disk.identity is not None, "a readable disk has an identity"
+        path = f"{disk.path}/{SEGMENTS}/{segment.file_name(segment_id)}"
+        one = Examination(
+            self._context.fs, path, segment_id, disk.identity.disk_id, suspects[segment_id]
+        )
+        try:
+            while await self._run(slot, one.step, Lane.READ):
+                if not disk.readable:
+                    break
+        finally:
+            closing = self._run(slot, one.close, Lane.READ)
+        await closing
+        if one.error:
+            disk.read_failed(one.error)
+        if not disk.readable:
+            raise DiskOffline(f"slot {slot} is {disk.state.value}: {disk.reason}")
+        del suspects[segment_id]
+        return ReadBack(slot, segment_id, tuple(one.missing), one.reason)
 
     async def seal(self) -> None:
         await asyncio.gather(*(writer.seal() for writer in self._writers))

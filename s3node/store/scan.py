@@ -7,21 +7,22 @@ a record inside some payload says another place.
 
 Damage before the point up to which everything was synced is corruption, to be repaired; at or
 behind it, in a segment that was never sealed, it may be the torn tail of the last batch (I10).
-A scan reads through the `FileSystem` and changes nothing; `cut` removes reserved room.
+A scan reads through the `FileSystem`, or past its cache, and changes nothing; `cut` removes
+reserved room.
 """
 
 from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import xxhash
 
 from s3node.base.errors import FormatError, FormatUnknown
-from s3node.base.filesystem import FileSystem
+from s3node.base.filesystem import FileSystem, Reads
 from s3node.base.limits import KIB, MIB
 from s3node.store import record, seal, segment
 from s3node.store.limits import SECTOR
@@ -81,14 +82,14 @@ def read_segment_header(fs: FileSystem, path: str) -> SegmentHeader:
 
 
 def scan(
-    fs: FileSystem,
+    fs: Reads,
     path: str,
     segment_id: int,
     disk_id: bytes,
     *,
     synced: int = 0,
     payloads: bool = True,
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Everything in the segment file at `path`, in order; FormatUnknown if it is a later one.
 
     `synced` is the offset up to which the caller knows everything to be on the platter (a row
@@ -144,7 +145,7 @@ def cut(fs: FileSystem, path: str, used: int) -> None:
 
 @dataclass(slots=True)
 class _Walk:
-    fs: FileSystem
+    fs: Reads
     fd: int
     size: int
     segment_id: int

@@ -82,6 +82,19 @@ class Probe(NamedTuple):
     reason: str
 
 
+class ReadBack(NamedTuple):
+    """What a dead segment lacks of what it had answered: ranges start..stop of its file."""
+
+    slot: int
+    segment: int
+    missing: Sequence[tuple[int, int]]
+    reason: str  # why it, or the rest of it, could not be read back; "" when it could
+
+    def lacks(self, offset: int) -> bool:
+        """Whether the record at this offset is missing, or not known to be there."""
+        return any(start <= offset < stop for start, stop in self.missing)
+
+
 class DiskSet(Protocol):
     """The D disks of a node."""
 
@@ -140,6 +153,17 @@ class DiskSet(Protocol):
 
     async def drop(self, slot: int, segment_id: int) -> None:
         """Move a segment to the disk's quarantine. OSError if that fails."""
+
+    def suspects(self) -> Sequence[tuple[int, int]]:
+        """(slot, segment) of those that ended otherwise than by a synced seal, had answered
+        something before, lie on a readable disk, and have not been read back.
+        """
+
+    async def read_back(self, slot: int, segment_id: int) -> ReadBack:
+        """Verify past the page cache all that a suspect had answered; it is none afterwards.
+
+        DiskOffline, and it stays one, if the disk goes away meanwhile.
+        """
 
     async def trim(self, slot: int) -> int:
         """Give back the room that unsealed segments of ended epochs had reserved; how many had.

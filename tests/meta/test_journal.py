@@ -114,6 +114,38 @@ def test_a_torn_append_goes_on_in_a_new_log(tmp_path: Path) -> None:
     assert report.corrupt() == []
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_failed_log_is_read_back_and_what_it_lost_is_fed_anew(
+    tmp_path: Path, lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Frames that were answered and are not on the medium: the slot has them from the others."""
+    world = World(tmp_path, disks=3, parity=1, settings=QUICK)
+
+    async def work(node: Any) -> None:
+        await put(node, rows(3))
+        await until(lambda: node.journal.status()[0].lag_bytes == 0)
+        newest = max(world.logs(0))
+        before = newest.read_bytes()
+        if lost:
+            newest.write_bytes(before[:-20] + bytes(20))
+        node.logs.tearing[0] = 30
+        await put(node, rows(3, name=b"m"))
+        status = node.journal.status
+        await until(lambda: not (status()[0].lag_bytes or status()[0].state is not SlotState.LIVE))
+        assert newest.exists() is not lost, "a slot that is given up starts over"
+
+    live(world, work)
+    assert ("lacks what it had answered" in caplog.text) is lost
+    assert sequences_of_whole(world, 0) == sequences_of_whole(world, 1)
+    report, _ = look(world.homes, world.deployment)
+    assert report.disks[0].lacked == 0 and report.corrupt() == []
+
+
+def sequences_of_whole(world: World, slot: int) -> set[int]:
+    items = [i for path in world.logs(slot) for i in logscan.scan(path.read_bytes(), DEPLOYMENT_ID)]
+    return {item.header.sequence for item in items if isinstance(item, FoundFrame)}
+
+
 def test_a_laggard_is_given_up_and_readmitted(tmp_path: Path) -> None:
     settings = QUICK._replace(limits=QUICK.limits._replace(lag_bytes=3000, log_bytes=1500))
     world = World(tmp_path, disks=4, parity=1, settings=settings)

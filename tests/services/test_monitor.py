@@ -27,7 +27,11 @@ def test_a_disk_that_somebody_else_holds_waits(tmp_path: Path, slot: int) -> Non
         path.mkdir()
         async with ObjectNode(tmp_path, create=False) as node:
             monitor = DiskMonitor(
-                node.disks, node.store.repairer, lambda slot: None, lambda slot, reason: None
+                node.disks,
+                node.store.doubts,
+                node.store.repairer,
+                lambda slot: None,
+                lambda slot, reason: None,
             )
             assert not await monitor.look()
             path.rmdir()

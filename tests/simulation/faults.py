@@ -98,6 +98,18 @@ class FaultyFileSystem(RealFileSystem):
         self._check("pread", path_of(fd))
         return super().pread(fd, length, offset)
 
+    def open_direct(self, path: str) -> int:
+        self._check("open_direct", path)
+        return super().open_direct(path)
+
+    def pread_direct(self, fd: int, length: int, offset: int) -> bytes:
+        self._check("pread", path_of(fd))
+        return super().pread_direct(fd, length, offset)
+
+    def drop_cache(self, fd: int) -> bool:
+        self._check("drop_cache", path_of(fd))
+        return super().drop_cache(fd)
+
     def fdatasync(self, fd: int) -> None:
         self._check("fdatasync", path_of(fd))
         super().fdatasync(fd)

@@ -10,6 +10,9 @@ lists what there is to lose. Sectors whose sync failed are never made durable by
 kernel took them for clean. What processes then read is up to `failed_sync` (Rebello et al., USENIX
 ATC 2020, found all four in use).
 
+`pread_direct` and `drop_cache` look past such sectors in memory to the platter; a dirty one stays
+in the cache, and is written before a direct read.
+
 Faults: `fail_at(n, errno)` makes the n-th call from now fail, `fail(call, errno)` every call of
 one name until `heal()`, `capacity` bytes give ENOSPC, `read_only` EROFS, `short` makes writes
 short. Nothing here reads a clock or an own random source.
@@ -96,6 +99,7 @@ class SimulatedFileSystem:
         self.read_only = False
         self.short: Random | None = None
         self.failed_sync = FailedSync.NEW_IN_CACHE
+        self.direct = True  # whether it has reads past the cache
         self.gone: set[str] = set()  # first parts of paths: the device does not answer
         self.calls = 0
         self.trace: list[str] = []
@@ -314,6 +318,24 @@ class SimulatedFileSystem:
         self._call("pread", path)
         return bytes(file.seen[offset : offset + length])
 
+    def open_direct(self, path: str) -> int:
+        if not self.direct:
+            self._call("open_direct", path)
+            raise fault(errno.EINVAL, path)
+        return self.open(path, os.O_RDONLY)
+
+    def pread_direct(self, fd: int, length: int, offset: int) -> bytes:
+        """Dirty sectors are written before they are read, as the kernel does."""
+        file, path = self._descriptor(fd)
+        self._call("pread", path)
+        return bytes(self._on_platter(file)[offset : offset + length])
+
+    def drop_cache(self, fd: int) -> bool:
+        file, path = self._descriptor(fd)
+        self._call("drop_cache", path)
+        self._revert(file)
+        return not file.dirty
+
     def fdatasync(self, fd: int) -> None:
         descriptor = self._descriptors.get(fd)
         if descriptor is None or not isinstance(descriptor.node, File):
@@ -347,11 +369,17 @@ class SimulatedFileSystem:
     def _revert(self, file: File) -> None:
         """Sectors that a failed sync gave up are read as the platter has them."""
         file.evicts = False
-        for sector in file.lost:
-            start, stop = sector * SECTOR, min((sector + 1) * SECTOR, len(file.seen))
-            old = bytes(file.platter[start:stop])
-            file.seen[start:stop] = old + bytes(stop - start - len(old))
+        file.seen = self._on_platter(file)
         file.lost.clear()
+
+    def _on_platter(self, file: File) -> bytearray:
+        """The content, but sectors that a failed sync gave up as the platter has them."""
+        content = bytearray(file.seen)
+        for sector in file.lost:
+            start, stop = sector * SECTOR, min((sector + 1) * SECTOR, len(content))
+            old = bytes(file.platter[start:stop])
+            content[start:stop] = old + bytes(stop - start - len(old))
+        return content
 
     def ftruncate(self, fd: int, length: int) -> None:
         file, path = self._descriptor(fd, writing=True)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import itertools
 import os
 import random
+from collections.abc import Callable
 
 import pytest
 
 from s3node.base.errors import StorageFault
+from s3node.meta import tables
+from s3node.meta.kv import ReadTx
 from s3node.node import site_of
+from s3node.store import record
+from s3node.store.segment import file_name
 from tests.simulation import invariants
-from tests.simulation.filesystem import ChosenFates, FailedSync, SimulatedFileSystem
+from tests.simulation.filesystem import (
+    SECTOR,
+    ChosenFates,
+    FailedSync,
+    File,
+    SimulatedFileSystem,
+)
 from tests.simulation.model import (
     BUCKET,
     LARGE,
@@ -123,6 +135,80 @@ def test_a_failed_sync_of_each_kind(kind: FailedSync) -> None:
         if left > 0:
             assert nth > 5
             return
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(120):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("kind", FailedSync)
+def test_what_a_dead_segment_had_answered_is_read_back(kind: FailedSync, direct: bool) -> None:
+    """An object is answered, then a sync of the same segment fails, and takes with it (or, late,
+    had never done) what was answered: the shard is owed, placed anew, and survives the power.
+    """
+    universe, model = begun()
+    fs = universe.fs
+    fs.failed_sync, fs.direct = kind, direct
+
+    async def main() -> None:
+        client = Client(universe, await universe.open())
+        assert await put(client, model, "first", LARGE) == 200
+        node = client.node
+        (slot, segment), _ = open_segment(client, 1)
+        path = f"/d{slot}/segments/{file_name(segment)}"
+        if kind is not FailedSync.LATE:  # the answered sectors, given up together with the new
+            file = fs._find(path)
+            assert isinstance(file, File)
+            file.platter[SECTOR:] = bytes(len(file.platter) - SECTOR)
+            file.dirty.update(range(1, len(file.seen) // SECTOR))
+        fs.fail("fdatasync", errno.EIO, lambda where: where == path)
+        for n in range(3):
+            await put(client, model, f"more{n}", LARGE)  # 503 without its quorum
+            if node.disks.suspects():
+                break
+        assert node.disks.suspects() == [(slot, segment)]
+        named = [at for at in open_segment(client, 1, segment)[1] if not lies_there(fs, path, at)]
+        assert named, "or the test would show nothing"
+        fs.heal()
+        await until(lambda: not node.disks.suspects())
+        await until(lambda: bool(node.objects.doubts.alarms()))
+        await until(lambda: not node.metadata.kv.read(owed_shards))
+        assert not set(named) & set(open_segment(client, 1, segment)[1]), "rows gave them up"
+        assert any(f"disk {slot}: " in alarm for alarm in node.alarms())
+        await read_everything(client, model)
+        universe.fs = fs.crashed(ChosenFates(fs.unsynced()))
+
+    universe.run(main, cut=True)
+    universe.place.lose()
+    universe.live(lambda client: read_everything(client, model))
+    invariants.check(site_of(universe.config), universe.fs, universe.place)
+
+
+def open_segment(client: Client, slot: int, segment: int = 0) -> tuple[tuple[int, int], list[int]]:
+    """A segment of a slot, the newest unless told, and the offsets in it that rows name."""
+    rows = client.node.metadata.kv.read(lambda tx: list(tables.scan_all_locations(tx)))
+    places = [
+        place
+        for *_, row in rows
+        for stripe in row.stripes
+        for place in stripe.shards
+        if place is not None and place.slot == slot
+    ]
+    segment = segment or max(place.segment for place in places)
+    return (slot, segment), [place.offset for place in places if place.segment == segment]
+
+
+def lies_there(fs: SimulatedFileSystem, path: str, offset: int) -> bool:
+    file = fs._find(path)
+    assert isinstance(file, File)
+    return fs._on_platter(file)[offset:].startswith(record.MAGIC)
+
+
+def owed_shards(tx: ReadTx) -> int:
+    return sum(row.shards for *_, row in tables.scan_owed(tx))
 
 
 def test_one_disk_more_than_is_covered_fails_loudly_and_never_wrongly() -> None:

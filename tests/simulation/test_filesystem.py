@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ from s3node.base.filesystem import (
     write_all,
     write_file,
 )
-from tests.simulation.filesystem import SECTOR, SimulatedFileSystem
+from s3node.base.medium import Medium
+from tests.simulation.filesystem import SECTOR, FailedSync, SimulatedFileSystem
 
 Rooted = tuple[FileSystem, str]
 
@@ -128,7 +130,70 @@ def test_usage(rooted: Rooted) -> None:
     assert not fs.is_mount(root)
 
 
+def test_the_medium_is_read_at_any_place_and_length(rooted: Rooted) -> None:
+    """Past the page cache, or where that is not to be had, with nothing left in it."""
+    fs, root = rooted
+    data = Random(3).randbytes(20_001)
+    fd = create(fs, f"{root}/a", data)
+    fs.fdatasync(fd)
+    for one in (fs, NoDirect(fs)):
+        medium = Medium(one)  # type: ignore[arg-type]
+        reading = medium.open(f"{root}/a", os.O_RDONLY)
+        assert medium.size(reading) == len(data)
+        for offset, length in ((0, 1), (4095, 2), (77, 19_000), (19_990, 100), (30_000, 5)):
+            assert medium.pread(reading, length, offset) == data[offset : offset + length]
+        medium.close(reading)
+    assert errno_of(lambda: Medium(fs).open(f"{root}/none", os.O_RDONLY)) == errno.ENOENT
+    fs.pwritev(fd, [b"not synced"], 0)
+    medium = Medium(fs)
+    reading = medium.open(f"{root}/a", os.O_RDONLY)
+    assert medium.pread(reading, 10, 0) == b"not synced", "written before it is read"
+    medium.close(reading)
+    fs.close(fd)
+
+
+def test_what_stays_in_the_cache_is_not_taken_for_the_medium() -> None:
+    fs = SimulatedFileSystem()
+    fs.direct = False
+    fd = create(fs, "/a", b"not synced")
+    assert not fs.drop_cache(fd)
+    assert errno_of(lambda: Medium(fs).open("/a", os.O_RDONLY)) == errno.EBUSY
+    fs.fdatasync(fd)
+    assert fs.drop_cache(fd)
+    assert fs.open_descriptors() == 1
+
+
+class NoDirect:
+    """A file system without direct reads."""
+
+    def __init__(self, fs: FileSystem) -> None:
+        self._fs = fs
+
+    def open_direct(self, path: str) -> int:
+        raise OSError(errno.EINVAL, "no direct reads", path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fs, name)
+
+
 # ---- the simulated one
+
+
+@pytest.mark.parametrize("kind", FailedSync)
+@pytest.mark.parametrize("direct", [True, False])
+def test_the_medium_tells_what_each_failed_sync_left(kind: FailedSync, direct: bool) -> None:
+    fs = SimulatedFileSystem()
+    fs.failed_sync, fs.direct = kind, direct
+    fd = create(fs, "/a", b"x" * SECTOR)
+    fs.fail("fdatasync", errno.EIO)
+    if kind is FailedSync.LATE:
+        fs.fdatasync(fd)  # answered as done
+    assert errno_of(lambda: fs.fdatasync(fd)) == errno.EIO
+    seen = bytes(SECTOR) if kind is FailedSync.OLD_CONTENT else b"x" * SECTOR
+    assert fs.pread(fd, SECTOR, 0) == seen
+    medium = Medium(fs)
+    reading = medium.open("/a", os.O_RDONLY)
+    assert medium.pread(reading, SECTOR, 0) == bytes(SECTOR)
 
 
 def crashes(fs: SimulatedFileSystem, path: str, count: int = 300) -> set[bytes | None]:

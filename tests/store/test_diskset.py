@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
@@ -485,6 +486,58 @@ def test_a_dead_descriptor_is_never_touched_again(world: World) -> None:
         return [one for one in touches(world)[mark:] if one[1] == path and one[0] != "close"]
 
     assert world.run(scenario) == []
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "pwritev"])
+def test_a_dead_segment_is_read_back(world: World, call: str) -> None:
+    async def scenario(disks: Disks) -> None:
+        batch = [append_of(Random(n).randbytes(1000 + n), 0, n) for n in range(4)]
+        places = await asyncio.gather(*disks.append(batch))
+        assert disks.suspects() == []
+        for damage in (0, 2):
+            world.flip(world.segment_path(places[damage]), places[damage].offset + 500)
+        fd = world.fs.open(world.segment_path(places[0]), os.O_RDWR)
+        world.fs.fdatasync(fd)  # the damage is on the medium
+        world.fs.close(fd)
+        world.faults.fail(call, errno.EIO, in_segments)
+        await outcomes(disks.append([append_of(b"x" * 100)]))
+        world.faults.heal()
+        disks.unpin(places)
+        while not disks.suspects():
+            await asyncio.sleep(0.01)
+        ((slot, segment_id),) = disks.suspects()
+        found = await disks.read_back(slot, segment_id)
+        assert (found.slot, found.segment, found.reason) == (0, places[0].segment, "")
+        assert [found.lacks(place.offset) for place in places] == [True, False, True, False]
+        assert disks.suspects() == []
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENXIO])
+def test_what_cannot_be_read_back_is_suspect(world: World, number: int) -> None:
+    async def scenario(disks: Disks) -> None:
+        (place,) = await asyncio.gather(*disks.append([append_of(b"x" * 100)]))
+        world.faults.fail("pwritev", errno.EIO, in_segments)
+        await outcomes(disks.append([append_of(b"y")]))
+        world.faults.heal()
+        disks.unpin([place])
+        while not disks.suspects():
+            await asyncio.sleep(0.01)
+        world.faults.fail("pread", number, in_segments)
+        if number == errno.ENXIO:
+            with pytest.raises(DiskOffline):
+                await disks.read_back(0, place.segment)
+            world.faults.heal()
+            assert disks.suspects() == [], "of a disk that is there"
+            await disks.readmit(0)
+            assert disks.suspects() == [(0, place.segment)]
+            assert not (await disks.read_back(0, place.segment)).missing
+            return
+        found = await disks.read_back(0, place.segment)
+        assert found.lacks(place.offset) and "cannot be read" in found.reason
+
+    world.run(scenario)
 
 
 def test_what_was_queued_behind_a_failing_sync_is_not_written(threaded: World) -> None:
