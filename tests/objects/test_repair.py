@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from s3node.meta import tables
 from s3node.meta.kv import WriteTx
-from s3node.model.rows import Data, Location, LocationRow, OwedRow, PartRow
+from s3node.meta.memory import MemoryKv
+from s3node.model.rows import Data, Location, LocationRow, OwedRow, PartRow, Stripe
 from s3node.objects.layout import stripe_bytes
-from s3node.objects.repair import fill
+from s3node.objects.repair import disown, fill
 from s3node.store.segment import file_name
 from tests.objects.node import ObjectNode, content, run
 
@@ -127,3 +129,28 @@ def test_what_was_deleted_meanwhile_owes_nothing(tmp_path: Path) -> None:
             assert await fill(node.kv, bytes(16), 0, found, 0) == 0
 
     run(scenario())
+
+
+DATA_ID = bytes(range(16))
+
+
+def test_a_lost_place_is_given_up_only_while_k_others_can_be_read() -> None:
+    """disk 0 lost its shard; of the k = 2 that remain, one may be away."""
+
+    async def scenario() -> None:
+        kv = MemoryKv()
+        places = tuple(Location(slot, 7, 512) for slot in range(3))
+        row = LocationRow((Stripe(2, 1, 4000, places),))
+        await kv.write(lambda tx: tables.put_locations(tx, DATA_ID, 0, row))
+        lost: Callable[[Location], bool] = lambda place: place.slot == 0  # noqa: E731
+        assert await disown(kv, DATA_ID, 0, lost, {0, 1}, 5) == 0
+        assert kv.read(lambda tx: tables.get_locations(tx, DATA_ID, 0)) == row
+        assert kv.read(lambda tx: tables.get_owed(tx, DATA_ID, 0)) is None
+        assert await disown(kv, DATA_ID, 0, lost, {0, 1, 2}, 5) == 1
+        found = kv.read(lambda tx: tables.get_locations(tx, DATA_ID, 0))
+        assert found is not None and found.stripes[0].shards == (None, *places[1:])
+        owed = kv.read(lambda tx: tables.get_owed(tx, DATA_ID, 0))
+        assert owed is not None and owed.shards == 1
+        assert await disown(kv, DATA_ID, 0, lost, {0, 1, 2}, 6) == 0, "once"
+
+    asyncio.run(scenario())
