@@ -14,6 +14,8 @@ from s3node.meta.journal import SlotState
 from s3node.meta.survey import Disk, Survey, survey_journal
 from tests.simulation.enumeration import fates
 from tests.simulation.filesystem import SimulatedFileSystem
+from tests.simulation.history import replace_disk
+from tests.simulation.index import MemoryPlace
 from tests.simulation.model import SMALL, Model, checkpoint, put
 from tests.simulation.node import Client, Universe
 from tests.simulation.test_recovery_cases import begun, left_by, recovered
@@ -178,4 +180,29 @@ def test_an_epoch_that_was_promised_is_never_begun_again() -> None:
 
     universe.live(work)
     universe.find(0)
+    recovered(universe, model, 0)
+
+
+def test_a_stale_disk_with_its_own_checkpoint_and_a_longer_tail() -> None:
+    """Nothing links it to the true history, whose journal was cut: the epoch alone decides."""
+    universe, model = begun()
+    fork = universe.fs.copy()
+
+    async def long_tail(client: Client) -> None:
+        for number in range(12):
+            assert await put(client, Model(), f"other{number}", SMALL) == 200
+
+    async def short(client: Client) -> None:
+        assert await put(client, model, "small", SMALL) == 200, client.node.trouble()
+        await checkpoint(client, model)
+
+    universe.live(long_tail)
+    stale, universe.fs = universe.fs, fork
+    universe.place = MemoryPlace()
+    universe.lose(0)
+    for _ in range(3):
+        universe.live(short)
+    universe.find(0)
+    replace_disk(universe.fs, stale, "/d0")
+    universe.place = MemoryPlace()
     recovered(universe, model, 0)
