@@ -1,1 +1,1 @@
-"""One program for each claim; run them as `python -m bench.NAME`."""
+"""How fast, beside whom, and at what cost: `python -m bench --help`."""

@@ -11,13 +11,10 @@ a disturbance hits them all; a figure is the median of the rounds, in GB of data
 from __future__ import annotations
 
 import os
-import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from mmap import mmap
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -33,6 +30,8 @@ from ec.oracle import IsalCodec, PyeclibCodec
 GEOMETRIES = (Geometry(4, 2), Geometry(8, 4), Geometry(12, 4))
 SHARD_SIZES = tuple(1024 * kib for kib in (8, 32, 128, 512, 1024))
 ROUND_SECONDS = 0.003
+ROUNDS = 15
+PEERS = ("codec", "ISA-L", "pyeclib")  # after the kernels, in this order
 
 Run = Callable[[], object]
 
@@ -164,19 +163,38 @@ def measure(runs: dict[str, Run], rounds: int) -> dict[str, float]:
     return {name: median(times) for name, times in taken.items()}
 
 
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+@dataclass(frozen=True)
+class Line:
+    """GB of data a second of each contender at one piece of work; the best kernel is the first."""
+
+    title: str
+    shard_bytes: int
+    speeds: dict[str, float]
 
 
-def versions() -> str:
-    packages = (f"{name} {metadata.version(name)}" for name in ("s3node", "pyeclib", "cffi"))
-    return f"Python {platform.python_version()}, {', '.join(packages)}"
+def lines_of(
+    geometry: Geometry, contenders: Contenders, rounds: int, sizes: Sequence[int]
+) -> list[Line]:
+    lines = []
+    for make in (encode_work, rebuild_work):
+        for size in sizes:
+            work = make(geometry, size)
+            seconds = measure(contenders.of(work), rounds)
+            speeds = {name: work.data_bytes / taken / 1e9 for name, taken in seconds.items()}
+            lines.append(Line(work.title, size, speeds))
+    return lines
 
 
-def table_of(geometry: Geometry, contenders: Contenders, rounds: int, sizes: list[int]) -> Table:
-    names = [*contenders.kernels, "codec", "ISA-L", "pyeclib"]
+def run(
+    rounds: int = ROUNDS, kernels: Sequence[str] = (), sizes: Sequence[int] = SHARD_SIZES
+) -> dict[Geometry, list[Line]]:
+    contenders = Contenders(list(kernels) or kernels_available())
+    return {each: lines_of(each, contenders, rounds, sizes) for each in GEOMETRIES}
+
+
+def table_of(geometry: Geometry, lines: Sequence[Line]) -> Table:
+    names = [name for name in lines[0].speeds if name not in PEERS]
+    names += [name for name in PEERS if name in lines[0].speeds]
     table = Table(title=f"{geometry}: GB of data a second")
     table.add_column("")
     table.add_column("shard", justify="right")
@@ -184,33 +202,28 @@ def table_of(geometry: Geometry, contenders: Contenders, rounds: int, sizes: lis
         table.add_column(name, justify="right")
     table.add_column(f"{names[0]} / ISA-L", justify="right", style="bold")
     table.add_column("codec / pyeclib", justify="right")
-    for make in (encode_work, rebuild_work):
-        for size in sizes:
-            work = make(geometry, size)
-            seconds = measure(contenders.of(work), rounds)
-            speeds = {name: work.data_bytes / seconds[name] / 1e9 for name in names}
-            table.add_row(
-                work.title,
-                f"{size // 1024} KiB",
-                *(f"{speeds[name]:.2f}" for name in names),
-                f"{speeds[names[0]] / speeds['ISA-L']:.2f}",
-                f"{speeds['codec'] / speeds['pyeclib']:.1f}",
-            )
-        table.add_section()
+    for before, line in zip([None, *lines], lines, strict=False):
+        if before is not None and before.title != line.title:
+            table.add_section()
+        table.add_row(
+            line.title,
+            f"{line.shard_bytes // 1024} KiB",
+            *(f"{line.speeds[name]:.2f}" for name in names),
+            f"{line.speeds[names[0]] / line.speeds['ISA-L']:.2f}",
+            f"{line.speeds['codec'] / line.speeds['pyeclib']:.1f}",
+        )
     return table
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", default=15, show_default=True, help="Rounds each median is taken of.")
+@click.option("--rounds", default=ROUNDS, show_default=True, help="Rounds of each median.")
 @click.option("--kernel", "kernels", multiple=True, help="Only these kernels.")
 @click.option("--shard-kib", "kib", type=int, multiple=True, help="Only these shard sizes.")
 def main(rounds: int, kernels: tuple[str, ...], kib: tuple[int, ...]) -> None:
-    contenders = Contenders(list(kernels) or kernels_available())
+    sizes = [1024 * size for size in kib] or SHARD_SIZES
     console = Console(width=None if os.isatty(1) else 140)
-    console.print(machine(), versions(), sep="\n")
-    sizes = [1024 * size for size in kib] or list(SHARD_SIZES)
-    for geometry in GEOMETRIES:
-        console.print(table_of(geometry, contenders, rounds, sizes))
+    for geometry, lines in run(rounds, kernels, sizes).items():
+        console.print(table_of(geometry, lines))
 
 
 if __name__ == "__main__":

@@ -2,57 +2,83 @@
 
 from __future__ import annotations
 
+import base64
 import os
-import signal
 import subprocess
 import sys
+import urllib.request
+from importlib import metadata
 from pathlib import Path
+
+from bench.presign import Keys
+from bench.server import Server, ended_by
 
 ACCESS_KEY = "BENCHACCESSKEY000001"
 SECRET_KEY = "bench-secret-key-of-forty-characters-001"
 REGION = "us-east-1"
-_TICKS = os.sysconf("SC_CLK_TCK")
+KEYS = Keys(ACCESS_KEY, SECRET_KEY, REGION)
+DISKS, PARITY = 12, 4
+STOP_S_MAX = 60
 
 
-class BenchNode:
-    """`with BenchNode(folder, disks, parity) as node:`"""
+class BenchNode(Server):
+    """`with BenchNode(folder, disks, parity) as node:`; everything else at its default."""
 
-    def __init__(self, data: Path, disks: int, parity: int) -> None:
+    def __init__(self, data: Path, disks: int = DISKS, parity: int = PARITY) -> None:
         command = [sys.executable, "-m", "s3node", "quickstart", "--data", str(data)]
         command += ["--disks", str(disks), "--parity", str(parity)]
         command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
         keys = {"S3NODE_ROOT_ACCESS_KEY": ACCESS_KEY, "S3NODE_ROOT_SECRET_KEY": SECRET_KEY}
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, **keys},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        self.endpoint = self.admin = ""
+        log = data.parent / f"{data.name}.log"
+        with log.open("w") as stream:
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environ, **keys},
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                start_new_session=True,
+            )
+        endpoint = self.admin = ""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("admin "):
-                self.admin = line.split()[1]
-            if line.startswith("ready "):
-                self.endpoint = line.split()[1]
-                break
-        else:
-            raise RuntimeError("the node did not start")
-
-    def __enter__(self) -> BenchNode:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            for line in self._process.stdout:
+                if line.startswith("admin "):
+                    self.admin = line.split()[1]
+                if line.startswith("ready "):
+                    endpoint = line.split()[1]
+                    break
+            else:
+                raise RuntimeError(f"the node did not start:\n{log.read_text()[-2000:]}")
+        except BaseException:
+            self.stop()
+            raise
+        version = f"{metadata.version('s3node')}, {disks - parity}+{parity}"
+        super().__init__("s3node", version, endpoint, KEYS, self._process.pid)
 
-    def cpu_seconds(self) -> float:
-        """User and system time of the node so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+    def stop(self) -> None:
+        ended_by(self._process, STOP_S_MAX)
+
+    def metrics(self) -> str:
+        """The text of the metrics page."""
+        request = urllib.request.Request(f"{self.admin}/metrics")
+        token = base64.b64encode(f"{ACCESS_KEY}:{SECRET_KEY}".encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text: str = answer.read().decode()
+        return text
+
+    def syncs(self) -> int | None:
+        """fdatasyncs so far, of all disks, shards and journal alike."""
+        found = counted(self.metrics(), "s3node_engine", "syncs")
+        return None if found is None else int(found)
+
+
+def counted(metrics: str, series: str, what: str) -> float | None:
+    """The sum of a series' samples with that label `what`; None when there is none."""
+    found = [
+        float(line.rpartition(" ")[2])
+        for line in metrics.splitlines()
+        if line.startswith(f"{series}{{") and f'what="{what}"' in line
+    ]
+    return sum(found) if found else None

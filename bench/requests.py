@@ -1,10 +1,9 @@
-"""PUT and GET against a real node, full durability: `python -m bench.requests`.
+"""What PUT and GET cost inside a real node, full durability: `python -m bench requests`.
 
 A node of 8+4 over twelve directories is started with the command that users type; a client in
-another process sends presigned requests over raw sockets (so that signing and parsing in the
-client cost next to nothing). Beside each figure stands the floor of this machine in the same
-run: twelve threads that each write a shard's worth of bytes and fdatasync it, once per object,
-with no HTTP, no hashing, no coding, and no batching. The ratio is node / floor.
+another process sends presigned requests over raw sockets. Beside the rate of PUTs stands the
+floor of this machine in the same round: twelve threads that each write a shard's worth of bytes
+and fdatasync it, once per object, with no HTTP, no hashing, no coding, and no batching.
 
 All twelve directories lie on one device here: fdatasync costs and parallelism differ from those
 of twelve disks.
@@ -12,33 +11,31 @@ of twelve disks.
 
 from __future__ import annotations
 
-import asyncio
-import json
-import multiprocessing
 import os
-import platform
 import tempfile
 import time
-import urllib.request
-from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
-from typing import Any
-from urllib.parse import urlsplit
 
-import boto3
 import click
-from botocore.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from bench.node import ACCESS_KEY, REGION, SECRET_KEY, BenchNode
+from bench.client import ask, load
+from bench.figures import median, percentile
+from bench.node import DISKS, PARITY, BenchNode, counted
+from bench.presign import Presigner
+from bench.processes import Watch
 
 KIB, MIB = 1 << 10, 1 << 20
-DISKS, PARITY = 12, 4
 BUCKET = "bench"
+# Of what the node counts, in its metrics: (column, series, value of its label "what").
+COUNTED = (
+    ("syncs", "s3node_engine", "syncs"),
+    ("crossings", "s3node_engine", "crossings"),
+    ("copied", "s3node_objects", "bytes_copied"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,88 +52,18 @@ class Work:
 WORKS = (Work(4 * KIB, 16, 3000), Work(512 * KIB, 8, 600), Work(16 * MIB, 2, 30))
 
 
-@dataclass
-class Result:
-    seconds: float
-    latencies: list[float]
+@dataclass(frozen=True)
+class Line:
+    """Medians of the rounds. `costs`: per request, None for what the node does not count."""
 
-    def rate(self) -> float:
-        return len(self.latencies) / self.seconds
-
-    def percentiles(self) -> tuple[float, float]:
-        return median(self.latencies) * 1e3, quantiles(self.latencies, n=100)[98] * 1e3
-
-
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes, body: bytes
-) -> int:
-    """One request, its whole answer; the length of the answer's body."""
-    writer.write(head)
-    if body:
-        writer.write(body)
-    await writer.drain()
-    answer = await reader.readuntil(b"\r\n\r\n")
-    status = int(answer[9:12])
-    length = 0
-    for line in answer.split(b"\r\n"):
-        if line.lower().startswith(b"content-length:"):
-            length = int(line[15:])
-    left = length
-    while left:
-        left -= len(await reader.read(min(left, MIB)))
-    if status != 200:
-        raise RuntimeError(answer.decode())
-    return length
-
-
-async def _load(url: str, heads: list[bytes], body: bytes, connections: int) -> Result:
-    parts = urlsplit(url)
-    waiting = iter(heads)
-    latencies: list[float] = []
-
-    async def client() -> None:
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=MIB)
-        for head in waiting:
-            began = time.perf_counter()
-            await _exchange(reader, writer, head, body)
-            latencies.append(time.perf_counter() - began)
-        writer.close()
-
-    began = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(connections)))
-    return Result(time.perf_counter() - began, latencies)
-
-
-def _client(pipe: Any, url: str, heads: list[bytes], body: bytes, connections: int) -> None:
-    pipe.send(asyncio.run(_load(url, heads, body, connections)))
-
-
-def load(url: str, heads: list[bytes], body: bytes, connections: int) -> Result:
-    """Send the requests from a process of their own."""
-    mine, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(
-        target=_client, args=(theirs, url, heads, body, connections)
-    )
-    process.start()
-    theirs.close()
-    try:
-        result: Result = mine.recv()
-    finally:
-        process.join()
-    return result
-
-
-def heads(s3: Any, method: str, operation: str, work: Work, prefix: str) -> list[bytes]:
-    """The heads of presigned requests, one per object."""
-    made = []
-    for number in range(work.count):
-        params = {"Bucket": BUCKET, "Key": f"{prefix}/{number:06}"}
-        parts = urlsplit(s3.generate_presigned_url(operation, params, 86400))
-        length = f"Content-Length: {work.size}\r\n" if method == "PUT" else ""
-        target = f"{parts.path}?{parts.query}"
-        head = f"{method} {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n{length}\r\n"
-        made.append(head.encode())
-    return made
+    method: str
+    work: Work
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    floor: float | None
+    cpu_ms: float
+    costs: dict[str, float | None]
 
 
 def floor(folder: Path, work: Work) -> float:
@@ -160,101 +87,113 @@ def floor(folder: Path, work: Work) -> float:
     return rounds / (time.perf_counter() - began)
 
 
-def counters(node: BenchNode) -> dict[str, float]:
-    """What the node counts, and the CPU seconds of all its processes."""
-    request = urllib.request.Request(f"{node.admin}/v1/status")
-    token = b64encode(f"{ACCESS_KEY}:{SECRET_KEY}".encode()).decode()
-    request.add_header("Authorization", f"Basic {token}")
-    with urllib.request.urlopen(request) as answer:
-        found = json.load(answer)["counters"]
-    return {**found["engine"], **found["objects"], "cpu": node.cpu_seconds()}
-
-
-def run(folder: Path, rounds: int) -> Table:
-    table = Table(title="8+4 over 12 directories on one device, every write fsynced")
-    for column in ("work", "conn.", "req/s", "MB/s", "p50 ms", "p99 ms", "floor/s", "ratio",
-                   "syncs", "crossings", "copies", "CPU ms"):  # fmt: skip
-        table.add_column(column, justify="left" if column == "work" else "right")
-    with BenchNode(folder / "node", DISKS, PARITY) as node:
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=node.endpoint,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
-            region_name=REGION,
-            config=Config(signature_version="s3v4"),
-        )
-        s3.create_bucket(Bucket=BUCKET)
-        for work in WORKS:
+def run(folder: Path, rounds: int, works: tuple[Work, ...] = WORKS) -> list[Line]:
+    """The node's data are made in a folder below `folder`, and removed."""
+    lines = []
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix="bench-") as made,
+        BenchNode(Path(made) / "node") as node,
+    ):
+        presigner = Presigner(node.endpoint, node.keys)
+        ask(node.endpoint, "PUT", presigner.targets("PUT", BUCKET, [""])[0])
+        for work in works:
             body = os.urandom(work.size)
-            for method, operation in (("PUT", "put_object"), ("GET", "get_object")):
-                rows = [
-                    _measure(node, s3, folder, work, method, operation, body, number)
+            for method in ("PUT", "GET"):
+                each = [
+                    _measure(node, Path(made), work, method, body, number)
                     for number in range(rounds)
                 ]
-                rows.sort(key=lambda row: row[0])
-                _add(table, work, method, rows[len(rows) // 2][1:])
-    return table
+                lines.append(_medians(each))
+    return lines
 
 
 def _measure(
-    node: BenchNode,
-    s3: Any,
-    folder: Path,
-    work: Work,
-    method: str,
-    operation: str,
-    body: bytes,
-    number: int,
-) -> tuple[Any, ...]:
-    bare = floor(folder, work) if method == "PUT" else 0.0
-    prefix = f"{work.size}/{number}"
-    before = counters(node)
-    result = load(
-        node.endpoint,
-        heads(s3, method, operation, work, prefix),
-        body if method == "PUT" else b"",
-        work.connections,
-    )
-    after = counters(node)
-    spent = {name: after[name] - before[name] for name in before if name != "fault_reasons"}
-    return (result.rate(), result, bare, spent)
-
-
-def _add(table: Table, work: Work, method: str, row: tuple[Any, ...]) -> None:
-    result, bare, spent = row
-    p50, p99 = result.percentiles()
-    moved = spent["bytes_written"] + spent["bytes_read"]
-    table.add_row(
-        f"{method} {work.name}",
-        str(work.connections),
-        f"{result.rate():.0f}",
-        f"{result.rate() * work.size / 1e6:.0f}",
-        f"{p50:.1f}",
-        f"{p99:.1f}",
-        f"{bare:.0f}" if bare else "",
-        f"{result.rate() / bare:.2f}" if bare else "",
-        f"{spent['syncs'] / work.count:.1f}",
-        f"{spent['crossings'] / work.count:.1f}",
-        f"{spent['bytes_copied'] / moved:.2f}" if moved else "",
-        f"{spent['cpu'] / work.count * 1e3:.2f}",
+    node: BenchNode, folder: Path, work: Work, method: str, body: bytes, number: int
+) -> Line:
+    bare = floor(folder, work) if method == "PUT" else None
+    names = [f"{work.size}/{number}/{index:06}" for index in range(work.count)]
+    targets = Presigner(node.endpoint, node.keys).targets(method, BUCKET, names)
+    before = node.metrics()
+    with Watch(node.pid) as watch:
+        sent = body if method == "PUT" else b""
+        seconds, taken = load(node.endpoint, method, targets, sent, work.connections)
+    after = node.metrics()
+    assert watch.cpu is not None
+    costs: dict[str, float | None] = {}
+    for column, series, what in COUNTED:
+        first, last = counted(before, series, what), counted(after, series, what)
+        known = first is not None and last is not None
+        costs[column] = (last - first) / work.count if known else None  # type: ignore[operator]
+    return Line(
+        method,
+        work,
+        work.count / seconds,
+        percentile(taken, 50) * 1e3,
+        percentile(taken, 99) * 1e3,
+        bare,
+        watch.cpu / work.count * 1e3,
+        costs,
     )
 
 
-@click.command()
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the disks are made.")
+def _medians(each: list[Line]) -> Line:
+    costs = {}
+    for column in each[0].costs:
+        known = [cost for line in each if (cost := line.costs[column]) is not None]
+        costs[column] = median(known) if known else None
+    floors = [line.floor for line in each if line.floor is not None]
+    return Line(
+        each[0].method,
+        each[0].work,
+        median([line.rate for line in each]),
+        median([line.p50_ms for line in each]),
+        median([line.p99_ms for line in each]),
+        median(floors) if floors else None,
+        median([line.cpu_ms for line in each]),
+        costs,
+    )
+
+
+def table_of(lines: list[Line]) -> Table:
+    table = Table(title="8+4 over 12 directories on one device, every write fsynced")
+    table.caption = "per request: fdatasyncs, crossings into the engine, copies of its bytes, CPU"
+    for column in ("work", "conn.", "req/s", "MB/s", "p50 ms", "p99 ms", "floor/s", "ratio",
+                   "syncs", "crossings", "copies", "CPU ms"):  # fmt: skip
+        table.add_column(column, justify="left" if column == "work" else "right")
+    for line in lines:
+        copied = line.costs["copied"]
+        copies = None if copied is None else copied / line.work.size
+        table.add_row(
+            f"{line.method} {line.work.name}",
+            str(line.work.connections),
+            f"{line.rate:.0f}",
+            f"{line.rate * line.work.size / 1e6:.0f}",
+            f"{line.p50_ms:.1f}",
+            f"{line.p99_ms:.1f}",
+            f"{line.floor:.0f}" if line.floor else "",
+            f"{line.rate / line.floor:.2f}" if line.floor else "",
+            _cell(line.costs["syncs"], 1),
+            _cell(line.costs["crossings"], 1),
+            _cell(copies, 2),
+            f"{line.cpu_ms:.2f}",
+        )
+    return table
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+@click.command(help=__doc__)
+@click.option(
+    "--folder",
+    default=tempfile.gettempdir(),
+    type=click.Path(path_type=Path),
+    help="Where the disks are made.",
+)
 @click.option("--rounds", default=3, show_default=True, help="Medians over this many.")
-def main(folder: Path | None, rounds: int) -> None:
-    """Requests a second and what each costs."""
-    with tempfile.TemporaryDirectory(dir=folder) as made:
-        table = run(Path(made), rounds)
-    console = Console(width=120)
-    console.print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    console.print(table)
-    console.print(
-        "syncs, crossings into the engine, CPU: per object; copies: bytes copied by our own code\n"
-        "per byte of objects; the client runs on the same cores."
-    )
+def main(folder: Path, rounds: int) -> None:
+    Console(width=120).print(table_of(run(folder, rounds)))
 
 
 if __name__ == "__main__":

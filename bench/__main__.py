@@ -1,0 +1,175 @@
+"""`python -m bench`: ours beside its peers, always both in one run.
+
+\b
+table      requests a second, latencies, CPU and memory, beside SeaweedFS
+hospital   modalities write studies at once, a viewer reads them in order, beside SeaweedFS
+kernels    the coding kernels beside ISA-L and pyeclib
+requests   what requests cost inside, beside bare fdatasync of this machine
+
+All parts, when none is named. Exit status 1 when a request failed. Servers run on 127.0.0.1, are
+stopped and their folders removed in the end, also on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from bench import hospital, kernels, report, requests, seaweedfs, table, wrk
+from bench.client import Failure
+from bench.presign import Keys
+from bench.scene import Scene
+
+WIDTH_OF_A_FILE = 120
+
+
+@dataclass
+class Run:
+    """The options, and what is found."""
+
+    scene: Scene
+    rounds: int
+    seconds: int
+    rows: tuple[str, ...]
+    studies: int
+    out: Console
+    progress: Console
+    data: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def ticking(self) -> Any:
+        """Says on stderr what is going on."""
+        if not self.progress.is_terminal:
+            yield lambda text: None
+            return
+        with self.progress.status("...") as status:
+            yield status.update
+
+
+def _table(run: Run) -> None:
+    works = tuple(work for work in table.WORKS if not run.rows or work.name in run.rows)
+    with run.ticking() as tick:
+        rows = list(table.run(run.scene, works, run.rounds, run.seconds, tick))
+    run.out.print(report.requests_table(rows), report.cost_table(rows))
+    run.failures += [line for row in rows for line in report.failures(row)]
+    run.data["table"] = report.data_of_rows(rows)
+
+
+def _hospital(run: Run) -> None:
+    with run.ticking() as tick:
+        days = hospital.run(run.scene, run.studies, run.rounds, tick)
+    run.out.print(report.hospital_table(days))
+    run.data["hospital"] = report.data_of_days(days)
+
+
+def _kernels(run: Run) -> None:
+    with run.ticking() as tick:
+        tick("kernels")
+        found = kernels.run(kernels.ROUNDS)
+    run.out.print(*(kernels.table_of(geometry, lines) for geometry, lines in found.items()))
+    run.data["kernels"] = {
+        str(geometry): [asdict(line) for line in lines] for geometry, lines in found.items()
+    }
+
+
+def _requests(run: Run) -> None:
+    with run.ticking() as tick:
+        tick("requests")
+        lines = requests.run(run.scene.folder, run.rounds)
+    run.out.print(requests.table_of(lines))
+    run.data["requests"] = [asdict(line) for line in lines]
+
+
+PARTS: dict[str, Callable[[Run], None]] = {
+    "table": _table,
+    "hospital": _hospital,
+    "kernels": _kernels,
+    "requests": _requests,
+}
+
+
+def _other(endpoint: str | None, key: str | None, secret: str | None) -> tuple[str, Keys] | None:
+    if endpoint is None:
+        return None
+    if not key or not secret:
+        raise click.UsageError("--endpoint needs --key and --secret")
+    return endpoint, Keys(key, secret)
+
+
+def _stop(number: int, _frame: object) -> None:
+    """Leave through every `with`, so that servers stop and folders vanish."""
+    raise SystemExit(128 + number)
+
+
+def _heading(run: Run, parts: tuple[str, ...]) -> None:
+    facts = report.machine(run.scene.folder)
+    if {"table", "hospital"} & set(parts):
+        facts["peer"] = f"SeaweedFS {seaweedfs.version()} at its defaults: one copy, no fsync"
+    if "table" in parts:
+        wrk.installed()
+        facts["load by"] = wrk.version()
+    run.data["machine"] = facts
+    for name, fact in facts.items():
+        run.out.print(f"[bold]{name:8}[/] {fact}", highlight=False)
+
+
+@click.command(help=__doc__)
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
+@click.option("--rounds", default=5, show_default=True, help="Rounds that medians are taken of.")
+@click.option("--seconds", default=4, show_default=True, help="Length of a round of the table.")
+@click.option("--row", "rows", multiple=True, type=click.Choice([w.name for w in table.WORKS]),
+              help="Only these rows of the table.")  # fmt: skip
+@click.option("--studies", default=20, show_default=True, help="Studies of the hospital day.")
+@click.option("--folder", default=tempfile.gettempdir(), show_default=True,
+              type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="On the disk that is to be measured.")  # fmt: skip
+@click.option("--endpoint", help="One more S3 endpoint to compare with.")
+@click.option("--key", help="Its access key.")
+@click.option("--secret", help="Its secret key.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write everything that was measured here too.")  # fmt: skip
+def main(
+    parts: tuple[str, ...],
+    rounds: int,
+    seconds: int,
+    rows: tuple[str, ...],
+    studies: int,
+    folder: Path,
+    endpoint: str | None,
+    key: str | None,
+    secret: str | None,
+    file: Path | None,
+) -> None:
+    signal.signal(signal.SIGTERM, _stop)
+    out = Console()
+    out = out if out.is_terminal else Console(width=WIDTH_OF_A_FILE)
+    stage = Scene(folder.resolve(), _other(endpoint, key, secret))
+    run = Run(stage, rounds, seconds, rows, studies, out, Console(stderr=True))
+    wanted = parts or tuple(PARTS)
+    _heading(run, wanted)
+    for part, work in PARTS.items():
+        if part in wanted:
+            try:
+                work(run)
+            except Failure as failure:
+                run.failures.append(f"{part}: {failure}")
+    for line in run.failures:
+        out.print(f"[red]{line}[/]", highlight=False)
+    if file is not None:
+        file.write_text(json.dumps({**run.data, "failures": run.failures}, indent=1) + "\n")
+    sys.exit(1 if run.failures else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A tiny run of everything, beside the real peer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.deep
+RUN_S_MAX = 900
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments, "--folder", str(tmp_path)],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def using(folder: Path) -> list[int]:
+    """Processes with the folder in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if os.fsencode(folder) in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.timeout(RUN_S_MAX)
+def test_a_tiny_run_end_to_end(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    file = tmp_path / "found.json"
+    arguments = ["--rounds", "1", "--seconds", "1", "--json", str(file), "table", "hospital"]
+    process = start(data, *arguments, "--studies", "1")
+    out, _ = process.communicate(timeout=RUN_S_MAX)
+    assert process.returncode == 0, out
+    assert "Requests a second" in out
+    assert "Hospital day" in out
+    found = json.loads(file.read_text())
+    assert found["failures"] == []
+    assert len(found["table"]) == 7
+    for row in found["table"]:
+        assert set(row["rounds"]) == {"s3node", "SeaweedFS"}
+        for (one,) in row["rounds"].values():
+            assert one["rate"] > 0
+            assert one["cpu_ms"] > 0
+            assert one["peak"]["anonymous"] > 0
+    assert set(found["hospital"]) == {"s3node", "SeaweedFS"}
+    assert not list(data.iterdir())
+    assert not using(data)
+
+
+@pytest.mark.timeout(RUN_S_MAX)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
+    process = start(tmp_path, "--row", "get-4k", "--seconds", "60", "table")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("bench-*/seaweedfs/data/*.dat")):
+        assert time.monotonic() < deadline, "the peer never stored anything"
+        time.sleep(0.1)
+    process.send_signal(how)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert not list(tmp_path.iterdir())
+    assert not using(tmp_path)
