@@ -31,6 +31,7 @@ from bench.presign import Keys
 from bench.scene import Scene
 
 WIDTH_OF_A_FILE = 120
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -59,11 +60,15 @@ class Run:
 
 def _table(run: Run) -> None:
     works = tuple(work for work in table.WORKS if not run.rows or work.name in run.rows)
-    with run.ticking() as tick:
-        rows = list(table.run(run.scene, works, run.rounds, run.seconds, tick))
-    run.out.print(report.requests_table(rows), report.cost_table(rows))
-    run.failures += [line for row in rows for line in report.failures(row)]
-    run.data["table"] = report.data_of_rows(rows)
+    rows: list[table.Row] = []
+    try:
+        with run.ticking() as tick:
+            rows.extend(table.run(run.scene, works, run.rounds, run.seconds, tick))
+    finally:
+        if rows:  # also those before a failure, or before Ctrl-C
+            run.out.print(report.requests_table(rows), report.cost_table(rows))
+        run.failures += [line for row in rows for line in report.failures(row)]
+        run.data["table"] = report.data_of_rows(rows)
 
 
 def _hospital(run: Run) -> None:
@@ -109,6 +114,8 @@ def _other(endpoint: str | None, key: str | None, secret: str | None) -> tuple[s
 
 def _stop(number: int, _frame: object) -> None:
     """Leave through every `with`, so that servers stop and folders vanish."""
+    for each in STOPPED_BY:  # once is enough: a second one would interrupt the cleaning up
+        signal.signal(each, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 
@@ -151,7 +158,8 @@ def main(
     secret: str | None,
     file: Path | None,
 ) -> None:
-    signal.signal(signal.SIGTERM, _stop)
+    for each in STOPPED_BY:
+        signal.signal(each, _stop)
     out = Console()
     out = out if out.is_terminal else Console(width=WIDTH_OF_A_FILE)
     stage = Scene(folder.resolve(), _other(endpoint, key, secret))

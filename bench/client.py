@@ -103,7 +103,8 @@ def apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 def _run(pipe: Any, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     # Ctrl-C is the parent's to handle; its handlers are not ours.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     try:
         outcome = asyncio.run(work())
     except Exception as error:

@@ -17,7 +17,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -35,9 +35,10 @@ from bench.server import Server
 
 KIB, MIB = 1 << 10, 1 << 20
 WARM_UP_S = 1
+WARM_UPS_MAX = 10
 WARM_UP_COUNT_MAX = 20_000
 ROUND_BYTES_MAX = 1 << 30  # a round of PUTs ends when it has stored that much
-FILL_BYTES_MAX = 256 * MIB  # what GETs go round in
+FILL_BYTES_MAX = 128 * MIB  # what GETs go round in
 FILL_COUNT_MAX = 4000
 FILL_CONNECTIONS = 8
 LISTED_BYTES = 100
@@ -159,7 +160,7 @@ class Contender:
         if work.method == "PUT":
             # Tells how many requests have to be signed for a round.
             self._rate = WARM_UP_COUNT_MAX / WARM_UP_S
-            self._put(work, "warm", WARM_UP_S)
+            _awake(lambda: self._put(work, "warm", WARM_UP_S))
             return
         count = work.keys or min(FILL_COUNT_MAX, max(1, FILL_BYTES_MAX // work.size))
         names = [f"fill-{work.name}/{number:06}" for number in range(count)]
@@ -168,7 +169,7 @@ class Contender:
         if work.method == "GET":
             self._gets = self.presigner.targets("GET", self.bucket, names)
             random.Random(work.size).shuffle(self._gets)
-            self._get(work, WARM_UP_S)
+            _awake(lambda: self._get(work, WARM_UP_S))
         else:
             self._list(work)
 
@@ -265,6 +266,15 @@ class Contender:
         (target,) = self.presigner.targets("GET", self.bucket, [random.choice(names)])
         if ask(self.server.endpoint, "GET", target) != body:
             raise Failure(f"{self.server.name} gave other bytes than were stored")
+
+
+def _awake(warm_up: Callable[[], object]) -> None:
+    """Warm up, longer when nothing was answered yet: the peer first makes its volumes."""
+    for _ in range(WARM_UPS_MAX - 1):
+        with suppress(wrk.NothingDone):
+            warm_up()
+            return
+    warm_up()
 
 
 def _difference(before: int | None, after: int | None) -> int | None:

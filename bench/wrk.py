@@ -22,6 +22,10 @@ ANSWER_S_MAX = 30  # a request that takes longer is a failure
 _ERRORS = ("connect", "read", "write", "status", "timeout")
 
 
+class NothingDone(Failure):
+    """Not one request was answered in the whole time."""
+
+
 @dataclass(frozen=True)
 class Round:
     """What one run of wrk measured. `failures`: requests that got no 2xx, by how they failed."""
@@ -87,7 +91,7 @@ def parsed(output: str) -> Round:
         raise Failure(f"wrk gave no result:\n{output[-2000:]}")
     found = json.loads(lines[-1])
     if not found["requests"]:
-        raise Failure(f"wrk finished no request:\n{output[-2000:]}")
+        raise NothingDone(f"wrk finished no request:\n{output[-2000:]}")
     return Round(
         found["requests"],
         found["microseconds"] / 1e6,

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from bench import hospital, report, table
+from bench.scene import Scene
+
 pytestmark = pytest.mark.deep
 RUN_S_MAX = 900
+ROWS = ["put-4k", "get-512k"]
 
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -42,24 +46,47 @@ def test_a_tiny_run_end_to_end(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     file = tmp_path / "found.json"
-    arguments = ["--rounds", "1", "--seconds", "1", "--json", str(file), "table", "hospital"]
-    process = start(data, *arguments, "--studies", "1")
+    arguments = ["--rounds", "1", "--seconds", "2", "--json", str(file), "table"]
+    arguments += [f"--row={name}" for name in ROWS]
+    process = start(data, *arguments)
     out, _ = process.communicate(timeout=RUN_S_MAX)
     assert process.returncode == 0, out
     assert "Requests a second" in out
-    assert "Hospital day" in out
     found = json.loads(file.read_text())
     assert found["failures"] == []
-    assert len(found["table"]) == 7
+    assert [row["work"]["name"] for row in found["table"]] == ROWS
     for row in found["table"]:
         assert set(row["rounds"]) == {"s3node", "SeaweedFS"}
         for (one,) in row["rounds"].values():
             assert one["rate"] > 0
             assert one["cpu_ms"] > 0
             assert one["peak"]["anonymous"] > 0
-    assert set(found["hospital"]) == {"s3node", "SeaweedFS"}
     assert not list(data.iterdir())
     assert not using(data)
+
+
+@pytest.mark.timeout(RUN_S_MAX)
+def test_a_listing_of_several_pages(tmp_path: Path) -> None:
+    work = table.Work("list-1500", "LIST", 100, 1, 1.0, keys=1500)
+    (row,) = table.run(Scene(tmp_path), (work,), 1, 1, print)
+    assert [one.operations for (one,) in row.rounds.values()] == [2, 2]
+    assert "p99 ms" in str([column.header for column in report.requests_table([row]).columns])
+
+
+@pytest.mark.timeout(RUN_S_MAX)
+def test_a_tiny_hospital(tmp_path: Path) -> None:
+    day = (
+        hospital.Modality("CT", 50, 20, 80_000, 160_000, stations=2),
+        hospital.Modality("MG", 50, 2, 8_000_000, 9_000_000),
+    )
+    found = hospital.run(Scene(tmp_path), 4, 1, print, day)
+    assert list(found) == ["s3node", "SeaweedFS"]
+    for (one,) in found.values():
+        assert one.instances == 2 * 20 + 2 * 2
+        assert len(one.first_ms) == len(one.study_ms) == 4
+        assert all(figure > 0 for figure in one.figures().values())
+    assert not list(tmp_path.iterdir())
+    assert not using(tmp_path)
 
 
 @pytest.mark.timeout(RUN_S_MAX)
