@@ -4,6 +4,7 @@
 table      requests a second, latencies, CPU and memory, beside SeaweedFS
 hospital   modalities write studies at once, a viewer reads them in order, beside SeaweedFS
 kernels    the coding kernels beside ISA-L and pyeclib
+md5        several streams at once, beside hashlib
 requests   what requests cost inside, beside bare fdatasync of this machine
 
 All parts, when none is named. Exit status 1 when a request failed. Servers run on 127.0.0.1, are
@@ -25,7 +26,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import hospital, kernels, report, requests, seaweedfs, table, wrk
+from bench import hospital, kernels, machine, md5, report, requests, seaweedfs, table, wrk
 from bench.client import Failure
 from bench.presign import Keys
 from bench.scene import Scene
@@ -88,6 +89,14 @@ def _kernels(run: Run) -> None:
     }
 
 
+def _md5(run: Run) -> None:
+    with run.ticking() as tick:
+        tick("md5")
+        lines = md5.run(md5.ROUNDS, md5.STREAM_BYTES)
+    run.out.print(md5.table_of(lines))
+    run.data["md5"] = [asdict(line) for line in lines]
+
+
 def _requests(run: Run) -> None:
     with run.ticking() as tick:
         tick("requests")
@@ -100,6 +109,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "table": _table,
     "hospital": _hospital,
     "kernels": _kernels,
+    "md5": _md5,
     "requests": _requests,
 }
 
@@ -120,7 +130,7 @@ def _stop(number: int, _frame: object) -> None:
 
 
 def _heading(run: Run, parts: tuple[str, ...]) -> None:
-    facts = report.machine(run.scene.folder)
+    facts = machine.facts(run.scene.folder)
     if {"table", "hospital"} & set(parts):
         facts["peer"] = f"SeaweedFS {seaweedfs.version()} at its defaults: one copy, no fsync"
     if "table" in parts:

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.kernels import machine
+from bench.machine import processor
 from s3node.base.md5 import Job, Md5, advance, kernels_available
 
 LANES = (1, 2, 4, 8, 16, 32)
 KIB = 1 << 10
+ROUNDS = 30
+STREAM_BYTES = 64 * KIB
 
 Run = Callable[[], list[bytes]]
 
@@ -57,27 +59,49 @@ def best_seconds(runs: dict[str, Run], rounds: int) -> dict[str, float]:
     return best
 
 
-@click.command(help=__doc__)
-@click.option("--rounds", default=30, show_default=True, help="Rounds the best is taken of.")
-@click.option("--kib", default=64, show_default=True, help="Bytes of each stream.")
-def main(rounds: int, kib: int) -> None:
+@dataclass(frozen=True)
+class Line:
+    """GB a second of each contender with so many streams."""
+
+    streams: int
+    stream_bytes: int
+    speeds: dict[str, float]
+
+
+def run(rounds: int, stream_bytes: int) -> list[Line]:
     names = kernels_available()
-    table = Table(title=f"streams of {kib} KiB: GB a second (ratio to hashlib)")
-    for column in ("streams", "hashlib", *names):
-        table.add_column(column, justify="right")
-    memory = memoryview(os.urandom(max(LANES) * kib * KIB))
+    memory = memoryview(os.urandom(max(LANES) * stream_bytes))
+    lines = []
     for lanes in LANES:
-        pieces = [memory[i * kib * KIB :][: kib * KIB] for i in range(lanes)]
+        pieces = [memory[i * stream_bytes :][:stream_bytes] for i in range(lanes)]
         runs = {"hashlib": of_hashlib(pieces)}
         runs |= {name: of_kernel(name, pieces) for name in names}
         best = best_seconds(runs, rounds)
-        speeds = {name: lanes * kib * KIB / seconds / 1e9 for name, seconds in best.items()}
-        ratios = (f"{speeds[n]:.2f} ({speeds[n] / speeds['hashlib']:.1f})" for n in names)
-        table.add_row(str(lanes), f"{speeds['hashlib']:.2f}", *ratios)
+        speeds = {name: lanes * stream_bytes / seconds / 1e9 for name, seconds in best.items()}
+        lines.append(Line(lanes, stream_bytes, speeds))
+    return lines
+
+
+def table_of(lines: Sequence[Line]) -> Table:
+    kib = lines[0].stream_bytes // KIB
+    table = Table(title=f"MD5, streams of {kib} KiB: GB a second (ratio to hashlib)")
+    table.caption = f"hashlib is that of {ssl.OPENSSL_VERSION}"
+    for column in ("streams", *lines[0].speeds):
+        table.add_column(column, justify="right")
+    for line in lines:
+        bare = line.speeds["hashlib"]
+        ratios = (f"{v:.2f} ({v / bare:.1f})" for k, v in line.speeds.items() if k != "hashlib")
+        table.add_row(str(line.streams), f"{bare:.2f}", *ratios)
+    return table
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", default=ROUNDS, show_default=True, help="Rounds the best is taken of.")
+@click.option("--kib", default=STREAM_BYTES // KIB, show_default=True, help="Of each stream.")
+def main(rounds: int, kib: int) -> None:
     console = Console(width=None if os.isatty(1) else 100)
-    console.print(f"{machine()}, Python {platform.python_version()}, {ssl.OPENSSL_VERSION}")
-    console.print(f"load {', '.join(f'{one:.1f}' for one in os.getloadavg())}")
-    console.print(table)
+    console.print(f"{processor()}, load {', '.join(f'{one:.1f}' for one in os.getloadavg())}")
+    console.print(table_of(run(rounds, kib * KIB)))
 
 
 if __name__ == "__main__":
