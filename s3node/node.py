@@ -32,6 +32,7 @@ from s3node.meta.index import IndexPlace
 from s3node.meta.kv import ReadTx
 from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Metadata, Recovered, Settings
+from s3node.objects.hashing import SharedHashing
 from s3node.objects.store import ObjectStore
 from s3node.ops.context import Node
 from s3node.services.monitor import DiskMonitor
@@ -111,6 +112,8 @@ class RunningNode:
         self._looked = looked
         self._started_ns = self.clock.monotonic_ns()
         self._threads = machine.threads(os.cpu_count() or 1)
+        self._md5_thread = machine.threads(1)
+        self._hashing = SharedHashing(self._md5_thread)
         ids = EpochIds(recovered.epoch, machine.random)
         engine = machine.engine(len(config.disks))
         # A hung disk holds the buffers of its queue: m of them together hold less than half.
@@ -126,6 +129,7 @@ class RunningNode:
             ids,
             self.clock,
             self._threads,
+            self._hashing,
             lambda: self.metadata.sequence,
         )
         self.monitor = DiskMonitor(
@@ -166,6 +170,7 @@ class RunningNode:
         await self.metadata.close()
         await self.disks.close()
         self._threads.shutdown()
+        self._md5_thread.shutdown()
 
     def _stamp(self, slot: int) -> None:
         stamp(self._looked.homes[slot], self.metadata.recovered)

@@ -17,6 +17,7 @@ from s3node.base.clock import Clock
 from s3node.base.errors import StorageFault
 from s3node.base.ids import EpochIds
 from s3node.base.limits import READ_BUFFER_BYTES, WRITE_BUFFER_BYTES
+from s3node.base.md5 import Md5
 from s3node.meta import tables
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import LocationRow, PartRow, VersionRow
@@ -24,6 +25,7 @@ from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.doubt import Doubts
 from s3node.objects.faults import as_s3_error
+from s3node.objects.hashing import SharedHashing
 from s3node.objects.read import Pieces, StripeReader, read_range
 from s3node.objects.repair import Repairer, fill
 from s3node.objects.write import ObjectWriter, Update, Written, owed_row
@@ -44,6 +46,7 @@ class ObjectStore:
         ids: EpochIds,
         clock: Clock,
         threads: Executor,
+        hashing: SharedHashing,
         sequence: Callable[[], int],
         write_bytes: int = WRITE_BUFFER_BYTES,
         read_bytes: int = READ_BUFFER_BYTES,
@@ -59,6 +62,7 @@ class ObjectStore:
         self._ids = ids
         self._clock = clock
         self._threads = threads
+        self._hashing = hashing
         self._sequence = sequence
         self._late: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
@@ -72,11 +76,13 @@ class ObjectStore:
         update: Update,
         length: int,
         *,
+        md5: Md5 | None = None,
         inline: bool = True,
     ) -> Written:
         """Put `length` bytes on a write quorum of disks. Nothing is visible yet.
 
-        `update` is called in order with every byte, possibly in a worker thread. Without
+        `update` is called in order with every byte, possibly in a worker thread; `md5` takes
+        them too, together with those of other requests. Without
         `inline` they get a data id however few they are: a part is never in its row.
         """
         self._disks.set_sequence(self._sequence())
@@ -86,10 +92,11 @@ class ObjectStore:
             self.geometry,
             self.writing,
             self._threads,
+            self._hashing,
             self._ids.data_id(),
         )
         try:
-            written = await writer.run(pieces, update, length, inline=inline)
+            written = await writer.run(pieces, update, length, md5=md5, inline=inline)
         except StorageFault as fault:
             raise as_s3_error(fault) from fault
         self.counters.objects_written += 1

@@ -2,8 +2,8 @@
 
     filling      pieces are copied into the stripe's buffer, on the loop; its memory is lent by
                  the budget, and asked back when others wait and the client is slow
-    coding       hashed, encoded, its blocks digested: in a thread, one stripe of an object at
-                 a time, while the next one fills
+    coding       hashed (MD5 together with other requests' streams), encoded, its blocks
+                 digested: in threads, one stripe of an object at a time, while the next one fills
     appended     one crossing into the disk set; a shard's memory stays until its disk answered
     quorum       enough shards are on the platter: the stripe may be named by a row (I1)
     complete     every disk answered; what failed everywhere is owed
@@ -25,9 +25,11 @@ import xxhash
 from ec import Codec, Geometry
 from s3node.base.errors import MemoryChanged, QuorumLost, StorageFault
 from s3node.base.limits import INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
+from s3node.base.md5 import Md5
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, OwedRow, Stripe
 from s3node.objects import layout
 from s3node.objects.budget import Budget, Lease
+from s3node.objects.hashing import SharedHashing
 from s3node.objects.placement import Plan, plan_stripe, write_quorum
 from s3node.store.record import block_digests
 from s3node.store.seams import Append, DiskSet, Place, Shard
@@ -39,6 +41,7 @@ STRIPES_IN_FLIGHT_MAX = 2
 """Stripes of one object that may be waiting for their quorum while the next one fills."""
 
 Update = Callable[[memoryview], None]
+Coded = tuple[list[bytearray], list[tuple[int, ...]]]
 
 
 class StripeBuffer:
@@ -46,7 +49,7 @@ class StripeBuffer:
 
     Each data shard has memory of its own, made when its first byte comes, so that what is
     answered can be given back while a slow disk still holds the rest. `shards` are all there
-    once the stripe is full.
+    once the stripe is full, and `digests` those of their blocks, taken as each became full.
     """
 
     def __init__(self, size: int, k: int, shards: list[bytearray]) -> None:
@@ -54,6 +57,7 @@ class StripeBuffer:
         self.filled = 0
         self.shard_bytes = layout.shard_bytes(size, k)
         self.shards = shards
+        self.digests: list[tuple[int, ...]] = []
         self._k = k
 
     @property
@@ -69,9 +73,12 @@ class StripeBuffer:
             self.shards.append(bytearray(self.shard_bytes))
         self.shards[index][offset : offset + count] = piece[:count]
         self.filled += count
+        if offset + count == self.shard_bytes:
+            self.digests.append(block_digests(self.shards[index]))
         if self.filled == self.size:
             while len(self.shards) < self._k:  # a short stripe's last shards are padding alone
                 self.shards.append(bytearray(self.shard_bytes))
+            self.digests += map(block_digests, self.shards[len(self.digests) :])
         return count
 
     def views(self) -> Iterator[memoryview]:
@@ -239,6 +246,7 @@ class ObjectWriter:
         geometry: Geometry,
         budget: Budget,
         threads: Executor,
+        hashing: SharedHashing,
         data_id: bytes,
     ) -> None:
         self._disks = disks
@@ -246,6 +254,8 @@ class ObjectWriter:
         self._geometry = geometry
         self._budget = budget
         self._threads = threads
+        self._hashing = hashing
+        self._md5: Md5 | None = None
         self._data_id = data_id
         self._stripe_bytes = layout.stripe_bytes(geometry.k)
         self._digest = xxhash.xxh3_128()
@@ -259,13 +269,15 @@ class ObjectWriter:
         update: Update,
         length: int,
         *,
+        md5: Md5 | None = None,
         inline: bool = True,
     ) -> Written:
         """Take `length` bytes from `pieces`; returns when all of it is on a write quorum.
 
-        `update` sees every byte in order, possibly in a worker thread. Raises what `pieces` and
-        `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
+        `update` sees every byte in order, possibly in a worker thread, and so does `md5`. Raises
+        what `pieces` and `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
         """
+        self._md5 = md5
         try:
             if inline and length <= INLINE_BYTES_MAX:
                 return await self._inline(pieces, update, length)
@@ -290,6 +302,8 @@ class ObjectWriter:
         # large objects is refused to small ones.
         plan_stripe(self._disks.writable(), self._geometry, self._data_id, 0, length)
         update(memoryview(content))
+        if self._md5 is not None:
+            self._md5.update(content)
         self._digest.update(content)
         return Written(length, self._digest.digest(), inline=bytes(content))
 
@@ -357,12 +371,7 @@ class ObjectWriter:
         try:
             writable = self._disks.writable()
             plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size)
-            work = (plan.geometry, buffer, update)
-            if buffer.size < OFFLOAD_BYTES_MIN:
-                coded = self._encode(*work)
-            else:
-                loop = asyncio.get_running_loop()
-                coded = await loop.run_in_executor(self._threads, self._encode, *work)
+            coded = await self._hash_and_encode(plan.geometry, buffer, update)
         except BaseException:
             lease.end()
             raise
@@ -387,17 +396,32 @@ class ObjectWriter:
         if self._given_up:
             stripe.abandon()
 
-    def _encode(
+    async def _hash_and_encode(
         self, geometry: Geometry, buffer: StripeBuffer, update: Update
-    ) -> tuple[list[bytearray], list[tuple[int, ...]]]:
+    ) -> Coded:
+        """All shards and the digests of their blocks; MD5 goes first, so that it is done when the
+        shards are compared with what they were."""
+        md5 = self._md5
+        if buffer.size < OFFLOAD_BYTES_MIN:
+            if md5 is not None:
+                for view in buffer.views():
+                    md5.update(view)
+            return self._encode(geometry, buffer, update)
+        if md5 is not None:
+            await self._hashing.advance(md5, list(buffer.views()))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._encode, geometry, buffer, update)
+
+    def _encode(self, geometry: Geometry, buffer: StripeBuffer, update: Update) -> Coded:
         """Hash, code and digest one stripe; CPU work without side effects on others.
 
-        The data shards are digested before they are hashed and again after they were coded: a
-        bit that flips in memory meanwhile is a fault now, not a wrong object for ever.
+        The data shards were digested as they filled, before they were hashed, and are again after
+        they were coded: a bit that flips in memory meanwhile is a fault now, not a wrong object
+        for ever.
         """
         if geometry.k != len(buffer.shards):
             buffer = buffer.split(geometry.k)
-        digests = [block_digests(shard) for shard in buffer.shards]
+        digests = list(buffer.digests)
         for view in buffer.views():
             update(view)
             self._digest.update(view)

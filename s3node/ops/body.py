@@ -7,12 +7,12 @@ it (length, signatures, digests, checksums) is verified by then.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import OFFLOAD_BYTES_MIN, XML_BODY_BYTES_MAX
+from s3node.base.md5 import Md5
 from s3node.model.multipart import COMPOSITE, common_algorithm, part_algorithm
 from s3node.model.rows import Checksum, PartRow, UploadRow
 from s3node.ops.context import Call, Node
@@ -72,15 +72,17 @@ def require_digest(call: Call) -> None:
 
 
 class Hashes:
-    """MD5 and one checksum over bytes that the node itself reads."""
+    """MD5 and one checksum over bytes that the node itself reads.
+
+    `update` is for the checksum; whoever calls it has `md5` take the same bytes.
+    """
 
     def __init__(self, algorithm: str) -> None:
-        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.md5 = Md5()
         self._algorithm = algorithm
         self._hasher = checksums.ALGORITHMS[algorithm].new()
 
     def update(self, view: memoryview) -> None:
-        self.md5.update(view)
         self._hasher.update(view)
 
     def checksum(self) -> Checksum:
@@ -92,10 +94,13 @@ class Sums:
 
     The payload computes and verifies what the client declared. Where it declared no checksum,
     the one that S3 keeps then is computed beside it: the upload's, or the default.
+
+    `update` is for all of them but MD5; whoever calls it has `md5` take the same bytes.
     """
 
     def __init__(self, call: Call, upload: UploadRow | None = None) -> None:
         self._payload = call.payload
+        self.md5 = call.payload.md5
         self._own: tuple[str, checksums.Hasher] | None = None
         declared = call.payload.declared
         given = declared.algorithm.name if declared else ""
@@ -106,7 +111,7 @@ class Sums:
             self._own = wanted, checksums.ALGORITHMS[wanted].new()
 
     def update(self, view: memoryview) -> None:
-        self._payload.update(view)
+        self._payload.update_others(view)
         if self._own is not None:
             self._own[1].update(view)
 

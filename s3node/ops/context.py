@@ -14,6 +14,7 @@ from s3node.base.clock import Clock
 from s3node.base.errors import S3Error
 from s3node.base.ids import RandomBytes
 from s3node.base.limits import COPIES_MAX, RETRY_AFTER_S, XML_BODIES_BYTES_MAX
+from s3node.base.md5 import Md5
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import Data, PartRow, VersionRow
 from s3node.model.versions import Deed
@@ -45,9 +46,12 @@ class Objects(Protocol):
         update: Callable[[memoryview], None],
         length: int,
         *,
+        md5: Md5 | None = None,
         inline: bool = True,
     ) -> Any:
         """A `Written`. `update` sees every byte once, in order, perhaps on a worker thread.
+
+        `md5` takes them too; it is done when this returns.
 
         Without `inline` the bytes get a data id however few they are, also when there are none.
         """

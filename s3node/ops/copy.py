@@ -79,7 +79,9 @@ async def _copy(
 ) -> _Copied:
     hashes = Hashes(algorithm)
     async with node.copies, aclosing(_pieces(node, row, start, stop)) as pieces:
-        written = await node.objects.write(pieces, hashes.update, stop - start, inline=inline)
+        written = await node.objects.write(
+            pieces, hashes.update, stop - start, md5=hashes.md5, inline=inline
+        )
     return _Copied(written, hashes)
 
 

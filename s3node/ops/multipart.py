@@ -72,7 +72,8 @@ async def upload_part(node: Node, call: Call) -> Response:
     _, upload = node.kv.read(lambda tx: lookup.need_upload(tx, lookup.need_bucket(tx, call), call))
     sums = Sums(call, upload)
     length = call.payload.length
-    written = await node.objects.write(receive(call), sums.update, length, inline=False)
+    pieces = receive(call)
+    written = await node.objects.write(pieces, sums.update, length, md5=sums.md5, inline=False)
     try:
         totals = sums.finish()
         part = PartRow(

@@ -22,7 +22,8 @@ async def put_object(node: Node, call: Call) -> Response:
     conditions = parameters.write_conditions(call.request)
     node.kv.read(lambda tx: check_put(tx, node, call, conditions))
     sums = Sums(call)
-    written = await node.objects.write(receive(call), sums.update, call.payload.length)
+    pieces, length = receive(call), call.payload.length
+    written = await node.objects.write(pieces, sums.update, length, md5=sums.md5)
     try:
         totals = sums.finish()
         row = VersionRow(

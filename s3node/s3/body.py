@@ -2,8 +2,9 @@
 
 `Payload` is fed with what the wire brings (`feed`, `eof`: framing, on the event loop) and, with
 exactly the bytes that gave, hashed (`update`: CPU-bound, any cuts, in order, from any one thread
-at a time). `finish` says that all of it is right, or raises: only then may the payload become
-visible. Nothing here stores, waits or knows aiohttp.
+at a time; or `update_others` and `md5`, where MD5 is computed for several requests together).
+`finish` says that all of it is right, or raises: only then may the payload become visible. Nothing
+here stores, waits or knows aiohttp.
 
 Invariants:
 
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import UPLOAD_BYTES_MAX
+from s3node.base.md5 import Md5
 from s3node.s3 import checksums
 from s3node.s3.checksums import Algorithm, Buffer, Checksum, Hasher
 from s3node.s3.chunked import ChunkVerifier, Decoder
@@ -75,7 +77,8 @@ class Payload:
         kind = _framing(spec.kind, headers)
         self.length: int = _length(kind, request)
         self._spec = spec
-        self._md5 = _content_md5(headers)
+        self._content_md5 = _content_md5(headers)
+        self.md5 = Md5()
         trailing = kind in (PayloadKind.CHUNKS_SIGNED_TRAILER, PayloadKind.CHUNKS_UNSIGNED_TRAILER)
         announced = _announced(headers, trailing)
         self.declared = _declared(request, announced)
@@ -122,6 +125,11 @@ class Payload:
 
     def update(self, view: memoryview) -> None:
         """Hash payload bytes; SignatureDoesNotMatch when a chunk's signature is wrong."""
+        self.md5.update(view)
+        self.update_others(view)
+
+    def update_others(self, view: memoryview) -> None:
+        """`update` for whoever has `md5` take the bytes himself."""
         for start in range(0, len(view), HASH_PIECE):
             piece = view[start : start + HASH_PIECE]
             for hasher in self._hashers.values():
@@ -133,7 +141,9 @@ class Payload:
     def finish(self) -> Digests:
         """Every declared digest verified, or S3Error. After `eof` and the last `update`."""
         assert self._ended and self._hashed == self._fed, "payload not hashed to its end"
+        assert self.md5.length == self._fed, "MD5 took other bytes"
         digests = {name: hasher.digest() for name, hasher in self._hashers.items()}
+        digests["MD5"] = self.md5.digest()
         if self._verifier is not None:
             assert self._decoder is not None
             trailers = tuple(self._decoder.trailers.items())
@@ -145,10 +155,10 @@ class Payload:
         return Digests(digests["MD5"], digests.get("SHA256"), checksum)
 
     def _start(self, chosen: Algorithm | None) -> Mapping[str, Hasher]:
-        names = ["MD5"]
+        names = []
         if self._spec.kind is PayloadKind.LITERAL:
             names.append("SHA256")
-        if chosen is not None and chosen.name not in names:
+        if chosen is not None and chosen.name not in {"MD5", *names}:
             names.append(chosen.name)
         return {name: checksums.ALGORITHMS[name].new() for name in names}
 
@@ -162,11 +172,11 @@ class Payload:
             )
 
     def _check_md5(self, digests: Mapping[str, bytes]) -> None:
-        if self._md5 is not None and self._md5 != digests["MD5"]:
+        if self._content_md5 is not None and self._content_md5 != digests["MD5"]:
             raise S3Error(
                 "BadDigest",
                 "The Content-MD5 you specified did not match what we received.",
-                ExpectedDigest=base64.b64encode(self._md5).decode("ascii"),
+                ExpectedDigest=base64.b64encode(self._content_md5).decode("ascii"),
                 CalculatedDigest=base64.b64encode(digests["MD5"]).decode("ascii"),
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,10 @@ from s3node.base.clock import SystemClock
 from s3node.base.filesystem import Buffer, RealFileSystem
 from s3node.base.ids import EpochIds
 from s3node.base.limits import WRITE_BUFFER_BYTES
+from s3node.base.md5 import Md5
 from s3node.meta.memory import MemoryKv
 from s3node.model.rows import PartRow
+from s3node.objects.hashing import SharedHashing
 from s3node.objects.store import ObjectStore
 from s3node.objects.write import Written
 from s3node.store.disks import create_disk, open_disks
@@ -102,7 +105,7 @@ class ObjectNode:
         self.disks = Disks(
             self.fs, ThreadEngine(self.fs), opened, ids, clock, Limits(hung_max=self.geometry.m)
         )
-        self.threads = ThreadPoolExecutor(2)
+        self.threads, self.md5_thread = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
         self.store = ObjectStore(
             self.kv,
             self.disks,
@@ -111,6 +114,7 @@ class ObjectNode:
             ids,
             clock,
             self.threads,
+            SharedHashing(self.md5_thread),
             lambda: 0,
             self.write_bytes,
         )
@@ -120,6 +124,7 @@ class ObjectNode:
         await self.store.close()
         await self.disks.close()
         self.threads.shutdown()
+        self.md5_thread.shutdown()
         assert self.store.writing.used == self.store.reading.used == 0
 
     async def put(self, content: bytes, piece: int = 100_000, *, late: bool = False) -> PartRow:
@@ -151,8 +156,10 @@ class ObjectNode:
                 await asyncio.sleep(0)
                 yield view[start : start + piece]
 
-        written = await self.store.write(pieces(), seen.extend, len(content))
+        md5 = Md5()
+        written = await self.store.write(pieces(), seen.extend, len(content), md5=md5)
         assert bytes(seen) == content, "every byte is hashed once, in order"
+        assert md5.digest() == hashlib.md5(content).digest(), "the same"
         return written
 
     async def get(self, row: PartRow, start: int = 0, stop: int | None = None) -> bytes:

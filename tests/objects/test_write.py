@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from s3node.base.errors import S3Error
 from s3node.base.filesystem import RealFileSystem
+from s3node.base.md5 import Md5
 from s3node.meta import tables
+from s3node.objects.hashing import SharedHashing
 from s3node.objects.layout import stripe_bytes
 from s3node.objects.placement import write_quorum
 from tests.objects.node import TEST_S_MAX, FailingDisk, ObjectNode, content, run, until
@@ -147,6 +149,37 @@ def test_cancelled_anywhere_nothing_stays_pinned_or_taken(tmp_path: Path, turns:
                 node.store.release(outcome)
             await until(lambda: not node.store.writing.used)
             await node.late_entered()
+            await node.disks.seal()
+            assert not node.pinned()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("moment", ["before MD5", "while the others hash"])
+def test_memory_that_changes_under_a_hash_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Digests are taken as bytes arrive: what a hash saw is what is stored, or nothing is."""
+    take = SharedHashing.advance
+
+    async def advance(self: SharedHashing, stream: Md5, pieces: Sequence[memoryview]) -> None:
+        if moment == "before MD5":
+            pieces[-1][7] ^= 1
+        await take(self, stream, pieces)
+
+    def update(view: memoryview) -> None:
+        if moment != "before MD5":
+            view[7] ^= 1
+
+    async def pieces() -> AsyncIterator[memoryview]:
+        yield memoryview(bytes(STRIPE))
+
+    monkeypatch.setattr(SharedHashing, "advance", advance)
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            with pytest.raises(S3Error):
+                await node.store.write(pieces(), update, STRIPE, md5=Md5())
             await node.disks.seal()
             assert not node.pinned()
 

@@ -19,6 +19,7 @@ import xxhash
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import INLINE_BYTES_MAX
+from s3node.base.md5 import Md5
 from s3node.meta import tables
 from s3node.meta.memory import MemoryKv
 from s3node.model.rows import Data, LocationRow, PartRow, VersionRow
@@ -59,11 +60,14 @@ class DictObjects:
         update: Callable[[memoryview], None],
         length: int,
         *,
+        md5: Md5 | None = None,
         inline: bool = True,
     ) -> Kept:
         content = bytearray()
         async for piece in pieces:
             update(piece)
+            if md5 is not None:
+                md5.update(piece)
             content += piece
             await asyncio.sleep(0)
         assert len(content) == length
