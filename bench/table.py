@@ -37,6 +37,7 @@ KIB, MIB = 1 << 10, 1 << 20
 WARM_UP_S = 1
 WARM_UPS_MAX = 10
 WARM_UP_COUNT_MAX = 20_000
+SIGNED_MIN = 1000
 ROUND_BYTES_MAX = 1 << 30  # a round of PUTs ends when it has stored that much
 FILL_BYTES_MAX = 128 * MIB  # what GETs go round in
 FILL_COUNT_MAX = 4000
@@ -181,7 +182,8 @@ class Contender:
         return self._get(work, seconds) if work.method == "GET" else self._list(work)
 
     def _put(self, work: Work, name: str, seconds: int) -> Measured:
-        count = max(work.connections, int(1.5 * self._rate * seconds))
+        # Enough in any case: wrk drops what is under way when it runs out.
+        count = max(SIGNED_MIN, int(1.5 * self._rate * seconds))
         count = min(count, ROUND_BYTES_MAX // work.size)
         prefix = f"{work.name}/{name}/"
         names = [f"{prefix}{index:07}" for index in range(count)]
