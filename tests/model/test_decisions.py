@@ -96,6 +96,9 @@ def test_a_change_accounts_for_what_it_does() -> None:
     assert (death.who, death.when_ms, death.bucket, death.key) == ("me", NOW, "b", "k")
     change = plan_delete(deed, old)
     assert (change.objects, change.bytes, change.deaths[0].reason) == (-1, -10, "deleted")
+    parts = (Data(b"d" * 16, 10, 1), Data(b"e" * 16, 7, 1))
+    (death,) = plan_delete(deed, (b"\1" * 16, row(size=17, data=parts))).deaths
+    assert (death.data_ids, death.size) == ((b"d" * 16, b"e" * 16), 17)
     inline = (b"\1" * 16, row(size=1, inline=b"x"))
     assert plan_delete(deed, inline).deaths == ()
     assert plan_delete(deed, None) == versions.Change(None, None, ())

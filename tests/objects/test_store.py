@@ -14,7 +14,9 @@ from ec import Geometry, NativeCodec
 from s3node.base.errors import S3Error
 from s3node.base.limits import INLINE_BYTES_MAX, MIB
 from s3node.meta import tables
+from s3node.model.rows import STRIPES_PER_RUN
 from s3node.objects.layout import stripe_bytes
+from s3node.store.record import BLOCK_BYTES
 from tests.objects.node import FailingDisk, ObjectNode, content, run, until
 
 STRIPE = stripe_bytes(4)
@@ -75,6 +77,30 @@ def test_three_disks_gone_is_an_error_before_the_first_byte(tmp_path: Path) -> N
             with pytest.raises(S3Error) as refused:
                 await node.store.read(row, 0, row.size)
             assert refused.value.code == "ServiceUnavailable"
+
+    run(scenario())
+
+
+def test_every_run_of_an_object_says_what_it_owes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3node.objects.layout.stripe_bytes", lambda k: k * BLOCK_BYTES)
+
+    async def scenario() -> None:
+        fs = FailingDisk()
+        async with ObjectNode(tmp_path, fs=fs) as node:
+            append, stripes = node.disks.append, itertools.count()
+
+            def failing_at_last(batch: Any) -> Any:
+                fs.failing = "disk3/" if next(stripes) == STRIPES_PER_RUN else ""
+                return append(batch)
+
+            monkeypatch.setattr(node.disks, "append", failing_at_last)
+            row = await node.put(content((STRIPES_PER_RUN + 1) * 4 * BLOCK_BYTES))
+            assert row.data is not None
+            owed = node.kv.read(lambda tx: list(tables.scan_owed(tx)))
+            runs = {run: one.stripes for _, _, run, one in owed}
+            assert runs == {1: (STRIPES_PER_RUN,)}
 
     run(scenario())
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from unittest.mock import patch
 
 from ec import NativeCodec
-from s3node.meta import rebuild, tables
+from s3node.meta import rebuild, schema, tables
 from s3node.meta.kv import ReadTx
 from s3node.services import findings as kinds
 from s3node.services.check.content import Decoder
@@ -83,6 +83,7 @@ def _findings(looked: Looked, place: MemoryPlace) -> Iterator[Finding]:
     yield from check_rows(anew, shards, decoder, _quiet).told()
     yield from shards.torn_tails().told()
     anew.read(lambda tx, _: versions_are_ordered(tx))
+    anew.read(lambda tx, _: parts_have_uploads(tx))
 
 
 def versions_are_ordered(tx: ReadTx) -> None:
@@ -93,6 +94,17 @@ def versions_are_ordered(tx: ReadTx) -> None:
             if last is not None and last[0] == key:
                 assert row.hlc < last[1], f"versions of {key!r} are not in order"
             last = key, row.hlc
+
+
+def parts_have_uploads(tx: ReadTx) -> None:
+    """I2: a Complete or an abort takes all parts with it, those that it does not list too."""
+    uploads = {
+        identity
+        for _, bucket in tables.scan_buckets(tx)
+        for _, identity, _ in tables.scan_uploads(tx, bucket.bucket_id)
+    }
+    for key, _ in tx.scan(schema.PARTS, schema.successor(schema.PARTS)):
+        assert schema.numbered(key)[0] in uploads, "a part is left of an upload that is gone"
 
 
 def segments(fs: SimulatedFileSystem, site: Site) -> dict[str, bytes]:

@@ -354,3 +354,10 @@ def test_what_replaces_a_version_is_newer_whatever_the_clock_says() -> None:
         left_by(universe, work)
     assert times == sorted(set(times))
     recovered(universe, model)
+
+
+def test_no_part_is_left_of_an_upload_that_was_completed() -> None:
+    """One part too many was sent, which the Complete does not list."""
+    universe, model = begun()
+    left_by(universe, lambda client: OPERATIONS["complete"](client, model))
+    recovered(universe, model)
