@@ -71,6 +71,7 @@ async def change(
     model.begin(key, value)
     method, query, body = request
     answer = await client.ask(str(method), f"{BUCKET}/{key}", str(query), body, **headers)
+    assert answer.status != 400, f"what is asked for here is never malformed: {answer}"
     if answer.status < 300:
         model.done(key, value)
     elif answer.status not in (503, 507, 500):

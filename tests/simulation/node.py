@@ -14,6 +14,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from s3node.base.errors import QuorumLost, StorageFault
 from s3node.config import Config, Keys
@@ -39,6 +40,9 @@ _TIMES = re.compile(rb"[0-9a-f]{12}(?=[0-9a-f]{20})")  # ids begin with when the
 
 PATIENCE_S = 300.0
 """Of virtual time: a request that is not answered then never will be."""
+
+PART_BYTES_MIN = 1
+"""Of every part but the last: at 5 MiB a Complete would be the only thing that is simulated."""
 
 EPOCH_MS = 1_750_000_000_000
 LIMITS = Limits(
@@ -203,7 +207,8 @@ class Universe:
         """
         loop = self.clock.loop = SimulatedLoop(self.source)
         try:
-            return loop.run(main(), cut=cut)
+            with patch("s3node.model.multipart.PART_BYTES_MIN", PART_BYTES_MIN):
+                return loop.run(main(), cut=cut)
         finally:
             self.clock.base_ms += int(1000 * loop.time())
             self.clock.loop = None
