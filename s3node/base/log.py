@@ -23,6 +23,7 @@ ACCESS = logging.getLogger("s3node.access")
 
 _SECRET_BYTES_MIN = 4
 _secrets: set[str] = set()
+_forms: set[str] = set()  # of the secrets, as they may stand in a line of JSON
 
 _SHAPES = (
     re.compile(
@@ -43,6 +44,7 @@ def hide(secret: str) -> None:
     """Never let `secret` appear in a line from now on."""
     assert len(secret) >= _SECRET_BYTES_MIN, "a secret this short would blank the log"
     _secrets.add(secret)
+    _forms.update((secret, json.dumps(secret)[1:-1]))
 
 
 def redact(text: str) -> str:
@@ -60,7 +62,7 @@ def _suspicious(line: str) -> bool:
     for word in _WORDS:
         if word in lower:
             return True
-    return any(form in line for secret in _secrets for form in (secret, json.dumps(secret)[1:-1]))
+    return any(form in line for form in _forms)
 
 
 def _clean(value: object) -> object:
@@ -131,11 +133,19 @@ def setup(stream: TextIO, *, level: str = "info", plain: bool | None = None) -> 
     handler = logging.StreamHandler(stream)
     choice = stream.isatty() if plain is None else plain
     handler.setFormatter(PlainFormatter() if choice else JsonFormatter())
+    # No line tells of threads, processes or tasks: nothing is asked of them for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
 
 
 def access(**fields: object) -> None:
-    """The line of one request: request id, operation, bucket, key, status, bytes, duration."""
-    ACCESS.info("request", extra={"fields": fields})
+    """The line of one request: request id, operation, bucket, key, status, bytes, duration.
+
+    The record is made here: who asked for the line is no question, and looking for it is slow.
+    """
+    if ACCESS.isEnabledFor(logging.INFO):
+        record = logging.LogRecord(ACCESS.name, logging.INFO, "", 0, "request", (), None)
+        record.fields = fields
+        ACCESS.handle(record)

@@ -176,7 +176,7 @@ class Connection(web.RequestHandler):
             self.exchange = None
             self._done += 1
             self._server.end()
-        return _Answered(exchange.keep_alive)
+        return _KEPT if exchange.keep_alive else _CLOSED
 
     def handle_error(
         self,
@@ -189,7 +189,7 @@ class Connection(web.RequestHandler):
         if status >= 500:
             LOG.error("the handler failed", exc_info=exc)
             self.force_close()
-            return _Answered(keep_alive=False)
+            return _CLOSED
         self._refused = True
         code = "RequestHeaderSectionTooLarge" if isinstance(exc, LineTooLong) else "BadRequest"
         LOG.info(
@@ -230,6 +230,10 @@ class _Answered(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         return None
+
+
+_KEPT, _CLOSED = _Answered(keep_alive=True), _Answered(keep_alive=False)
+"""They hold nothing of a request, and making one is slow."""
 
 
 class _Refused(_Answered):

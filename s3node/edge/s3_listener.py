@@ -13,9 +13,12 @@ While the node is not ready every request is answered 503 with the reason.
 from __future__ import annotations
 
 import base64
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from prometheus_client import Counter, Histogram
 
 from s3node.base import limits, log, metrics
 from s3node.base.clock import Clock
@@ -241,8 +244,8 @@ class S3Listener:
     def _account(self, exchange: Exchange, trace: Trace) -> None:
         """One request is over: the log and the counters."""
         seconds = (self._clock.monotonic_ns() - trace.began_ns) / 1e9
-        metrics.REQUESTS.labels(trace.operation, trace.status).inc()
-        metrics.REQUEST_SECONDS.labels(trace.operation).observe(seconds)
+        _requests(trace.operation, trace.status).inc()
+        _request_seconds(trace.operation).observe(seconds)
         metrics.RECEIVED_BYTES.inc(exchange.body.received)
         metrics.SENT_BYTES.inc(exchange.sent)
         fields: dict[str, object] = {
@@ -262,6 +265,19 @@ class S3Listener:
         if trace.cut:
             fields["cut"] = trace.cut
         log.access(**fields)
+
+
+# Finding a labelled series takes longer than counting: each is found once.
+
+
+@functools.cache
+def _requests(operation: str, status: int) -> Counter:
+    return metrics.REQUESTS.labels(operation, status)
+
+
+@functools.cache
+def _request_seconds(operation: str) -> Histogram:
+    return metrics.REQUEST_SECONDS.labels(operation)
 
 
 def _come_back(code: str, message: str | None) -> S3Error:

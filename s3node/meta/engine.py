@@ -222,7 +222,7 @@ class Engine:
 
     def read(self, fn: Callable[[ReadTx], T]) -> T:
         """See `Kv.read`; on the caller's thread."""
-        return self._index.read(lambda tx, _: fn(tx))
+        return self._index.look(fn)
 
     async def write(self, fn: Callable[[WriteTx], T]) -> T:
         """See `Kv.write`."""

@@ -26,6 +26,9 @@ class Index(Protocol):
     def read(self, fn: Callable[[ReadTx, Position], T]) -> T:
         """fn(snapshot, the position it stands at), now, on this thread. DiskFailed."""
 
+    def look(self, fn: Callable[[ReadTx], T]) -> T:
+        """As `read`, for those who do not ask where the snapshot stands."""
+
     def position(self) -> Position: ...
 
     def apply(self, batches: Sequence[tuple[Position, Rows]]) -> None:

@@ -80,7 +80,7 @@ def _backwards(cursor: Any, start: bytes, stop: bytes) -> Iterator[tuple[bytes, 
 
 
 class _Gate:
-    """Many transactions, or one change of the map."""
+    """Many transactions (`with gate:`), or one change of the map (`with gate.alone():`)."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -88,22 +88,20 @@ class _Gate:
         self._waiting = 0
         self._mine = threading.local()
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         depth = getattr(self._mine, "depth", 0)
         with self._condition:
             while self._waiting and not depth:
                 self._condition.wait()
             self._inside += 1
         self._mine.depth = depth + 1
-        try:
-            yield
-        finally:
-            self._mine.depth = depth
-            with self._condition:
-                self._inside -= 1
-                if self._waiting:
-                    self._condition.notify_all()
+
+    def __exit__(self, *_: object) -> None:
+        self._mine.depth -= 1
+        with self._condition:
+            self._inside -= 1
+            if self._waiting:
+                self._condition.notify_all()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -151,20 +149,28 @@ class LmdbIndex:
     def read(self, fn: Callable[[ReadTx, Position], T]) -> T:
         """fn(snapshot, the position it stands at), now, on this thread."""
         try:
-            with self._gate.transaction(), self._env.begin() as txn:
+            with self._gate, self._env.begin() as txn:
                 return fn(LmdbTx(txn), self._state(txn))
         except lmdb.Error as error:
             raise DiskFailed(f"{self.path}: {error}") from error
 
+    def look(self, fn: Callable[[ReadTx], T]) -> T:
+        """As `read`, for those who do not ask where the snapshot stands."""
+        try:
+            with self._gate, self._env.begin() as txn:
+                return fn(LmdbTx(txn))
+        except lmdb.Error as error:
+            raise DiskFailed(f"{self.path}: {error}") from error
+
     def position(self) -> Position:
-        with self._gate.transaction(), self._env.begin() as txn:
+        with self._gate, self._env.begin() as txn:
             return self._state(txn)
 
     def apply(self, batches: Sequence[Batch]) -> None:
         """Put batches in, all at once, and move on to the last one's position."""
         while True:
             try:
-                with self._gate.transaction(), self._env.begin(write=True) as txn:
+                with self._gate, self._env.begin(write=True) as txn:
                     for _, rows in batches:
                         self._write(txn, rows)
                     content = _STATE.pack(self._deployment_id, *batches[-1][0])

@@ -219,7 +219,7 @@ class ReadOnlyKv:
         self.stall = reason
 
     def read(self, fn: Callable[[ReadTx], T]) -> T:
-        return self._index.read(lambda tx, _: fn(tx))
+        return self._index.look(fn)
 
     async def write(self, fn: Callable[[WriteTx], T]) -> T:
         raise JournalStalled(f"read-only: {self.stall}")

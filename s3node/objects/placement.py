@@ -59,19 +59,27 @@ def plan_stripe(
     stripe_index: int,
     stripe_bytes: int,
 ) -> Plan:
-    """Place one stripe on the writable `disks`; each must have room for `stripe_bytes`.
+    """Place one stripe on the writable `disks`; raises what `roomy_disks` raises."""
+    roomy = roomy_disks(disks, wanted, stripe_bytes)
+    k = min(wanted.k, len(roomy) - wanted.m)
+    slots = ranked(roomy, data_id, stripe_index)
+    n = k + wanted.m
+    return Plan(Geometry(k, wanted.m), tuple(slots[:n]), tuple(slots[n:]))
+
+
+def roomy_disks(
+    disks: Sequence[DiskStatus], wanted: Geometry, stripe_bytes: int
+) -> list[DiskStatus]:
+    """The writable `disks` that have room for `stripe_bytes`: more than m of them.
 
     DiskFull when there are disks but no room, QuorumLost when there are too few disks.
     """
     roomy = [disk for disk in disks if room(disk) >= stripe_bytes]
-    k = min(wanted.k, len(roomy) - wanted.m)
-    if k < 1:
+    if len(roomy) <= wanted.m:
         if len(disks) - wanted.m >= 1:
             raise DiskFull(
                 f"only {len(roomy)} of {len(disks)} writable disks have room; "
                 f"a stripe needs {wanted.m + 1}"
             )
         raise QuorumLost(f"{len(disks)} disks are writable, a stripe needs at least {wanted.m + 1}")
-    slots = ranked(roomy, data_id, stripe_index)
-    n = k + wanted.m
-    return Plan(Geometry(k, wanted.m), tuple(slots[:n]), tuple(slots[n:]))
+    return roomy

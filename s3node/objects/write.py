@@ -30,7 +30,7 @@ from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Owed
 from s3node.objects import layout
 from s3node.objects.budget import Budget, Lease
 from s3node.objects.hashing import SharedHashing
-from s3node.objects.placement import Plan, plan_stripe, write_quorum
+from s3node.objects.placement import Plan, plan_stripe, roomy_disks, write_quorum
 from s3node.store.record import block_digests
 from s3node.store.seams import Append, DiskSet, Place, Shard
 
@@ -300,7 +300,7 @@ class ObjectWriter:
         assert len(content) == length, "the payload promised another length"
         # Journal and checkpoints take it. They must keep room for deletes: what is refused to
         # large objects is refused to small ones.
-        plan_stripe(self._disks.writable(), self._geometry, self._data_id, 0, length)
+        roomy_disks(self._disks.writable(), self._geometry, length)
         update(memoryview(content))
         if self._md5 is not None:
             self._md5.update(content)

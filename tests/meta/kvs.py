@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from s3node.meta.frame import ORIGIN
 from s3node.meta.journal import Journal, Limits
 from s3node.meta.lmdb_index import LmdbIndex
 from s3node.meta.memory import MemoryKv
+from s3node.meta.survey import lacks
 from tests.meta.logs import FileLogs, make_homes
 
 DEPLOYMENT = b"D" * 16
@@ -50,6 +52,7 @@ async def lmdb_kv(
         files={},
         out={},
         readmission=no_readmission,
+        read_back=partial(lacks, DEPLOYMENT),
         limits=limits,
     )
     engine: Any = Engine(

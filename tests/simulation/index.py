@@ -37,6 +37,9 @@ class MemoryIndex:
         assert self.open, "the index is closed"
         return fn(SortedRows(self.rows), self.at)
 
+    def look(self, fn: Callable[[ReadTx], T]) -> T:
+        return self.read(lambda tx, _: fn(tx))
+
     def position(self) -> Position:
         return self.at
 
