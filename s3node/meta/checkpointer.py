@@ -315,7 +315,7 @@ class Checkpointer:
             try:
                 if self._current.name not in home.fs.listdir(home.checkpoints):
                     continue  # it still depends on the older one
-                for name in set(home.fs.listdir(home.checkpoints)) - needed:
+                for name in sorted(set(home.fs.listdir(home.checkpoints)) - needed):
                     home.fs.unlink(f"{home.checkpoints}/{name}")
             except OSError:
                 continue

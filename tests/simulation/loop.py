@@ -8,10 +8,12 @@ virtual microseconds later: how many is drawn from the seed, so another seed is 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from random import Random
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
@@ -33,9 +35,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.slow_callback_duration = 1e9
         self.set_exception_handler(self._failed)
         self.failures: list[BaseException] = []
+        self._numbers = itertools.count()
+        self._born: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
     def time(self) -> float:
         return self._now
+
+    def create_task(self, coro: Any, **more: Any) -> asyncio.Task[Any]:
+        """Numbered: a set of tasks has the order of their addresses, another one each time."""
+        task: asyncio.Task[Any] = super().create_task(coro, **more)
+        self._born[task] = next(self._numbers)
+        return task
 
     # What BaseEventLoop asks of a selector, and of whoever implements it.
 
@@ -93,7 +103,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 raise AssertionError("a callback failed") from failure
 
     def _end(self) -> None:
-        left = asyncio.all_tasks(self)
+        left = sorted(asyncio.all_tasks(self), key=self._born.__getitem__)
         for task in left:
             task.cancel()
         if left:
