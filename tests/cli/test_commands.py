@@ -137,7 +137,7 @@ def test_quickstart_sets_up_prints_and_keeps_keys(tmp_path: Path) -> None:
     ]  # fmt: skip
     client = boto3.client(
         "s3", endpoint_url=node.s3, aws_access_key_id=access, aws_secret_access_key=secret,
-        region_name="us-east-1", config=Config(retries={"max_attempts": 1}),
+        region_name="us-east-1", config=Config(retries={"total_max_attempts": 1}),
     )  # fmt: skip
     client.create_bucket(Bucket="first")
     status, log = node.end()

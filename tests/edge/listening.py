@@ -63,7 +63,9 @@ class Edge:
             aws_access_key_id=ACCESS,
             aws_secret_access_key=secret,
             region_name=REGION,
-            config=Config(retries={"max_attempts": 1}, read_timeout=60, signature_version="s3v4"),
+            config=Config(
+                retries={"total_max_attempts": 1}, read_timeout=60, signature_version="s3v4"
+            ),
             **options,
         )
 

@@ -202,7 +202,7 @@ class NodeProcess:
         import boto3
         from botocore.config import Config
 
-        config = Config(retries={"max_attempts": 1}, read_timeout=WAIT_S_MAX, **options)
+        config = Config(retries={"total_max_attempts": 1}, read_timeout=WAIT_S_MAX, **options)
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
