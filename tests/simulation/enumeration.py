@@ -3,7 +3,7 @@
 `Explorer` runs a sequence of steps once; at each changing call of the last step, and at its end,
 it notes what a power cut there may leave: everything, nothing of what was unsynced, all but one
 thing, all with one thing torn, all but what one disk had. States that are equal (the same disks,
-the same promises) are looked at once. `survive` then starts a node on such a state: whatever was
+promises and index) are looked at once. `survive` then starts a node on such a state: whatever was
 promised must be there, new requests must work, and the invariants hold on the disks it leaves.
 """
 
@@ -52,6 +52,12 @@ class Crash:
     newest: int = 0  # what the index said last
 
 
+async def done(step: Step, client: Client, model: Model) -> None:
+    """Do it; one that was refused would have shown nothing."""
+    status = await step(client, model)
+    assert status in (None, 200, 204), f"a step was answered with {status}"
+
+
 def fates(unsynced: Sequence[Unsynced], disks: int) -> Iterator[tuple[str, Fates, set[str]]]:
     """Every way in which the enumeration lets a power cut end: told, and the disks that die."""
     yield "nothing lost", ChosenFates(), set()
@@ -95,9 +101,9 @@ class Explorer:
 
         async def work(client: Client) -> None:
             for step in steps[:-1]:
-                await step(client, model)
+                await done(step, client, model)
             universe.before = cut
-            await steps[-1](client, model)
+            await done(steps[-1], client, model)
             cut("end")
             universe.before = None
 
@@ -139,9 +145,9 @@ class Explorer:
 
         async def work(client: Client) -> None:
             for step in steps[:-1]:
-                await step(client, model)
+                await done(step, client, model)
             universe.before = kill
-            await steps[-1](client, model)
+            await done(steps[-1], client, model)
             kill("end")
             universe.before = None
 
@@ -164,7 +170,7 @@ class Explorer:
                 found.extend(self._states(universe, model, where))
 
         async def work(client: Client) -> None:
-            await step(client, model)
+            await done(step, client, model)
             cut("end")
             universe.before = None
 
@@ -180,17 +186,17 @@ class Explorer:
             # A disk that was lost before is the one that the promise covers; or it comes back.
             for gone in (lost, set()) if lost else (dies,):
                 self.counters.states += 1
-                key = disks, frozenset(gone), model.key()
+                newest = universe.place.newest
+                key = disks, frozenset(gone), model.key(), newest
                 if key not in self._seen:
                     self._seen.add(key)
                     state = fs.copy() if lost else fs
                     state.gone = set(gone)
                     what = f"{where}: {told}, gone: {sorted(gone)}"
-                    yield Crash(state, model.copy(), what, universe.place.newest)
+                    yield Crash(state, model.copy(), what, newest)
 
     def survive(self, crash: Crash) -> None:
         """Recover, read everything, write, stop, look at the disks."""
-        self.counters.crashes += 1
         universe, model = self._base.after(crash.fs, self.seed, crash.newest), crash.model
         site = site_of(universe.config)
         before = invariants.segments(crash.fs, site)
@@ -204,6 +210,7 @@ class Explorer:
         invariants.unchanged(before, universe.fs, site)
         bad = next((int(path[2:]) for path in crash.fs.gone), None)
         invariants.check(site, universe.fs, universe.place, bad=bad)
+        self.counters.crashes += 1
 
     def explore(self, steps: Sequence[Step]) -> None:
         self.survive_all(self.crashes(steps))

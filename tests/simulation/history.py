@@ -237,7 +237,6 @@ class History:
 
     def _survive(self, crash: Crash) -> None:
         """Recover, read everything, write, stop, look at the disks."""
-        self.counters.crashes += 1
         self._jump(0.3)
         universe = self.universe.after(crash.fs, self.seed, crash.newest)
         site = site_of(universe.config)
@@ -255,6 +254,7 @@ class History:
             dead = [int(path[2:]) for path in crash.fs.gone]
             bad = dead[0] if dead else self.slot if self.shape.faults else None
             invariants.check(site, universe.fs, universe.place, bad=bad)
+            self.counters.crashes += 1
         except Exception as error:
             error.add_note(f"after {crash.where}, gone: {sorted(crash.fs.gone)}")
             raise

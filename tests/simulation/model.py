@@ -132,10 +132,10 @@ async def checkpoint(client: Client, model: Model) -> None:
     await checkpointer.round(everything=True)
 
 
-async def lose_a_disk(client: Client, model: Model) -> None:
+async def lose_a_disk(client: Client, model: Model) -> int:
     """One disk does not answer any more; somebody writes."""
     client.universe.lose(1)
-    await put(client, model, "while", SMALL)
+    return await put(client, model, "while", SMALL)
 
 
 OPERATIONS: dict[str, Step] = {

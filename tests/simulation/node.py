@@ -2,8 +2,8 @@
 machine is (disks, clock, randomness, threads) and LMDB.
 
 `Universe` is the machine with its disks through the lives of a node. `live` runs one life; while
-it runs, `snapshot` and `cut` tell what a power cut would leave. Requests go in as the edge would
-hand them on, and answers are traced.
+it runs, `before` is called before every call that changes a disk: whoever sets it may look at
+what a power cut would leave. Requests go in as the edge would hand them on, and answers are traced.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Universe:
         self.fs = SimulatedFileSystem()
         self.before: Callable[[str], None] | None = None
         self.node: RunningNode | None = None
-        self.outcomes: list[tuple[object, ...]] = []  # every answer, without dates
+        self.outcomes: list[tuple[str, str, int, bytes]] = []  # every answer, without dates
         for path in self.config.disks:
             self.fs.mkdir(str(path))
         self.fs.fsync_dir("/")

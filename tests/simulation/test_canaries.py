@@ -13,6 +13,7 @@ from s3node.meta import frame, schema, survey
 from s3node.meta.metadata import Metadata
 from s3node.services import start
 from s3node.store import scan
+from tests.simulation import test_recovery_cases
 from tests.simulation.enumeration import Counters, Explorer
 from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.history import History, Shape
@@ -87,6 +88,25 @@ def death_row_without_a_frame(patch: pytest.MonkeyPatch) -> None:
 
 def stale_disk_believed(patch: pytest.MonkeyPatch) -> None:
     """The longest tail wins, whatever epoch it is of."""
+    real = survey._longest
+
+    def longest(manifest: Any, links: dict[bytes, list[survey.Known]]) -> survey.Chain:
+        epochs = {known.header.epoch for follow in links.values() for known in follow}
+        chains = [real(manifest, up_to(epoch, links)) for epoch in sorted(epochs)]
+        return max(chains, key=lambda chain: chain.tip.sequence, default=real(manifest, links))
+
+    patch.setattr(survey, "_longest", longest)
+
+
+def up_to(epoch: int, links: dict[bytes, list[survey.Known]]) -> dict[bytes, list[survey.Known]]:
+    return {
+        previous: [known for known in follow if known.header.epoch <= epoch]
+        for previous, follow in links.items()
+    }
+
+
+def old_checkpoint_believed(patch: pytest.MonkeyPatch) -> None:
+    """The one with the most frames behind it, though they may not reach the newest."""
 
     def longest(found: survey.Survey, *_: int) -> list[survey.Chain]:
         links: dict[bytes, list[survey.Known]] = {}
@@ -122,7 +142,7 @@ def test_the_enumeration_finds(bug: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 RANDOM: dict[str, Plant] = {
-    "a stale disk is believed": stale_disk_believed,
+    "an old checkpoint is believed": old_checkpoint_believed,
 }
 
 
@@ -132,3 +152,11 @@ def test_random_histories_find(bug: str, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(FOUND):
         for seed in range(24):
             History(seed, Shape(faults=seed % 4 > 0), Counters()).run()
+
+
+def test_the_recovery_cases_find_that_a_stale_disk_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stale_disk_believed(monkeypatch)
+    with pytest.raises(AssertionError, match="doubt: found"):
+        test_recovery_cases.test_a_disk_that_returns_with_the_longer_tail_of_an_older_epoch()
