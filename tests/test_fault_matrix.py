@@ -71,6 +71,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
     ),
     "13 bit flips on disks": (
         "node/test_damage.py::test_flipped_bytes_are_named_and_read_around",
+        "node/test_damage.py::test_every_byte_of_every_file",
         "store/test_scan.py::test_every_flipped_byte_is_told_and_no_wrong_byte_is_read",
     ),
     "14 bit flips in the index": (

@@ -58,6 +58,25 @@ def test_of_two_conditional_writes_one_wins() -> None:
     assert not linearizable([create("a", "failed"), create("b", "failed")])
 
 
+def test_a_put_that_expects_a_value_replaces_that_one_only() -> None:
+    def replace(expected: str, answer: str) -> Operation:
+        return Operation(Kind.PUT_IF_MATCH, 2, 3, "b", expected, answer)
+
+    first = put("a", 0, 1)
+    assert linearizable([first, replace("a", "ok"), get("b", 4, 5)])
+    assert linearizable([first, replace("x", "failed"), get("a", 4, 5)])
+    assert not linearizable([first, replace("x", "ok")])
+    assert not linearizable([first, replace("a", "failed")])
+    assert not linearizable([first, replace("a", "ok"), get("a", 4, 5)])
+    assert not linearizable([replace(ABSENT, "ok")]), "what is absent cannot be expected"
+
+
+def test_a_delete_that_was_undone_is_found() -> None:
+    gone = Operation(Kind.DELETE, 2, 3, answer="ok")
+    assert linearizable([put("a", 0, 1), gone, get(ABSENT, 4, 5)])
+    assert not linearizable([put("a", 0, 1), gone, get("a", 4, 5)])
+
+
 @given(st.lists(st.tuples(st.sampled_from("pg"), st.integers(0, 2)), max_size=5), st.randoms())
 def test_agrees_with_trying_all_orders(steps: list[tuple[str, int]], random: object) -> None:
     history = []
