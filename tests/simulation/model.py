@@ -24,11 +24,10 @@ class Model:
     def __init__(self) -> None:
         self.may: dict[str, tuple[Value, ...]] = {}
         self.asked = 0
-        self.answered = 0
 
     def copy(self) -> Model:
         other = Model()
-        other.may, other.asked, other.answered = dict(self.may), self.asked, self.answered
+        other.may, other.asked = dict(self.may), self.asked
         return other
 
     def key(self) -> tuple[object, ...]:
@@ -44,7 +43,6 @@ class Model:
         self.may[key] = (*self.may.get(key, (None,)), value)
 
     def done(self, key: str, value: Value) -> None:
-        self.answered += 1
         self.may[key] = (value,)
 
     def refused(self, key: str) -> None:
