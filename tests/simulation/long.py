@@ -84,15 +84,15 @@ def _fault_of(work: Callable[[], object]) -> str:
     return ""
 
 
-def pieces(arguments: argparse.Namespace, pool: Any) -> Iterator[Piece]:
+def pieces(asked: argparse.Namespace, pool: Any) -> Iterator[Piece]:
     """Histories in the order of their seeds, so that a total is the same when run again."""
-    if arguments.three:
+    if asked.three:
         pairs = list(itertools.product(OPERATIONS, OPERATIONS))
         yield from pool.imap_unordered(of_three, pairs)
         return
-    seeds: Iterable[int] = itertools.count(arguments.seed)
+    seeds: Iterable[int] = itertools.count(asked.seed)
     while True:
-        some = list(itertools.islice(seeds, 8 * arguments.jobs))
+        some = list(itertools.islice(seeds, 8 * asked.jobs))
         yield from pool.imap(history, some)  # in order: of one state, it is the first seed's
 
 
@@ -104,11 +104,11 @@ def quiet() -> None:
     gc.freeze()
 
 
-def run(arguments: argparse.Namespace, out: TextIO) -> Total:
+def run(asked: argparse.Namespace, out: TextIO) -> Total:
     total = Total()
     told = began = time.monotonic()
-    with multiprocessing.Pool(arguments.jobs, quiet) as pool:
-        for piece in pieces(arguments, pool):
+    with multiprocessing.Pool(asked.jobs, quiet) as pool:
+        for piece in pieces(asked, pool):
             total.add(piece)
             if piece.fault:
                 print(f"{piece.name} FAILED\n{piece.fault}", file=out, flush=True)
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> Total:
             if now - told >= TOLD_EVERY_S:
                 told = now
                 print(f"{now - began:6.0f} s  {summary(total)}", file=out, flush=True)
-            if not arguments.three and total.counters.crashes >= arguments.states:
+            if not asked.three and total.counters.crashes >= asked.states:
                 break
     return total
 
@@ -125,7 +125,7 @@ def summary(total: Total) -> str:
     return f"{total.pieces} seeds: {total.counters}, {len(total.faults)} failed"
 
 
-def main(words: Sequence[str]) -> int:
+def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation.long",
         description=__doc__,
@@ -135,8 +135,11 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="the first seed")
     parser.add_argument("--three", action="store_true", help="all sequences of three instead")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    arguments = parser.parse_args(words)
-    total = run(arguments, sys.stdout)
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str]) -> int:
+    total = run(arguments(words), sys.stdout)
     print(f"in all: {summary(total)}")
     for piece in total.faults:
         print(f"failed: {piece.name}")

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from s3node.meta.checkpointer import Sizes
 from s3node.meta.metadata import look
 from s3node.node import site_of
 from s3node.services.start import looked_at
+from tests.simulation import long
 from tests.simulation.enumeration import Counters
 from tests.simulation.history import History, Shape
+from tests.simulation.node import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(24)
-DEEP_SEEDS = range(1000, 1040)
-DEEP_HISTORIES = 100  # of each seed
+ONE_RANGE = Sizes(range_bytes=1 << 20, journal_bytes=1 << 30)
 TRACE_S_MAX = 240
 """Ends a test that would never end; far from what a busy machine needs."""
 
@@ -54,11 +56,17 @@ def test_the_same_seed_gives_the_same_history() -> None:
 
 @pytest.mark.parametrize("seed", [3, 4, 6])
 def test_nothing_but_dates_depends_on_the_wall_clock(seed: int) -> None:
-    """Set by hours and by decades, back and forth: the same answers, epochs, tips and versions."""
+    """Set by hours and by decades, back and forth: the same answers, epochs, tips and versions.
+
+    A checkpoint is one range here: uploads are in the order of their begin, so where a range
+    would be split depends on the clock, and with that how often disks are written to.
+    """
     steady, scrambled = (
         History(seed, Shape(lives=2, faults=seed % 4 > 0, jumps=jumps), Counters())
         for jumps in (False, True)
     )
+    for history in (steady, scrambled):
+        history.universe.settings = SETTINGS._replace(sizes=ONE_RANGE)
     assert steady.run() != scrambled.run()
     assert len(steady.universe.outcomes) > 100
     assert any(b"CompleteMultipartUploadResult" in one[-1] for one in steady.universe.outcomes)
@@ -77,10 +85,8 @@ def _end(history: History) -> tuple[int, int, list[str]]:
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("seed", DEEP_SEEDS)
-def test_histories_for_long(seed: int) -> None:
-    """40 x 100 histories x 5 lives x 6 states: more than 10^5 crash states in all."""
-    counters = Counters()
-    for more in range(DEEP_HISTORIES):
-        History(seed + 10_000 * more, Shape(lives=5, states=7), counters).run()
-    print(f"seeds {seed} + 10000 n: {counters}")
+def test_histories_for_long() -> None:
+    """The long run, as `python -m tests.simulation.long` does it."""
+    total = long.run(long.arguments([]), sys.stdout)
+    assert not total.faults
+    assert total.counters.crashes >= long.STATES
