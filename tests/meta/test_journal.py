@@ -114,6 +114,30 @@ def test_a_torn_append_goes_on_in_a_new_log(tmp_path: Path) -> None:
     assert report.corrupt() == []
 
 
+def test_a_distrusted_slot_does_not_count_for_the_frame_in_doubt(tmp_path: Path) -> None:
+    """It had synced it; whether it still has it is not known."""
+    world = World(tmp_path, disks=4, parity=1, settings=QUICK)
+
+    async def work(node: Any) -> None:
+        await put(node, rows(1))
+        await until(lambda: not any(one.lag_bytes for one in node.journal.status().values()))
+        frame = node.journal.durable.sequence + 1
+        gates = node.logs.gates = {slot: asyncio.Event() for slot in (1, 2, 3)}
+        writing = asyncio.ensure_future(put(node, rows(1, 2)))
+        await until(lambda: node.journal.status()[0].synced == frame)
+        node.logs.down.add(0)  # so that it does not come back at once
+        node.journal.distrust(0, "it was away")
+        gates[1].set()
+        await until(lambda: node.journal.status()[1].synced == frame)
+        assert node.journal.durable.sequence < frame and not writing.done(), "on one disk only"
+        gates[2].set()
+        await writing
+        node.logs.down.clear()
+        gates[3].set()
+
+    live(world, work)
+
+
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_failed_log_is_read_back_and_what_it_lost_is_fed_anew(
     tmp_path: Path, lost: bool, caplog: pytest.LogCaptureFixture
