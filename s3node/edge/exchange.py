@@ -248,8 +248,11 @@ class Exchange:
             raise ValueError(f"{self.sent} bytes instead of the {length} announced")
 
     async def _send(self, data: bytes | memoryview) -> None:
-        async with asyncio.timeout(self._patience.send_idle):
-            await self._request.writer.write(data)
+        writer = self._request.writer
+        await writer.write(data, drain=False)  # type: ignore[call-arg]  # not in the ABC
+        if self._request.protocol.writing_paused:  # the client has to take some of it first
+            async with asyncio.timeout(self._patience.send_idle):
+                await writer.drain()
 
     def _settle_connection(self) -> None:
         """Decide, before the head says so, whether the connection can carry another request."""
@@ -291,13 +294,15 @@ def _head(
     status: int, headers: Iterable[tuple[str, str]], length: int | None, keep_alive: bool
 ) -> bytes:
     """Status line and headers as bytes; header text is latin-1, as it is when it is read."""
-    lines = [f"HTTP/1.1 {status} {_reason(status)}"]
+    lines = []
     for name, value in headers:
         if name.lower() in _OWN_HEADERS:
             raise ValueError(f"{name} is set by the edge")
-        if _FORBIDDEN.search(name) or _FORBIDDEN.search(value):
-            raise ValueError(f"control character in header {name!r}")
         lines.append(f"{name}: {value}")
+    if _FORBIDDEN.search("".join(lines)):
+        names = [line.partition(":")[0] for line in lines if _FORBIDDEN.search(line)]
+        raise ValueError(f"control character in header {names[0]!r}")
+    lines.insert(0, f"HTTP/1.1 {status} {_reason(status)}")
     if length is not None:
         lines.append(f"Content-Length: {length}")
     lines.append(f"Date: {_date(_CLOCK.wall_ms() // 1000)}")
@@ -311,6 +316,7 @@ def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
+@functools.cache
 def _reason(status: int) -> str:
     try:
         return HTTPStatus(status).phrase

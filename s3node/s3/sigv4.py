@@ -20,6 +20,7 @@ Chunks", "Including Trailing Headers". Error texts as S3 answers them.
 from __future__ import annotations
 
 import enum
+import functools
 import hmac
 import re
 import time
@@ -46,6 +47,7 @@ __all__ = ["ANONYMOUS", "Identity", "KeyCache", "PayloadKind", "PayloadSpec", "a
 SKEW_MS_MAX = 15 * 60 * 1000
 EXPIRES_S_MAX = 7 * 24 * 3600
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+STAMPS_KEPT = 256  # clients under load send the same second many times
 
 _WRITES = frozenset({"PUT", "POST", "DELETE", "PATCH"})
 _QUERY_NAMES = (
@@ -246,6 +248,7 @@ def format_timestamp(ms: int) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(ms // 1000))
 
 
+@functools.lru_cache(STAMPS_KEPT)
 def _timestamp_ms(stamp: str) -> int | None:
     match = _TIMESTAMP.match(stamp)
     seconds = utc_seconds(tuple(map(int, match.groups()))) if match else None
