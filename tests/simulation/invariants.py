@@ -30,14 +30,16 @@ from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.index import MemoryIndex, MemoryPlace
 from tests.simulation.loop import InlineExecutor
 
-_COPIES = {kinds.CHECKPOINT_COPIES.advice, kinds.JOURNAL_THIN.advice}
+_COPIES = re.compile(r"(?:on )?(\d+) (?:whole copies|disks), (\d+) are needed")
 _SLOT = re.compile(r"slot (\d+):")
 
 
 def concerns_only(finding: Finding, slot: int) -> bool:
     """Whether it is about this disk, or about copies that lie nowhere else while it is away."""
     disk = f"/d{slot}"
-    if f"{finding.where}/".startswith(f"{disk}/") or finding.advice in _COPIES:
+    if copies := _COPIES.fullmatch(finding.what):
+        return int(copies[2]) - int(copies[1]) == 1  # the one that it held
+    if f"{finding.where}/".startswith(f"{disk}/") or finding.where == "the journal":
         return True
     named = set(_SLOT.findall(finding.what))
     return finding.advice == kinds.DEGRADED.advice and named == {str(slot)}
