@@ -6,6 +6,7 @@ hospital   modalities write studies at once, a viewer reads them in order, besid
 kernels    the coding kernels beside ISA-L and pyeclib
 md5        several streams at once, beside hashlib
 requests   what requests cost inside, beside bare fdatasync of this machine
+spinning   seeks of a study on modelled spinning disks, beside one file per shard
 
 All parts, when none is named. Exit status 1 when a request failed. Servers run on 127.0.0.1, are
 stopped and their folders removed in the end, also on Ctrl-C.
@@ -26,7 +27,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import hospital, kernels, machine, md5, report, requests, seaweedfs, table, wrk
+from bench import hospital, kernels, machine, md5, report, requests, seaweedfs, spinning, table, wrk
 from bench.client import Failure
 from bench.presign import Keys
 from bench.scene import Scene
@@ -44,6 +45,7 @@ class Run:
     seconds: int
     rows: tuple[str, ...]
     studies: int
+    study: spinning.Study
     out: Console
     progress: Console
     data: dict[str, Any] = field(default_factory=dict)
@@ -105,12 +107,20 @@ def _requests(run: Run) -> None:
     run.data["requests"] = [asdict(line) for line in lines]
 
 
+def _spinning(run: Run) -> None:
+    with run.ticking() as tick:
+        lines = spinning.run(run.scene.folder, run.study, tick)
+    run.out.print(spinning.table_of(lines, run.study))
+    run.data["spinning"] = spinning.data_of(lines)
+
+
 PARTS: dict[str, Callable[[Run], None]] = {
     "table": _table,
     "hospital": _hospital,
     "kernels": _kernels,
     "md5": _md5,
     "requests": _requests,
+    "spinning": _spinning,
 }
 
 
@@ -148,6 +158,10 @@ def _heading(run: Run, parts: tuple[str, ...]) -> None:
 @click.option("--row", "rows", multiple=True, type=click.Choice([w.name for w in table.WORKS]),
               help="Only these rows of the table.")  # fmt: skip
 @click.option("--studies", default=20, show_default=True, help="Studies of the hospital day.")
+@click.option("--slices", default=spinning.SLICES, show_default=True, type=click.IntRange(1),
+              help="Slices of the study on spinning disks.")  # fmt: skip
+@click.option("--slice-kib", default=spinning.SLICE_KIB, show_default=True,
+              type=click.IntRange(1), help="Size of each.")  # fmt: skip
 @click.option("--folder", default=tempfile.gettempdir(), show_default=True,
               type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="On the disk that is to be measured.")  # fmt: skip
@@ -162,6 +176,8 @@ def main(
     seconds: int,
     rows: tuple[str, ...],
     studies: int,
+    slices: int,
+    slice_kib: int,
     folder: Path,
     endpoint: str | None,
     key: str | None,
@@ -173,7 +189,8 @@ def main(
     out = Console()
     out = out if out.is_terminal else Console(width=WIDTH_OF_A_FILE)
     stage = Scene(folder.resolve(), _other(endpoint, key, secret))
-    run = Run(stage, rounds, seconds, rows, studies, out, Console(stderr=True))
+    study = spinning.Study(slices, slice_kib << 10)
+    run = Run(stage, rounds, seconds, rows, studies, study, out, Console(stderr=True))
     wanted = parts or tuple(PARTS)
     _heading(run, wanted)
     for part, work in PARTS.items():
