@@ -7,9 +7,10 @@ kernels    the coding kernels beside ISA-L and pyeclib
 md5        several streams at once, beside hashlib
 requests   what requests cost inside, beside bare fdatasync of this machine
 spinning   seeks of a study on modelled spinning disks, beside one file per shard
+scale      what metadata cost as an archive grows, beside its first size
 
-All parts, when none is named. Exit status 1 when a request failed. Servers run on 127.0.0.1, are
-stopped and their folders removed in the end, also on Ctrl-C.
+All parts but the last, when none is named. Exit status 1 when a request failed. Servers run on
+127.0.0.1, are stopped and their folders removed in the end, also on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,7 +28,19 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import hospital, kernels, machine, md5, report, requests, seaweedfs, spinning, table, wrk
+from bench import (
+    hospital,
+    kernels,
+    machine,
+    md5,
+    report,
+    requests,
+    scale,
+    seaweedfs,
+    spinning,
+    table,
+    wrk,
+)
 from bench.client import Failure
 from bench.presign import Keys
 from bench.scene import Scene
@@ -46,6 +59,7 @@ class Run:
     rows: tuple[str, ...]
     studies: int
     study: spinning.Study
+    objects: int
     out: Console
     progress: Console
     data: dict[str, Any] = field(default_factory=dict)
@@ -114,6 +128,13 @@ def _spinning(run: Run) -> None:
     run.data["spinning"] = spinning.data_of(lines)
 
 
+def _scale(run: Run) -> None:
+    with run.ticking() as tick:
+        sizes = scale.run(run.scene.folder, run.objects, tick)
+    run.out.print(scale.table_of(sizes))
+    run.data["scale"] = scale.data_of(sizes)
+
+
 PARTS: dict[str, Callable[[Run], None]] = {
     "table": _table,
     "hospital": _hospital,
@@ -121,7 +142,10 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "md5": _md5,
     "requests": _requests,
     "spinning": _spinning,
+    "scale": _scale,
 }
+LONG = {"scale"}
+"""Parts that run only when they are named."""
 
 
 def _other(endpoint: str | None, key: str | None, secret: str | None) -> tuple[str, Keys] | None:
@@ -162,6 +186,8 @@ def _heading(run: Run, parts: tuple[str, ...]) -> None:
               help="Slices of the study on spinning disks.")  # fmt: skip
 @click.option("--slice-kib", default=spinning.SLICE_KIB, show_default=True,
               type=click.IntRange(1), help="Size of each.")  # fmt: skip
+@click.option("--objects", default=scale.OBJECTS, show_default=True,
+              type=click.IntRange(min=scale.FIRST), help="Of the archive that grows.")  # fmt: skip
 @click.option("--folder", default=tempfile.gettempdir(), show_default=True,
               type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="On the disk that is to be measured.")  # fmt: skip
@@ -178,6 +204,7 @@ def main(
     studies: int,
     slices: int,
     slice_kib: int,
+    objects: int,
     folder: Path,
     endpoint: str | None,
     key: str | None,
@@ -190,8 +217,8 @@ def main(
     out = out if out.is_terminal else Console(width=WIDTH_OF_A_FILE)
     stage = Scene(folder.resolve(), _other(endpoint, key, secret))
     study = spinning.Study(slices, slice_kib << 10)
-    run = Run(stage, rounds, seconds, rows, studies, study, out, Console(stderr=True))
-    wanted = parts or tuple(PARTS)
+    run = Run(stage, rounds, seconds, rows, studies, study, objects, out, Console(stderr=True))
+    wanted = parts or tuple(name for name in PARTS if name not in LONG)
     _heading(run, wanted)
     for part, work in PARTS.items():
         if part in wanted:

@@ -67,7 +67,8 @@ def memory(pid: int) -> Memory:
 class Watch:
     """`with Watch(pid) as watch:`: CPU seconds of the tree in between, and its peak memory.
 
-    Without a pid (a server elsewhere) both stay None.
+    Without a pid (a server elsewhere) both stay None. `peak_anonymous` is a peak of its own: it
+    need not be when all memory together was at its highest.
     """
 
     def __init__(self, pid: int | None) -> None:
@@ -76,6 +77,7 @@ class Watch:
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.cpu: float | None = None
         self.peak: Memory | None = None
+        self.peak_anonymous = 0
 
     def __enter__(self) -> Watch:
         if self._pid is not None:
@@ -95,5 +97,6 @@ class Watch:
             now = memory(self._pid)
             if self.peak is None or now.total > self.peak.total:
                 self.peak = now
+            self.peak_anonymous = max(self.peak_anonymous, now.anonymous)
             if self._end.wait(SAMPLE_S):
                 return
