@@ -247,7 +247,7 @@ def flatness(figure: Figure, size: Size, first: Size) -> float | None:
 
 def table_of(sizes: Sequence[Size]) -> Table:
     table = Table(title="One bucket as it grows (ratio to the first size; * per object)")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for size in sizes:
         table.add_column(f"{size.objects:,}", justify="right")
     for figure in FIGURES:

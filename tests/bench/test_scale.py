@@ -79,6 +79,13 @@ def size(objects: int, value: float) -> Size:
     return Size({figure.name: value for figure in FIGURES} | {BEFORE: objects, AFTER: objects})
 
 
+def flat(objects: int) -> Size:
+    """Nothing knows how large it is; what is of all objects grows as they do."""
+    grown = objects / 10**4
+    found = {one.name: 30 / one.scale * (grown if one.each else 1) for one in FIGURES}
+    return Size(found | {BEFORE: objects, AFTER: objects})
+
+
 def test_flat_is_one() -> None:
     first, same, ten = size(10, 5.0), size(100, 5.0), size(100, 50.0)
     cost, whole = Figure("", "put_wall_s"), Figure("", "index_bytes", each=BEFORE)
@@ -90,15 +97,14 @@ def test_flat_is_one() -> None:
 
 
 def test_the_table_has_every_figure_and_never_without_its_ratio() -> None:
+    sizes = [flat(10**n) for n in (4, 5, 6, 7)]
     console = Console(file=io.StringIO(), width=120)
-    console.print(scale.table_of([size(10**n, 3.0 * 10 ** (n - 7)) for n in (4, 5, 6, 7)]))
+    console.print(scale.table_of(sizes))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text
     lines = [line.split("│")[1:-1] for line in text.splitlines() if line.startswith("│")]
     assert [line[0].strip(" *") for line in lines] == [figure.title for figure in FIGURES]
-    for cells, figure in zip(lines, FIGURES, strict=True):
-        assert cells[-1].strip().endswith("(1.00)" if figure.each else "(1000.00)")
-        assert all("(" in cell for cell in cells[1:])
+    assert all(cell.strip().endswith("(1.00)") for cells in lines for cell in cells[1:])
 
 
 def test_no_room_is_said_before_anything_is_done(tmp_path: Path) -> None:
