@@ -37,7 +37,7 @@ from rich.table import Table
 
 from bench.client import Failure
 from bench.platters import Physics, SpinningFileSystem
-from bench.virtual import Inline, Lines, SpinningEngine, VirtualClock, VirtualLoop
+from bench.virtual import Lines, SpinningEngine, VirtualClock, VirtualLoop
 from ec import Geometry
 from s3node.config import Config, Keys
 from s3node.node import Machine, RunningNode, open_node, site_of
@@ -49,6 +49,7 @@ from s3node.s3.request import parse
 from s3node.s3.routes import route
 from s3node.s3.sigv4 import Identity, PayloadKind, PayloadSpec
 from s3node.services import start
+from s3node.store.plain import InlineExecutor
 
 DISKS, PARITY = 12, 4
 DATA = DISKS - PARITY
@@ -119,7 +120,7 @@ class Segments:
             clock=VirtualClock(),
             random=source.randbytes,
             engine=lambda slots: SpinningEngine(fs, lines),
-            threads=Inline,
+            threads=InlineExecutor,
         )
         self._node: RunningNode | None = None
 

@@ -18,7 +18,7 @@ from bench.platters import Platter
 from s3node.base.filesystem import FileSystem
 from s3node.store.drain import drain_read, drain_writes
 from s3node.store.engine import Completion, Lane, Read, Write
-from s3node.store.plain import InlineEngine
+from s3node.store.plain import InlineEngine, InlineExecutor
 
 T = TypeVar("T")
 
@@ -52,22 +52,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
-        return asyncio.wrap_future(Inline().submit(func, *args), loop=self)
-
-
-class Inline(Executor):
-    """Works at once, where it is asked."""
-
-    def __init__(self, workers: int = 1) -> None:
-        assert workers > 0
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        return asyncio.wrap_future(InlineExecutor().submit(func, *args), loop=self)
 
 
 class VirtualClock:
@@ -104,7 +89,7 @@ class Lines:
     def do(self, slot: int, work: Callable[[], T]) -> asyncio.Future[T]:
         """The same as a future, which has the exception when there was one."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.ask(slot, partial(Inline().submit, work), partial(_settle, future))
+        self.ask(slot, partial(InlineExecutor().submit, work), partial(_settle, future))
         return future
 
     async def idle(self) -> None:

@@ -52,10 +52,10 @@ DISK_RESERVE_BYTES = 256 * MIB
 """Room that shards leave on a disk for journal and checkpoints (less on small disks)."""
 
 DISK_RESERVE_SHARE = 32
-
-# A disk with less than one in so many bytes free is an alarm: there is still time to act.
-DISK_LOW_SHARE = 20
 """On a small disk the reserve is this fraction (one part in ...) of the whole."""
+
+DISK_LOW_SHARE = 20
+"""A disk with less than one in so many bytes free is an alarm: there is still time to act."""
 
 # --- answering writes ------------------------------------------------------------------------
 

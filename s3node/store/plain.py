@@ -2,19 +2,21 @@
 
 `ThreadEngine` is the portable one: a writer and a reader thread per slot, each started when first
 needed. `InlineEngine` does all work in loop callbacks: on a simulated file system, with a loop
-that only runs callbacks, the same inputs give the same trace.
+that only runs callbacks, the same inputs give the same trace; `InlineExecutor` does the same for
+work that is given to threads.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from s3node.base.filesystem import FileSystem
 from s3node.store.drain import drain_read, drain_writes
@@ -235,3 +237,20 @@ def _by_slot(batch: Sequence[B]) -> dict[int, list[B]]:
 def _add(total: Counters, part: Counters) -> None:
     for name in Counters.__slots__:
         setattr(total, name, getattr(total, name) + getattr(part, name))
+
+
+class InlineExecutor(Executor):
+    """An `Executor` that works at once, where it is asked."""
+
+    def __init__(self, workers: int = 1) -> None:
+        assert workers > 0
+
+    def submit(
+        self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[T]:
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future

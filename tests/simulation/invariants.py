@@ -25,10 +25,10 @@ from s3node.services.check.rows import check_rows
 from s3node.services.check.segments import DiskScan, Shards
 from s3node.services.findings import Finding
 from s3node.services.start import Looked, Site, looked_at
+from s3node.store.plain import InlineExecutor
 from s3node.store.segment import segment_of
 from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.index import MemoryIndex, MemoryPlace
-from tests.simulation.loop import InlineExecutor
 
 _COPIES = re.compile(r"(?:on )?(\d+) (?:whole copies|disks), (\d+) are needed")
 _SLOT = re.compile(r"slot (\d+):")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from random import Random
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -109,18 +109,3 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if left:
             self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self.run_until_complete(self.shutdown_asyncgens())
-
-
-class InlineExecutor(Executor):
-    """An `Executor` that works at once, where it is asked."""
-
-    def __init__(self, workers: int = 1) -> None:
-        assert workers > 0
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future

@@ -27,11 +27,11 @@ from s3node.s3 import errors
 from s3node.services import start
 from s3node.store.engine import Read, Write
 from s3node.store.limits import Limits
-from s3node.store.plain import InlineEngine
+from s3node.store.plain import InlineEngine, InlineExecutor
 from tests.ops.world import Answer, World
 from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.index import MemoryPlace
-from tests.simulation.loop import InlineExecutor, SimulatedLoop
+from tests.simulation.loop import SimulatedLoop
 from tests.simulation.watch import Trace, WatchedFileSystem
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.enumeration import Explorer
+from tests.simulation import long
 from tests.simulation.model import OPERATIONS
 
 
@@ -12,7 +12,7 @@ from tests.simulation.model import OPERATIONS
 @pytest.mark.parametrize("second", OPERATIONS)
 @pytest.mark.parametrize("first", OPERATIONS)
 def test_every_power_cut_in_sequences_of_three(first: str, second: str) -> None:
-    explorer = Explorer()
-    for third in OPERATIONS.values():
-        explorer.explore([OPERATIONS[first], OPERATIONS[second], third])
-    print(f"{first}, {second}: {explorer.counters}")
+    """As `python -m tests.simulation.long --three` does it."""
+    piece = long.of_three((first, second))
+    assert not piece.fault, piece.fault
+    print(f"{piece.name}: {piece.counters}")
