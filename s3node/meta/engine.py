@@ -211,6 +211,11 @@ class Engine:
         """The last sequence in the index."""
         return self._applied
 
+    @property
+    def pending(self) -> int:
+        """The sequence that will be in the index when all that is decided now is."""
+        return self._open.sequence if self._open is not None else self._framed.sequence
+
     def failed(self) -> BaseException | None:
         """The broken invariant that ended the engine's work, if one did."""
         if self._broken is not None:
@@ -231,15 +236,25 @@ class Engine:
             result, write_set = self._index.read(lambda tx, at: _run(fn, tx, at.sequence))
             if not write_set.writes and not write_set.adds:
                 return result
-            submission = self._enqueue(write_set, None)
-            if await submission.answer:
+            if await self.offer(write_set):
                 return result
-            await self._in_index(self._pending())
+            await self._in_index(self.pending)
         self._refuse_when_stalled()
         submission = self._enqueue(None, fn)
         await submission.answer
         at_turn: T = submission.result
         return at_turn
+
+    def offer(self, write_set: WriteSet) -> asyncio.Future[bool]:
+        """For transactions that ran elsewhere, on a snapshot of this index. JournalStalled.
+
+        True: durable, and in the index. False: what it read is no longer so; whoever offered it
+        has fn run again on a snapshot that stands at `pending` or beyond, else it may run into
+        the same again. JournalStalled in the future: in doubt, as for `write`; FormatError: a
+        counter that it adds to is damaged. Cancelling changes nothing of what was decided.
+        """
+        self._refuse_when_stalled()
+        return self._enqueue(write_set, None).answer
 
     async def close(self) -> None:
         """Refuse new writes, finish what was decided, stop. The journal and index stay open."""
@@ -255,10 +270,6 @@ class Engine:
 
     def _busy(self) -> bool:
         return bool(self._queue or self._open or self._unapplied)
-
-    def _pending(self) -> int:
-        """The sequence that will be in the index when all that is decided now is."""
-        return self._open.sequence if self._open is not None else self._framed.sequence
 
     async def _in_index(self, sequence: int) -> None:
         while self._applied < sequence:
@@ -344,10 +355,10 @@ class Engine:
         assert submission.fn is not None
         submission.error = None
         try:
-            submission.result, write_set = _run(submission.fn, state, self._pending())
+            submission.result, write_set = _run(submission.fn, state, self.pending)
         except Exception as error:  # fn's own, to be raised where it was asked for
             submission.error = error
-            return WriteSet(self._pending(), {}, (), {}, {})
+            return WriteSet(self.pending, {}, (), {}, {})
         return write_set
 
     def _join(self, submission: _Submission, rows: Rows, size: int) -> bool:

@@ -17,11 +17,15 @@ from typing import Any
 import msgspec
 import xxhash
 
+from s3node.base.errors import FormatError
+from s3node.base.filesystem import Buffer
 from s3node.meta.kv import KEY_BYTES_MAX, ReadTx
+from s3node.meta.schema import JOURNALED_START
 from s3node.meta.values import seal_counter, unseal_counter
 
 WRITE_SET_BYTES_MAX = 4 << 20
 _ENTRY_OVERHEAD = 16  # what a frame adds to a row, rounded up
+_DELTA_MAX = 1 << 56  # of one addition, so that many of them stay in a counter's 64 bits
 ABSENT = b""
 
 Rows = dict[bytes, bytes | None]
@@ -49,6 +53,11 @@ class WriteSet(msgspec.Struct, frozen=True, array_like=True):
         """Bytes that this adds to a frame, at most."""
         rows = sum(len(k) + len(v or b"") + _ENTRY_OVERHEAD for k, v in self.writes.items())
         return rows + sum(len(k) + 2 * _ENTRY_OVERHEAD for k in self.adds)
+
+
+def may_write(key: bytes) -> bool:
+    """Whether it is the key of a journaled row: rows of the node itself are not."""
+    return key >= JOURNALED_START and len(key) <= KEY_BYTES_MAX
 
 
 def digest(value: bytes | None) -> bytes:
@@ -108,8 +117,7 @@ class SnapshotTx:
         return self._scan(tracked, own[::-1] if reverse else own)
 
     def put(self, key: bytes, value: bytes) -> None:
-        assert key <= b"\xff" * KEY_BYTES_MAX and len(key) <= KEY_BYTES_MAX
-        assert key > b"\x00\xff", "rows of the node itself are not journaled"
+        assert may_write(key)
         self._write(key, value)
 
     def delete(self, key: bytes) -> None:
@@ -208,6 +216,17 @@ def pack(write_set: WriteSet) -> bytes:
     return _encoder.encode(write_set)
 
 
-def unpack(data: bytes) -> WriteSet:
-    write_set: WriteSet = _decoder.decode(data)
+def unpack(data: Buffer) -> WriteSet:
+    """What `pack` made; FormatError for everything that no transaction could have come to."""
+    try:
+        write_set: WriteSet = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"a write set: {error}") from error
+    if write_set.size() > WRITE_SET_BYTES_MAX:
+        raise FormatError(f"a write set of {write_set.size()} bytes")
+    for key in (*write_set.writes, *write_set.adds):
+        if not may_write(key):
+            raise FormatError(f"a write set with the key {key!r}")
+    if any(abs(delta) > _DELTA_MAX for delta in write_set.adds.values()):
+        raise FormatError("a write set that adds more than there can be")
     return write_set

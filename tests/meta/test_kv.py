@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import tempfile
 import threading
@@ -14,12 +15,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3node.base.errors import S3Error
+from s3node.base.errors import FormatError, JournalStalled, S3Error
 from s3node.meta.kv import KEY_BYTES_MAX, ReadTx
-from s3node.meta.schema import KEYS_END
-from s3node.meta.transaction import SnapshotTx, pack, unpack, valid
+from s3node.meta.schema import KEYS_END, NODE_STATE
+from s3node.meta.transaction import (
+    WRITE_SET_BYTES_MAX,
+    SnapshotTx,
+    WriteSet,
+    pack,
+    unpack,
+    valid,
+)
 from s3node.meta.values import unseal_counter
-from tests.meta.kvs import KVS
+from tests.meta.kvs import KVS, lmdb_kv
 
 Open = Callable[[Path], Any]
 each = pytest.mark.parametrize("open_kv", KVS, ids=lambda open_kv: open_kv.__name__)
@@ -274,3 +282,78 @@ def test_a_write_set_is_valid_exactly_while_fn_would_do_the_same(
     if valid(write_set, Plain(after)):
         assert perform(again, operations, False) == told
         assert again.write_set() == write_set
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        WriteSet(1, {}, (), {NODE_STATE: b""}, {}),
+        WriteSet(1, {}, (), {NODE_STATE: None}, {}),
+        WriteSet(1, {}, (), {b"k" * (KEY_BYTES_MAX + 1): b""}, {}),
+        WriteSet(1, {}, (), {}, {NODE_STATE: 1}),
+        WriteSet(1, {}, (), {}, {b"n": 1 << 60}),
+        WriteSet(1, {}, (), {b"k": bytes(WRITE_SET_BYTES_MAX)}, {}),
+    ],
+    ids=["state", "no state", "long key", "state added to", "overflow", "large"],
+)
+def test_no_write_set_comes_over_the_border_that_no_transaction_could_make(made: WriteSet) -> None:
+    with pytest.raises(FormatError):
+        unpack(pack(made))
+
+
+@given(st.binary(max_size=40) | st.binary(max_size=40).map(lambda rest: b"\x95" + rest))
+def test_garbage_is_no_write_set(garbage: bytes) -> None:
+    with contextlib.suppress(FormatError):
+        assert unpack(pack(unpack(garbage))) == unpack(garbage)
+
+
+def test_write_sets_of_others_are_decided_like_ones_own(tmp_path: Path) -> None:
+    """Offered: what is still true becomes durable and visible, the rest is told to run again."""
+
+    def count(tx: Any) -> None:
+        tx.put(b"k", b"%d" % (int(tx.get(b"k") or b"0") + 1))
+        tx.add(b"n", 1)
+
+    def elsewhere(engine: Any) -> WriteSet:
+        """As another process does it: on a snapshot of its own, its outcome sent over."""
+
+        def run(tx: ReadTx, at: Any) -> WriteSet:
+            mine = SnapshotTx(tx, at.sequence)
+            count(mine)
+            return unpack(pack(mine.write_set()))
+
+        made: WriteSet = engine.index.read(run)
+        return made
+
+    async def run() -> None:
+        async with lmdb_kv(tmp_path) as engine:
+            first, second = elsewhere(engine), elsewhere(engine)
+            verdicts = [engine.offer(first), engine.offer(second)]
+            own = engine.write(count)
+            assert await asyncio.gather(*verdicts, own) == [True, False, None]
+            assert engine.sequence >= engine.pending, "nothing else to wait for"
+            assert await engine.offer(elsewhere(engine))
+            gone = engine.offer(elsewhere(engine))
+            gone.cancel()  # before it was decided: nothing of it
+            await engine.write(lambda tx: tx.put(b"other", b""))
+            assert engine.read(lambda tx: tx.get(b"k")) == b"3"
+            assert engine.read(lambda tx: unseal_counter(b"n", tx.get(b"n"))) == 3
+
+    asyncio.run(run())
+
+
+def test_nothing_is_taken_from_others_while_the_journal_stalls(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with lmdb_kv(tmp_path) as engine:
+            in_doubt = WriteSet(0, {}, (), {b"k": b"1"}, {})
+            engine.logs.down = {0, 1}
+            with pytest.raises(JournalStalled):
+                await engine.offer(in_doubt)
+            with pytest.raises(JournalStalled):
+                engine.offer(in_doubt)
+            engine.logs.down = set()
+            while engine.stall or engine.sequence < engine.pending:
+                await asyncio.sleep(0.01)
+            assert engine.read(lambda tx: tx.get(b"k")) == b"1", "decided stays decided"
+
+    asyncio.run(run())
