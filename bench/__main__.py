@@ -5,6 +5,7 @@ table      requests a second, latencies, CPU and memory, beside SeaweedFS
 hospital   modalities write studies at once, a viewer reads them in order, beside SeaweedFS
 kernels    the coding kernels beside ISA-L and pyeclib
 md5        several streams at once, beside hashlib
+faults     what failed and slow disks cost, beside the same with all of them well
 requests   what requests cost inside, beside bare fdatasync of this machine
 spinning   seeks of a study on modelled spinning disks, beside one file per shard
 scale      what metadata cost as an archive grows, beside its first size
@@ -29,6 +30,7 @@ import click
 from rich.console import Console
 
 from bench import (
+    faults,
     hospital,
     kernels,
     machine,
@@ -95,6 +97,14 @@ def _hospital(run: Run) -> None:
     run.data["hospital"] = report.data_of_days(days)
 
 
+def _faults(run: Run) -> None:
+    with run.ticking() as tick:
+        lines = faults.run(run.scene.folder, run.rounds, run.seconds, tick)
+    run.out.print(faults.table_of(lines))
+    run.failures += [failure for line in lines for failure in line.failures()]
+    run.data["faults"] = faults.data_of(lines)
+
+
 def _kernels(run: Run) -> None:
     with run.ticking() as tick:
         tick("kernels")
@@ -138,6 +148,7 @@ def _scale(run: Run) -> None:
 PARTS: dict[str, Callable[[Run], None]] = {
     "table": _table,
     "hospital": _hospital,
+    "faults": _faults,
     "kernels": _kernels,
     "md5": _md5,
     "requests": _requests,
@@ -167,7 +178,7 @@ def _heading(run: Run, parts: tuple[str, ...]) -> None:
     facts = machine.facts(run.scene.folder)
     if {"table", "hospital"} & set(parts):
         facts["peer"] = f"SeaweedFS {seaweedfs.version()} at its defaults: one copy, no fsync"
-    if "table" in parts:
+    if {"table", "faults"} & set(parts):
         wrk.installed()
         facts["load by"] = wrk.version()
     run.data["machine"] = facts

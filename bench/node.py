@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -24,7 +25,13 @@ STOP_S_MAX = 60
 class BenchNode(Server):
     """`with BenchNode(folder, disks, parity) as node:`; everything else at its default."""
 
-    def __init__(self, data: Path, disks: int = DISKS, parity: int = PARITY) -> None:
+    def __init__(
+        self,
+        data: Path,
+        disks: int = DISKS,
+        parity: int = PARITY,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "s3node", "quickstart", "--data", str(data)]
         command += ["--disks", str(disks), "--parity", str(parity)]
         command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
@@ -33,7 +40,7 @@ class BenchNode(Server):
         with log.open("w") as stream:
             self._process = subprocess.Popen(
                 command,
-                env={**os.environ, **keys},
+                env={**os.environ, **keys, **(environment or {})},
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,

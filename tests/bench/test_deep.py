@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import hospital, report, table
+from bench import faults, hospital, report, table
 from bench.scene import Scene
 
 pytestmark = pytest.mark.deep
@@ -100,5 +100,16 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> N
     process.send_signal(how)
     process.communicate(timeout=120)
     assert process.returncode != 0
+    assert not list(tmp_path.iterdir())
+    assert not using(tmp_path)
+
+
+@pytest.mark.timeout(RUN_S_MAX)
+def test_failing_disks_cost_something_and_nothing_fails(tmp_path: Path) -> None:
+    lines = faults.run(tmp_path, 1, 1, print)
+    assert len(lines) == 3
+    for line in lines:
+        assert not line.failures()
+        assert line.ratio() > 0
     assert not list(tmp_path.iterdir())
     assert not using(tmp_path)
