@@ -78,6 +78,10 @@ class BufferLost(StorageFault):
     """Memory ran short, and a slow client's half-filled stripe was given up for others."""
 
 
+class MemoryShort(StorageFault):
+    """No place in an arena: more payload is under way than it was made for."""
+
+
 class FormatError(StorageFault):
     """Bytes that are not what their format says: bad magic, CRC, length."""
 

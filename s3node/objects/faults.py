@@ -7,6 +7,7 @@ from s3node.base.errors import (
     DiskFull,
     FormatError,
     JournalStalled,
+    MemoryShort,
     QuorumLost,
     S3Error,
     StorageFault,
@@ -19,7 +20,7 @@ def as_s3_error(fault: StorageFault) -> S3Error:
     retry = {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(fault, DiskFull):
         return S3Error("InsufficientStorage", f"The node is out of space: {fault}.")
-    if isinstance(fault, BufferLost):
+    if isinstance(fault, (BufferLost, MemoryShort)):
         return S3Error("SlowDown", headers=retry)
     if isinstance(fault, JournalStalled):
         return S3Error(

@@ -1,0 +1,136 @@
+"""Memory for payloads: mapped once, used again and again, and mappable by another process.
+
+A buffer that is fresh from the system costs a page fault for every 4 KiB of it, which is more than
+coding its bytes does. Here pages stay: the lowest free place is taken first, so that what is used
+is what was used a moment ago.
+
+    take   the lowest gap that fits; its view, aligned for any vector instruction
+    end    when the last reference to the view, or to anything made of it, is gone, wherever that
+           is: what a thread or a disk may still read is never given to somebody else
+
+Invariants: live places never overlap; a place is free again only when nobody can reach it; gaps
+are kept in order, and never touch each other. `take` and `free` belong to one thread; the end of
+a view may come in any. A shared arena's file can be neither shrunk nor grown, so that who maps
+it cannot be made to fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import mmap
+import os
+from bisect import bisect_left
+from collections import deque
+from functools import partial
+from typing import Any
+
+from s3node.base._md5 import ffi
+from s3node.base.errors import MemoryShort
+
+ALIGN = 64
+"""Of places, in bytes: a cache line, and the widest vector register."""
+
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class Arena:
+    """`total` bytes of memory, zero until they are used. `fd` is -1 unless `shared`."""
+
+    def __init__(self, total: int, *, shared: bool = False) -> None:
+        assert total > 0 and total % mmap.PAGESIZE == 0, "whole pages"
+        self.total = total
+        self.peak = 0  # where the highest place ever taken ended: what has pages
+        self.fd = _sealed_file(total) if shared else -1
+        kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        memory = mmap.mmap(self.fd, total, flags=kind)
+        memory.madvise(mmap.MADV_DONTDUMP)  # objects' bytes are no part of a core file
+        with contextlib.suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        self._base: Any = ffi.from_buffer("uint8_t[]", memory, require_writable=True)
+        self._starts, self._sizes = [0], [total]  # gaps, in order
+        self._ended: deque[tuple[int, int]] = deque()
+
+    def take(self, size: int) -> memoryview:
+        """A place of `size` bytes, with whatever was there before. MemoryShort when none fits."""
+        assert size > 0, "a place has bytes"
+        room = -(-size // ALIGN) * ALIGN
+        self._collect()
+        start = self._carve(room)
+        if start < 0:
+            gc.collect()  # what only a cycle holds, an exception's traceback say, is nobody's
+            self._collect()
+            start = self._carve(room)
+        if start < 0:
+            raise MemoryShort(f"no {size} bytes together in {self.total}, {self.free()} free")
+        self.peak = max(self.peak, start + room)
+        end = partial(_end, self._ended, start, room, self._base)
+        return memoryview(ffi.buffer(ffi.gc(self._base + start, end), size))
+
+    def offset(self, view: memoryview) -> int:
+        """Where in the arena `view`, a place or a part of one, begins."""
+        start = int(ffi.cast("uintptr_t", ffi.from_buffer(view))) - self._address()
+        assert start >= 0 and start + len(view) <= self.total, "of another memory"
+        return start
+
+    def free(self) -> int:
+        """Bytes that are not taken."""
+        self._collect()
+        return sum(self._sizes)
+
+    def _address(self) -> int:
+        return int(ffi.cast("uintptr_t", self._base))
+
+    def _carve(self, room: int) -> int:
+        """Take the lowest gap's beginning; -1 if there is none."""
+        for index, size in enumerate(self._sizes):
+            if size > room:
+                start = self._starts[index]
+                self._starts[index] += room
+                self._sizes[index] -= room
+                return start
+            if size == room:
+                del self._sizes[index]
+                return self._starts.pop(index)
+        return -1
+
+    def _collect(self) -> None:
+        """Make gaps of the places that ended."""
+        while self._ended:
+            start, room = self._ended.popleft()
+            index = bisect_left(self._starts, start)
+            joins_before = index and self._starts[index - 1] + self._sizes[index - 1] == start
+            joins_after = index < len(self._starts) and start + room == self._starts[index]
+            if joins_after:
+                room += self._sizes[index]
+                del self._starts[index], self._sizes[index]
+            if joins_before:
+                self._sizes[index - 1] += room
+            else:
+                self._starts.insert(index, start)
+                self._sizes.insert(index, room)
+
+
+def map_shared(fd: int) -> memoryview:
+    """Another process's arena, whole. ValueError if its size could be changed under us."""
+    if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+        raise ValueError("the file of an arena is sealed")
+    return memoryview(mmap.mmap(fd, os.fstat(fd).st_size))
+
+
+def _sealed_file(total: int) -> int:
+    fd = os.memfd_create("s3node-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, total)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    return fd
+
+
+def _end(
+    ended: deque[tuple[int, int]], start: int, room: int, memory: object, place: object
+) -> None:
+    """The last reference is gone; any thread, and within anything that collects garbage.
+
+    `memory` is here to stay mapped until then.
+    """
+    ended.append((start, room))
