@@ -124,7 +124,8 @@ def step(
         if item is None or not item[0].startswith(query.prefix):
             return Step(entries, None)
         key, identity, row = item
-        if (key, identity) <= position:  # an older version of a key that is done
+        # The key alone tells nearly always; else: an older version of a key that is done.
+        if key <= position.key and (key, identity) <= position:
             skipped += 1
             if skipped == SKIPS_BEFORE_SEEK:
                 rows = scan(position)
@@ -133,7 +134,7 @@ def step(
         position = behind(key) if newest_only else Position(key, identity)
         if not visible(row):
             continue
-        group = query.group(key)
+        group = query.group(key) if query.delimiter else None
         if group is None:
             entries.append(Entry(key, identity, row))
             continue

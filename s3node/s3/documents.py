@@ -9,8 +9,10 @@ Times come in as milliseconds since 1970; S3 shows whole seconds with ".000Z".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -19,6 +21,7 @@ from s3node.base.limits import DELETE_KEYS_MAX, PART_NUMBER_MAX
 from s3node.s3 import xml
 from s3node.s3.xml import Element, Node
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*\Z")  # RFC 3986 section 2.3, and what separates folders
 CHECKSUM_PREFIX = "Checksum"
 _XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 
@@ -167,7 +170,13 @@ def parse_complete(data: bytes, algorithms: Collection[str]) -> list[ListedPart]
 
 def iso8601(ms: int) -> str:
     """A time as S3's XML shows it."""
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return _iso8601(ms // 1000)
+
+
+@lru_cache(maxsize=1024)
+def _iso8601(seconds: int) -> str:
+    """Neighbours in a listing were often made in the same second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat("T", "seconds")[:19] + ".000Z"
 
 
 def quoted(etag: str) -> str:
@@ -176,7 +185,7 @@ def quoted(etag: str) -> str:
 
 def url_encoded(text: str) -> str:
     """A key as encoding-type=url shows it; every client's decoder reads it back."""
-    return quote(text, safe="/")
+    return text if _PLAIN.match(text) else quote(text, safe="/")
 
 
 def _encoder(encoding: str) -> Callable[[str], str]:
@@ -195,20 +204,29 @@ def _common_prefixes(prefixes: Sequence[str], encode: Callable[[str], str]) -> l
     return [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in prefixes]
 
 
-def _contents(item: Contents, owner: Owner | None, encode: Callable[[str], str]) -> Node:
+def _contents(item: Contents, owner: str, encode: Callable[[str], str]) -> Node:
+    """`owner`: the element as it is to stand in every entry, or ""."""
+    checksum = ""
+    if item.checksum_algorithm:
+        checksum = f"<ChecksumAlgorithm>{item.checksum_algorithm}</ChecksumAlgorithm>"
+        checksum += f"<ChecksumType>{item.checksum_type}</ChecksumType>"
     return (
         "Contents",
-        [
-            ("Key", encode(item.key)),
-            ("LastModified", iso8601(item.modified_ms)),
-            ("ETag", quoted(item.etag)),
-            ("ChecksumAlgorithm", item.checksum_algorithm or None),
-            ("ChecksumType", item.checksum_type or None),
-            ("Size", item.size),
-            ("Owner", _owner(owner) if owner else None),
-            ("StorageClass", item.storage_class),
-        ],
+        xml.Rendered(
+            f"<Key>{xml.escape(encode(item.key))}</Key>"
+            f"<LastModified>{iso8601(item.modified_ms)}</LastModified>"
+            f"<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag>{checksum}"
+            f"<Size>{item.size}</Size>{owner}"
+            f"<StorageClass>{xml.escape(item.storage_class)}</StorageClass>"
+        ),
     )
+
+
+def _owner_element(owner: Owner | None) -> str:
+    if owner is None:
+        return ""
+    identity, name = xml.escape(owner.id), xml.escape(owner.display_name)
+    return f"<Owner><ID>{identity}</ID><DisplayName>{name}</DisplayName></Owner>"
 
 
 def list_buckets(
@@ -271,7 +289,8 @@ def list_objects(
         ("EncodingType", echo.encoding or None),
         ("IsTruncated", truncated),
     ]
-    body = [_contents(item, owner, encode) for item in contents]
+    owned = _owner_element(owner)
+    body = [_contents(item, owned, encode) for item in contents]
     return xml.render("ListBucketResult", head + body + _common_prefixes(prefixes, encode))
 
 
@@ -299,7 +318,8 @@ def list_objects_v2(
         ("EncodingType", echo.encoding or None),
         ("IsTruncated", next_token is not None),
     ]
-    body = [_contents(item, owner, encode) for item in contents]
+    owned = _owner_element(owner)
+    body = [_contents(item, owned, encode) for item in contents]
     return xml.render("ListBucketResult", head + body + _common_prefixes(prefixes, encode))
 
 

@@ -156,11 +156,20 @@ def _escaped(match: re.Match[str]) -> str:
 
 def escape(text: str) -> str:
     """Text as it stands between tags; what is read back is the same, byte for byte."""
-    return _SPECIAL.sub(_escaped, text)
+    return _SPECIAL.sub(_escaped, text) if _SPECIAL.search(text) else text
+
+
+class Rendered(str):
+    """What stands between two tags, written already: listings have thousands alike."""
+
+    __slots__ = ()
 
 
 def _write(name: str, value: Value, out: list[str]) -> None:
     if value is None:
+        return
+    if isinstance(value, Rendered):
+        out.append(f"<{name}>{value}</{name}>")
         return
     if isinstance(value, bool):
         out.append(f"<{name}>{'true' if value else 'false'}</{name}>")
