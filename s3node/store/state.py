@@ -111,6 +111,7 @@ class Context:
     looks: int = 0  # how often the disks were looked at: the clock of what does not answer
     _waiting: dict[int, _Expected] = field(default_factory=dict)
     _cold: dict[Future[Any], _Since] = field(default_factory=dict)
+    _writes: list[Write] = field(default_factory=list)
     _token: int = 0
 
     def expect(self, slot: int, callback: Callable[[Completion], None]) -> int:
@@ -148,8 +149,19 @@ class Context:
 
     def submit(self, writes: Sequence[Write], reads: Sequence[Read] = ()) -> None:
         """Hand a batch to the engine; if it has no room for it, everything in it fails."""
-        if not writes and not reads:
-            return
+        if reads:
+            self._hand_over((), reads)
+        if writes:
+            if not self._writes:
+                self.loop.call_soon(self._flush)
+            self._writes += writes
+
+    def _flush(self) -> None:
+        """What was appended in this turn of the loop, for all requests together."""
+        writes, self._writes = self._writes, []
+        self._hand_over(writes, ())
+
+    def _hand_over(self, writes: Sequence[Write], reads: Sequence[Read]) -> None:
         try:
             self.engine.submit(writes, reads)
         except MemoryError:
