@@ -1,17 +1,19 @@
-"""Both listeners of a node on their sockets: started, given new certificates, stopped."""
+"""The listeners of a process on their sockets: started, given new certificates, stopped."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from s3node.base import limits
+from s3node.edge.accepting import Share
 from s3node.edge.admin_listener import AdminListener
 from s3node.edge.exchange import Patience
-from s3node.edge.http import HttpServer
+from s3node.edge.http import HttpServer, bind
 from s3node.edge.s3_listener import S3Listener
 from s3node.edge.tls import CertificateWatch, make_context
 
@@ -23,51 +25,99 @@ class Endpoints(NamedTuple):
     admin: str
 
 
+class Sockets(NamedTuple):
+    """What both listeners listen on."""
+
+    s3: socket.socket
+    admin: socket.socket
+
+    @classmethod
+    def bind(cls, s3: tuple[str, int], admin: tuple[str, int]) -> Sockets:
+        """Listen on (host, port) each; port 0 takes a free one. ConfigError when it cannot."""
+        first = bind(*s3)
+        try:
+            return cls(first, bind(*admin))
+        except BaseException:
+            first.close()
+            raise
+
+    def endpoints(self, s3_host: str, admin_host: str, *, secure: bool) -> Endpoints:
+        """Where clients find them; the hosts as they were configured."""
+        scheme = "https" if secure else "http"
+        return Endpoints(
+            _url(scheme, s3_host, self.s3.getsockname()[1]),
+            _url(scheme, admin_host, self.admin.getsockname()[1]),
+        )
+
+
 class Front:
-    """The two servers. Nothing listens before `start`, nothing is left after `stop`."""
+    """One server for each listener that this process has. Nothing is left after `stop`."""
 
     def __init__(
         self,
-        s3: S3Listener,
-        admin: AdminListener,
+        s3: S3Listener | None,
+        admin: AdminListener | None,
         *,
         patience: Patience | None = None,
         connections_max: int = limits.CONNECTIONS_MAX,
+        share: Share | None = None,
     ) -> None:
-        self._s3 = HttpServer(
-            s3.handle, s3.refuse, name="s3", patience=patience, connections_max=connections_max
-        )
-        self._admin = HttpServer(
-            admin.handle,
-            admin.refuse,
-            name="admin",
-            patience=patience,
-            connections_max=limits.ADMIN_CONNECTIONS_MAX,
-        )
+        self._s3: HttpServer | None = None
+        self._admin: HttpServer | None = None
+        if s3 is not None:
+            self._s3 = HttpServer(
+                s3.handle,
+                s3.refuse,
+                name="s3",
+                patience=patience,
+                connections_max=connections_max,
+                share=share,
+            )
+        if admin is not None:
+            self._admin = HttpServer(
+                admin.handle,
+                admin.refuse,
+                name="admin",
+                patience=patience,
+                connections_max=limits.ADMIN_CONNECTIONS_MAX,
+            )
         self._watch: CertificateWatch | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def start(
         self, s3: tuple[str, int], admin: tuple[str, int], tls: tuple[Path, Path] | None = None
     ) -> Endpoints:
-        """Listen on (host, port) each; port 0 takes a free one. `tls` is certificate and key."""
-        context = make_context(*tls) if tls else None
-        scheme = "https" if tls else "http"
+        """Bind both and serve."""
+        sockets = Sockets.bind(s3, admin)
+        endpoints = sockets.endpoints(s3[0], admin[0], secure=tls is not None)
         try:
-            s3_port = await self._s3.start(*s3, context)
-            admin_port = await self._admin.start(*admin, context)
+            self.serve(sockets, tls)
         except BaseException:
-            await self.stop(0)
+            for each in sockets:
+                each.close()
             raise
+        return endpoints
+
+    def serve(self, sockets: Sockets, tls: tuple[Path, Path] | None = None) -> None:
+        """Accept on the sockets of the listeners that are here. `tls` is certificate and key."""
+        context = make_context(*tls) if tls else None
+        if self._s3 is not None:
+            self._s3.serve(sockets.s3, context)
+        if self._admin is not None:
+            self._admin.serve(sockets.admin, context)
         if tls:
             self._watch = CertificateWatch(*tls, self._use)
             self._watching = asyncio.create_task(self._watch.run())
-        return Endpoints(_url(scheme, s3[0], s3_port), _url(scheme, admin[0], admin_port))
 
-    async def reload_certificate(self) -> None:
-        """Load the certificate files again now (SIGHUP); nothing without TLS."""
+    async def reload_certificate(self, tls: tuple[Path, Path] | None = None) -> None:
+        """Load the certificate files again now, or others; nothing without TLS."""
         if self._watch is not None:
-            await self._watch.reload()
+            await self._watch.reload(tls)
+
+    def limit(self, connections_max: int) -> None:
+        """So many connections of S3 clients may be open from now on."""
+        if self._s3 is not None:
+            self._s3.connections_max = connections_max
 
     async def stop(self, grace: float = limits.STOP_GRACE_S) -> None:
         """Stop accepting, let S3 requests finish for `grace` seconds, close everything."""
@@ -75,12 +125,15 @@ class Front:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
-        await self._s3.stop(grace)
-        await self._admin.stop(0)
+        if self._s3 is not None:
+            await self._s3.stop(grace)
+        if self._admin is not None:
+            await self._admin.stop(0)
 
     async def _use(self, context: ssl.SSLContext) -> None:
-        await self._s3.use_tls(context)
-        await self._admin.use_tls(context)
+        for server in (self._s3, self._admin):
+            if server is not None:
+                await server.use_tls(context)
 
 
 def _url(scheme: str, host: str, port: int) -> str:

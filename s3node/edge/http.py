@@ -26,6 +26,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from s3node.base import limits, metrics
 from s3node.base.errors import ConfigError
+from s3node.edge.accepting import Acceptor, Alone, Share
 from s3node.edge.exchange import Exchange, Patience
 
 LOG = logging.getLogger("s3node.edge")
@@ -88,13 +89,11 @@ class Connection(web.RequestHandler):
         # uvloop's transports are asyncio's by shape, not by class.
         cast(asyncio.Transport, transport).set_write_buffer_limits(high=limits.SEND_BUFFER_BYTES)
         super().connection_made(transport)
-        metrics.CONNECTIONS.labels(self._server.name).inc()
-        if len(self._server.connections) > self._server.connections_max:
-            metrics.CONNECTIONS_REFUSED.labels(self._server.name).inc()
+        if not self._server.joined(self):
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        metrics.CONNECTIONS.labels(self._server.name).dec()
+        self._server.left(self)
         self._end_header()
         self._lost.set()
         super().connection_lost(exc)
@@ -262,17 +261,18 @@ class HttpServer(web.Server):
         name: str,
         patience: Patience | None = None,
         connections_max: int = limits.CONNECTIONS_MAX,
+        share: Share | None = None,
     ) -> None:
+        """`connections_max` bounds what all processes of the `share` have open together."""
         super().__init__(_dispatch)
         self.handler = handler
         self.refuse = refuse
         self.name = name
         self.patience = patience or Patience()
         self.connections_max = connections_max
+        self.share = share or Alone()
         self.stopping = False
-        self.secure = False
-        self._socket: socket.socket | None = None
-        self._accepting: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._busy = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -291,36 +291,47 @@ class HttpServer(web.Server):
     def __call__(self) -> web.RequestHandler:
         return Connection(self, self._loop)
 
+    @property
+    def secure(self) -> bool:
+        """Whether connections that are accepted now speak TLS."""
+        return self._acceptor is not None and self._acceptor.tls is not None
+
+    def joined(self, connection: Connection) -> bool:
+        """It is open; False when it is one too many."""
+        metrics.CONNECTIONS.labels(self.name).inc()
+        if self.share.total() <= self.connections_max:
+            return True
+        metrics.CONNECTIONS_REFUSED.labels(self.name).inc()
+        return False
+
+    def left(self, connection: Connection) -> None:
+        """It is lost."""
+        metrics.CONNECTIONS.labels(self.name).dec()
+        if self._acceptor is not None:
+            self._acceptor.gone(connection)
+
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Bind, listen, accept; returns the port (a free one was taken when `port` is 0)."""
-        refuse_slow_parser()
-        self._socket = _bind(host, port)
-        await self.use_tls(tls)
-        bound: int = self._socket.getsockname()[1]
+        listening = bind(host, port)
+        self.serve(listening, tls)
+        bound: int = listening.getsockname()[1]
         return bound
 
-    async def use_tls(self, tls: ssl.SSLContext | None) -> None:
+    def serve(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Accept on a socket that listens, which is this server's from now on."""
+        refuse_slow_parser()
+        self._acceptor = Acceptor(listening, self, self.share, tls)
+
+    async def use_tls(self, tls: ssl.SSLContext) -> None:
         """Accept with this context from now on; connections that are open keep theirs."""
-        assert self._socket is not None, "start first"
-        before = self._accepting
-        self.secure = tls is not None
-        self._accepting = await self._loop.create_server(
-            self,
-            sock=self._socket.dup(),
-            ssl=tls,
-            ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if tls else None,
-            backlog=socket.SOMAXCONN,
-        )
-        if before is not None:
-            before.close()
+        assert self._acceptor is not None, "start first"
+        self._acceptor.tls = tls
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, let requests finish for `grace` seconds, then cut what is left."""
         self.stopping = True
-        if self._accepting is not None:
-            self._accepting.close()
-        if self._socket is not None:
-            self._socket.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         for connection in self._live():
             connection.stop_when_idle()
         try:
@@ -344,7 +355,8 @@ def _connection(request: web.BaseRequest) -> Connection:
     return connection
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes a free one. ConfigError when it cannot."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

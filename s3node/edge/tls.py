@@ -61,8 +61,9 @@ class CertificateWatch:
             if self._stamp() != self._seen:
                 await self.reload()
 
-    async def reload(self) -> None:
-        """Use the files as they are now; keep what is in use if they do not load."""
+    async def reload(self, files: tuple[Path, Path] | None = None) -> None:
+        """Use the files as they are now, or others; keep what is in use if they do not load."""
+        self._files = files or self._files
         self._seen = self._stamp()
         try:
             await self._use(make_context(*self._files))

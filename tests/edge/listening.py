@@ -53,6 +53,7 @@ class Edge:
     @property
     def connections(self) -> int:
         """Clients that the S3 listener has not done with."""
+        assert self.front._s3 is not None
         return len(self.front._s3.connections)
 
     def client(self, secret: str = SECRET, **options: Any) -> Any:
