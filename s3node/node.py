@@ -32,6 +32,7 @@ from s3node.meta.index import IndexPlace
 from s3node.meta.kv import ReadTx
 from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Metadata, Recovered, Settings
+from s3node.objects.doubt import Doubts
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.store import ObjectStore
 from s3node.ops.context import Node
@@ -132,9 +133,10 @@ class RunningNode:
             self._hashing,
             lambda: self.metadata.sequence,
         )
+        self.doubts = Doubts(self.metadata.kv, self.disks, self.clock)
         self.monitor = DiskMonitor(
             self.disks,
-            self.objects.doubts,
+            self.doubts,
             self.objects.repairer,
             self._stamp,
             self.metadata.distrust,
@@ -229,7 +231,7 @@ class RunningNode:
         recovered = self.metadata.recovered
         behind = [f"read-only: {recovered.behind}"] if recovered.behind else []
         low = [_low(disk) for disk in self.disks.status() if _is_low(disk)]
-        doubts = self.objects.doubts.alarms()
+        doubts = self.doubts.alarms()
         return [*behind, *self.metadata.faults, *recovered.report.corrupt(), *doubts, *low]
 
     def gauges(self) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 
 from s3node.base._md5 import ffi
 from s3node.base.errors import MemoryShort
+from s3node.base.filesystem import Buffer
 
 ALIGN = 64
 """Of places, in bytes: a cache line, and the widest vector register."""
@@ -73,6 +74,13 @@ class Arena:
         start = int(ffi.cast("uintptr_t", ffi.from_buffer(view))) - self._address()
         assert start >= 0 and start + len(view) <= self.total, "of another memory"
         return start
+
+    def find(self, view: Buffer) -> int | None:
+        """As `offset`; None when it is of another memory."""
+        if not isinstance(view, memoryview) or view.readonly:
+            return None
+        start = int(ffi.cast("uintptr_t", ffi.from_buffer(view))) - self._address()
+        return start if start >= 0 and start + len(view) <= self.total else None
 
     def free(self) -> int:
         """Bytes that are not taken."""

@@ -74,6 +74,11 @@ class JournalStalled(QuorumLost):
     """A frame could not be made durable on m + 1 disks; outcomes are in doubt until it is."""
 
 
+class EngineGone(StorageFault):
+    """This edge has lost its engine: what it was asked meanwhile is in doubt, and nothing can be
+    answered until there is another one."""
+
+
 class BufferLost(StorageFault):
     """Memory ran short, and a slow client's half-filled stripe was given up for others."""
 

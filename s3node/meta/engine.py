@@ -238,7 +238,7 @@ class Engine:
                 return result
             if await self.offer(write_set):
                 return result
-            await self._in_index(self.pending)
+            await self.in_index(self.pending)
         self._refuse_when_stalled()
         submission = self._enqueue(None, fn)
         await submission.answer
@@ -271,7 +271,8 @@ class Engine:
     def _busy(self) -> bool:
         return bool(self._queue or self._open or self._unapplied)
 
-    async def _in_index(self, sequence: int) -> None:
+    async def in_index(self, sequence: int) -> None:
+        """Until that is in the index. JournalStalled."""
         while self._applied < sequence:
             self._refuse_when_stalled()
             await self._moved.wait()

@@ -210,13 +210,7 @@ class LmdbIndex:
         return seal
 
     def _state(self, txn: Any) -> Position:
-        value = txn.get(schema.NODE_STATE)
-        if value is None:
-            return ORIGIN
-        deployment_id, sequence, chain = _STATE.unpack(values.unseal(schema.NODE_STATE, value))
-        if deployment_id != self._deployment_id:
-            raise FormatError("the index belongs to another deployment")
-        return Position(sequence, chain)
+        return state_of(txn, self._deployment_id)
 
     def _write(self, txn: Any, rows: Rows) -> None:
         for key, value in rows.items():
@@ -228,6 +222,17 @@ class LmdbIndex:
     def _grow(self) -> None:
         with self._gate.alone():
             self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+
+def state_of(txn: Any, deployment_id: bytes) -> Position:
+    """Where the index stood when the transaction began. FormatError."""
+    value = txn.get(schema.NODE_STATE)
+    if value is None:
+        return ORIGIN
+    found, sequence, chain = _STATE.unpack(values.unseal(schema.NODE_STATE, value))
+    if found != deployment_id:
+        raise FormatError("the index belongs to another deployment")
+    return Position(sequence, chain)
 
 
 class LmdbPlace:

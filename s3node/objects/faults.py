@@ -5,14 +5,22 @@ from __future__ import annotations
 from s3node.base.errors import (
     BufferLost,
     DiskFull,
+    EngineGone,
     FormatError,
     JournalStalled,
-    MemoryShort,
     QuorumLost,
     S3Error,
     StorageFault,
 )
 from s3node.base.limits import RETRY_AFTER_S
+
+UNAVAILABLE = (
+    (EngineGone, "The node's engine begins anew"),
+    (JournalStalled, "The outcome is in doubt until enough disks are back"),
+    (QuorumLost, "Too few disks"),
+    (StorageFault, "Storage failed"),
+)
+"""What clients are to try again, and why; the first that fits."""
 
 
 def as_s3_error(fault: StorageFault) -> S3Error:
@@ -20,16 +28,9 @@ def as_s3_error(fault: StorageFault) -> S3Error:
     retry = {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(fault, DiskFull):
         return S3Error("InsufficientStorage", f"The node is out of space: {fault}.")
-    if isinstance(fault, (BufferLost, MemoryShort)):
+    if isinstance(fault, BufferLost):
         return S3Error("SlowDown", headers=retry)
-    if isinstance(fault, JournalStalled):
-        return S3Error(
-            "ServiceUnavailable",
-            f"The outcome is in doubt until enough disks are back: {fault}.",
-            headers=retry,
-        )
-    if isinstance(fault, QuorumLost):
-        return S3Error("ServiceUnavailable", f"Too few disks: {fault}.", headers=retry)
     if isinstance(fault, FormatError):
         return S3Error("InternalError", f"Metadata is damaged: {fault}.")
-    return S3Error("ServiceUnavailable", f"Storage failed: {fault}.", headers=retry)
+    why = next(why for kind, why in UNAVAILABLE if isinstance(fault, kind))
+    return S3Error("ServiceUnavailable", f"{why}: {fault}.", headers=retry)

@@ -33,7 +33,7 @@ from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.layout import ShardRange, StripeRange
 from s3node.store.record import BLOCK_BYTES
-from s3node.store.seams import DiskSet, Place, Shard
+from s3node.store.seams import Place, Shard, ShardDisks
 
 Locate = Callable[[bytes, int], LocationRow | None]
 """(data id, run) -> its location row, from the latest snapshot."""
@@ -70,7 +70,7 @@ class StripeReader:
 
     def __init__(
         self,
-        disks: DiskSet,
+        disks: ShardDisks,
         codec: Codec,
         threads: Executor,
         locate: Locate,

@@ -29,7 +29,7 @@ from s3node.objects.placement import ranked, room
 from s3node.objects.read import StripeReader, place_of, shard_identity
 from s3node.objects.write import owed_row
 from s3node.store.record import block_digests
-from s3node.store.seams import Append, DiskSet
+from s3node.store.seams import Append, ShardDisks
 
 Found = Mapping[tuple[int, int], Location]
 """(stripe index, shard index) -> where that shard is now."""
@@ -127,7 +127,7 @@ def _filled(row: LocationRow, run: int, found: Found) -> tuple[tuple[Stripe, ...
 class Repairer:
     """Walks the owed rows and places what it can."""
 
-    def __init__(self, kv: Kv, disks: DiskSet, reader: StripeReader, clock: Clock) -> None:
+    def __init__(self, kv: Kv, disks: ShardDisks, reader: StripeReader, clock: Clock) -> None:
         self._kv = kv
         self._disks = disks
         self._reader = reader

@@ -23,13 +23,12 @@ from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import LocationRow, PartRow, VersionRow
 from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
-from s3node.objects.doubt import Doubts
 from s3node.objects.faults import as_s3_error
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.read import Pieces, StripeReader, read_range
 from s3node.objects.repair import Repairer, fill
 from s3node.objects.write import ObjectWriter, Update, Written, owed_row
-from s3node.store.seams import DiskSet
+from s3node.store.seams import ShardDisks
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class ObjectStore:
     def __init__(
         self,
         kv: Kv,
-        disks: DiskSet,
+        disks: ShardDisks,
         codec: Codec,
         geometry: Geometry,
         ids: EpochIds,
@@ -67,7 +66,6 @@ class ObjectStore:
         self._late: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._reader = StripeReader(disks, codec, threads, self._locate, self.counters)
-        self.doubts = Doubts(kv, disks, clock)
         self.repairer = Repairer(kv, disks, self._reader, clock)
 
     async def write(

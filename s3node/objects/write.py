@@ -32,7 +32,7 @@ from s3node.objects.budget import Budget, Lease
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.placement import Plan, plan_stripe, roomy_disks, write_quorum
 from s3node.store.record import block_digests
-from s3node.store.seams import Append, DiskSet, Place, Shard
+from s3node.store.seams import Append, Place, Shard, ShardDisks
 
 CODE_CAUCHY = 1
 """The number of the erasure code in records and rows: Cauchy over GF(2^8), polynomial 0x11d."""
@@ -104,7 +104,7 @@ class StripeWrite:
 
     def __init__(
         self,
-        disks: DiskSet,
+        disks: ShardDisks,
         plan: Plan,
         shards: Sequence[Shard],
         payloads: Sequence[bytearray],
@@ -241,7 +241,7 @@ class ObjectWriter:
 
     def __init__(
         self,
-        disks: DiskSet,
+        disks: ShardDisks,
         codec: Codec,
         geometry: Geometry,
         budget: Budget,

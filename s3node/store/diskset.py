@@ -65,6 +65,7 @@ class Disks:
         self._writers = [SegmentWriter(disk, self._context) for disk in self._disks]
         self._readers = [SegmentReader(disk, self._context) for disk in self._disks]
         self._logs = [LogWriter(disk, self._context) for disk in self._disks]
+        self._returns = [0] * len(self._disks)
         self._closed = False
         self._looking: dict[int, asyncio.Future[None]] = {}
         engine.start(loop, self._context.wake)
@@ -112,6 +113,9 @@ class Disks:
     def unpin(self, places: Sequence[Place]) -> None:
         for place in places:
             self._writers[place.slot].unpin(place.segment)
+
+    def returns(self, slot: int) -> int:
+        return self._returns[slot]
 
     def pinned(self, slot: int, segment_id: int) -> bool:
         writer = self._writers[slot]
@@ -256,6 +260,7 @@ class Disks:
         except ConfigError as fault:  # at start that is the operator's mistake, here the disk's
             raise DiskOffline(f"slot {slot} is not readmitted: {fault}") from None
         # Descriptors of the time before mean nothing, if the disk was away.
+        self._returns[slot] += 1
         self._readers[slot].close()
         self._writers[slot].abandon()
         if not disk.readable:

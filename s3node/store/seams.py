@@ -95,8 +95,8 @@ class ReadBack(NamedTuple):
         return any(start <= offset < stop for start, stop in self.missing)
 
 
-class DiskSet(Protocol):
-    """The D disks of a node."""
+class ShardDisks(Protocol):
+    """Of the disks of a node, what writing and reading objects takes: all that an edge has."""
 
     def status(self) -> Sequence[DiskStatus]: ...
 
@@ -115,9 +115,6 @@ class DiskSet(Protocol):
     def unpin(self, places: Sequence[Place]) -> None:
         """The writes that made these places are decided: committed, or given up."""
 
-    def pinned(self, slot: int, segment_id: int) -> bool:
-        """Whether the segment is still written, or holds records that are not decided (I5)."""
-
     def set_sequence(self, sequence: int) -> None:
         """The last committed journal sequence, stamped into every record from now on."""
 
@@ -135,6 +132,16 @@ class DiskSet(Protocol):
         self, wanted: Sequence[tuple[Place, Shard, int, int, int]]
     ) -> Sequence[Future[memoryview]]:
         """`read` for several records at one crossing."""
+
+
+class DiskSet(ShardDisks, Protocol):
+    """The D disks of a node."""
+
+    def returns(self, slot: int) -> int:
+        """How often the disk was taken back to service: what was open before means nothing."""
+
+    def pinned(self, slot: int, segment_id: int) -> bool:
+        """Whether the segment is still written, or holds records that are not decided (I5)."""
 
     def writable_logs(self) -> Sequence[int]:
         """Slots whose disk takes a log now: by an append, or after a rotation to a new one.

@@ -99,7 +99,7 @@ class ObjectNode:
             if self.create and not Path(path).exists():
                 identity = Identity(DEPLOYMENT, bytes([slot]) * 16, slot, len(paths), 0)
                 create_disk(self.fs, path, identity, bytes(16))
-        clock = SystemClock()
+        clock = self.clock = SystemClock()
         ids = EpochIds(1, self.random.randbytes)
         opened = open_disks(self.fs, paths)
         self.disks = Disks(

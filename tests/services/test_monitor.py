@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from s3node.objects.doubt import Doubts
 from s3node.services.monitor import DiskMonitor
 from s3node.store import identity as identities
 from s3node.store.seams import DiskState
@@ -28,7 +29,7 @@ def test_a_disk_that_somebody_else_holds_waits(tmp_path: Path, slot: int) -> Non
         async with ObjectNode(tmp_path, create=False) as node:
             monitor = DiskMonitor(
                 node.disks,
-                node.store.doubts,
+                Doubts(node.kv, node.disks, node.clock),
                 node.store.repairer,
                 lambda slot: None,
                 lambda slot, reason: None,

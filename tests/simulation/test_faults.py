@@ -174,7 +174,7 @@ def test_what_a_dead_segment_had_answered_is_read_back(kind: FailedSync, direct:
         assert named, "or the test would show nothing"
         fs.heal()
         await until(lambda: not node.disks.suspects())
-        await until(lambda: bool(node.objects.doubts.alarms()))
+        await until(lambda: bool(node.doubts.alarms()))
         await until(lambda: not node.metadata.kv.read(owed_shards))
         assert not set(named) & set(open_segment(client, 1, segment)[1]), "rows gave them up"
         assert any(f"disk {slot}: " in alarm for alarm in node.alarms())

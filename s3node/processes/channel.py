@@ -1,0 +1,137 @@
+"""A connected Unix socket between an engine and an edge: frames of messages, both ways.
+
+What is sent during one turn of the event loop goes out together at its end, in one call. What
+came is handed out message by message, in order. A descriptor crosses once, with the first byte,
+before there is a channel.
+
+Invariants: `ended` is told exactly once, whatever ended it; nothing is handed out afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from s3node.processes import messages
+from s3node.processes.messages import BadMessage, Message
+
+Take = Callable[[Any], None]
+"""Is given each message; BadMessage ends the channel."""
+
+Ended = Callable[[str], None]
+
+CLOSED = "the other end is gone"
+MARK = b"M"
+"""The first byte of a connection: what the descriptor of the memory comes with."""
+
+
+class Channel(asyncio.Protocol):
+    """One end. To be opened once made."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        unpack: Callable[[memoryview], Sequence[Any]],
+        take: Take,
+        ended: Ended,
+    ) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._unpack = unpack
+        self._take = take
+        self._tell = ended
+        self._out: list[Message] = []
+        self._in = bytearray()
+        self._transport: asyncio.WriteTransport | None = None
+        self._reason = ""
+        self._poll = select.poll()
+        self._poll.register(sock.fileno(), 0)
+
+    async def open(self) -> None:
+        """Begin to receive; what was sent before goes out."""
+        if self._reason:
+            self._sock.close()
+            return
+        await self._loop.create_unix_connection(lambda: self, sock=self._sock)
+
+    def take_over(self, take: Take, ended: Ended) -> None:
+        """From here on messages, and the end, are told to others; at once if it has ended."""
+        self._take, self._tell = take, ended
+        if self._reason:
+            ended(self._reason)
+
+    def alive(self) -> bool:
+        """Whether the other end was there a moment ago: asks the kernel, not the event loop."""
+        return not self._reason and not self._poll.poll(0)
+
+    def send(self, message: Message) -> None:
+        """At the end of this turn; thrown away if the channel is closed."""
+        if self._reason:
+            return
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(message)
+
+    def close(self, reason: str) -> None:
+        """What was sent before goes out first; `ended` is told now."""
+        if not self._reason:
+            self._flush()
+            self._end(reason)
+            if self._transport is not None:
+                self._transport.close()
+
+    # ---- the loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        if self._reason:
+            transport.close()
+        else:
+            self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        if self._reason:
+            return
+        if self._in:
+            self._in += data
+            rest = self._hand_out(self._in)
+            del self._in[: len(self._in) - rest]
+        elif rest := self._hand_out(data):
+            self._in += memoryview(data)[len(data) - rest :]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(f"{CLOSED}: {exc}" if exc else CLOSED)
+
+    def _hand_out(self, data: bytes | bytearray) -> int:
+        """Whole frames are taken; how many bytes are left over at the end."""
+        at, end = 0, len(data)
+        with memoryview(data) as view:
+            try:
+                while end - at >= messages.LENGTH.size and not self._reason:
+                    (size,) = messages.LENGTH.unpack_from(view, at)
+                    if size > messages.FRAME_BYTES_MAX:
+                        raise BadMessage(f"a frame of {size} bytes")
+                    begin = at + messages.LENGTH.size
+                    if end - begin < size:
+                        break
+                    at = begin + size
+                    for message in self._unpack(view[begin:at]):
+                        self._take(message)
+            except BadMessage as bad:
+                self.close(f"bad message: {bad}")
+        return end - at
+
+    def _flush(self) -> None:
+        if self._out and not self._reason and self._transport is not None:
+            out, self._out = self._out, []
+            self._transport.write(messages.pack(out))
+
+    def _end(self, reason: str) -> None:
+        if not self._reason:
+            self._reason = reason
+            self._out.clear()
+            self._tell(reason)

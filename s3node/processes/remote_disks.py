@@ -1,0 +1,201 @@
+"""`ShardDisks` in an edge: the engine appends, out of memory that both have; reads are done here.
+
+A payload that lies in the edge's arena is not sent, only its place; it stays taken until the
+append is answered. What the disks are like is what the engine told last; an append that fails is
+answered after that has been told anew.
+
+Invariants: a place that was answered is unpinned once, by `unpin`, or here when nobody waited for
+it; bytes read here are verified like everywhere (I7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from s3node.base.arena import Arena
+from s3node.base.clock import Clock
+from s3node.base.errors import DiskOffline, EngineGone, StorageFault
+from s3node.base.filesystem import Buffer, FileSystem, Usage
+from s3node.base.ids import EpochIds
+from s3node.processes.messages import (
+    Appends,
+    BadMessage,
+    DiskTold,
+    Extent,
+    FromEdge,
+    Record,
+    Unpin,
+)
+from s3node.store import record
+from s3node.store.engine import Counters, Engine, Read
+from s3node.store.identity import Identity
+from s3node.store.limits import Limits
+from s3node.store.reading import SegmentReader, Wanted
+from s3node.store.seams import Append, DiskState, DiskStatus, Place, Shard
+from s3node.store.state import Context, Disk
+
+
+@dataclass(slots=True)
+class _Appending:
+    slot: int
+    future: Future[Place]
+    payload: Buffer  # kept from being used again
+
+
+class RemoteDisks:
+    """See above. Belongs to one event loop. Does not own `engine`, which only reads."""
+
+    def __init__(
+        self,
+        send: Callable[[FromEdge], None],
+        arena: Arena | None,
+        disks: Sequence[DiskTold],
+        deployment_id: bytes,
+        fs: FileSystem,
+        engine: Engine,
+        ids: EpochIds,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        """`disks` is what the engine told first: as many as there are, in order of slots."""
+        loop = asyncio.get_running_loop()
+        self._send = send
+        self._arena = arena
+        self._deployment_id = deployment_id
+        self._context = Context(fs, engine, loop, ids, clock, limits)
+        self._disks = [_disk(one) for one in disks]
+        self._readers = [SegmentReader(disk, self._context) for disk in self._disks]
+        self._told: Sequence[DiskTold] = disks
+        self._appending: dict[int, _Appending] = {}
+        self._number = 0
+        self._gone = ""
+        self._status: list[DiskStatus] = []
+        self._writable: list[DiskStatus] = []
+        self.told(disks)
+        engine.start(loop, self._context.wake)
+
+    # ---- what there is
+
+    def status(self) -> Sequence[DiskStatus]:
+        return self._status
+
+    def writable(self) -> Sequence[DiskStatus]:
+        return self._writable
+
+    def counters(self) -> Counters:
+        """What was read here since the start."""
+        return self._context.engine.counters()
+
+    def set_sequence(self, sequence: int) -> None:
+        """Nothing: the engine, which makes the records, knows it better."""
+
+    # ---- shards
+
+    def append(self, batch: Sequence[Append]) -> Sequence[Future[Place]]:
+        loop = self._context.loop
+        futures: list[Future[Place]] = [loop.create_future() for _ in batch]
+        if self._gone:
+            for future in futures:
+                future.set_exception(EngineGone(self._gone))
+            return futures
+        first = self._number + 1
+        self._number += len(batch)
+        records = []
+        for number, (item, future) in enumerate(zip(batch, futures, strict=True), first):
+            slot, shard, payload, hint = item
+            record.assert_packable(shard, len(payload), hint)
+            records.append(Record(slot, shard, self._where(payload), hint))
+            self._appending[number] = _Appending(slot, future, payload)
+        self._send(Appends(first, records))
+        return futures
+
+    def unpin(self, places: Sequence[Place]) -> None:
+        if places:
+            self._send(Unpin([(place.slot, place.segment) for place in places]))
+
+    def read(
+        self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int
+    ) -> Future[memoryview]:
+        return self.read_many([(place, shard, payload_bytes, start, stop)])[0]
+
+    def read_many(
+        self, wanted: Sequence[tuple[Place, Shard, int, int, int]]
+    ) -> Sequence[Future[memoryview]]:
+        out: list[Read] = []
+        futures = [self._readers[one[0].slot].read(Wanted(*one), out) for one in wanted]
+        self._context.submit((), out)
+        return futures
+
+    # ---- what the engine answers and tells
+
+    def placed(self, number: int, segment: int, offset: int) -> None:
+        """BadMessage if nothing was appended under that number."""
+        one = self._take(number)
+        if one.future.done():  # given up by whoever waited: nobody will decide it
+            self._send(Unpin([(one.slot, segment)]))
+        else:
+            one.future.set_result(Place(one.slot, segment, offset))
+
+    def failed(self, number: int, fault: StorageFault) -> None:
+        """BadMessage if nothing was appended under that number."""
+        one = self._take(number)
+        if not one.future.done():
+            one.future.set_exception(fault)
+
+    def told(self, disks: Sequence[DiskTold]) -> None:
+        """What the disks are like now. BadMessage if there are others than there were."""
+        if [one.slot for one in disks] != list(range(len(self._disks))):
+            raise BadMessage("other disks than there were")
+        for disk, before, now in zip(self._disks, self._told, disks, strict=True):
+            self._take_over(disk, before, now)
+        self._told = disks
+        self._status = [one.status() for one in disks]
+        self._writable = [one.status() for one in disks if one.writable]
+
+    def gone(self, reason: str) -> None:
+        """The engine is: whoever waits is told, and whoever comes. Reads go on."""
+        self._gone = reason
+        appending, self._appending = self._appending, {}
+        for one in appending.values():
+            if not one.future.done():
+                one.future.set_exception(EngineGone(reason))
+
+    def close(self) -> None:
+        """Close the files; the engine for reading is ended by its owner, afterwards."""
+        for reader in self._readers:
+            reader.give_up(DiskOffline("the edge lets go of the disks"))
+            reader.close()
+
+    # ---- how
+
+    def _where(self, payload: Buffer) -> Extent | bytes:
+        offset = None if self._arena is None else self._arena.find(payload)
+        return bytes(payload) if offset is None else Extent(offset, len(payload))
+
+    def _take(self, number: int) -> _Appending:
+        one = self._appending.pop(number, None)
+        if one is None:
+            raise BadMessage(f"nothing was appended as number {number}")
+        return one
+
+    def _take_over(self, disk: Disk, before: DiskTold, now: DiskTold) -> None:
+        reader = self._readers[disk.slot]
+        readable = disk.readable
+        disk.state, disk.reason = now.state, now.reason
+        disk.usage = Usage(now.total_bytes, now.free_bytes)
+        if now.disk_id is not None:
+            identity = Identity(self._deployment_id, now.disk_id, now.slot, len(self._disks), 0)
+            disk.identity = identity
+        if readable and not disk.readable:
+            reader.give_up(DiskOffline(f"slot {disk.slot} is {now.state.value}: {now.reason}"))
+        if now.returns != before.returns:  # descriptors of the time before mean nothing
+            reader.close()
+
+
+def _disk(told: DiskTold) -> Disk:
+    """A disk of which nothing is known yet but where it is."""
+    usage = Usage(told.total_bytes, told.free_bytes)
+    return Disk(told.slot, told.path, None, DiskState.OFFLINE, "", usage, -1)
