@@ -6,12 +6,13 @@ hospital   modalities write studies at once, a viewer reads them in order, besid
 kernels    the coding kernels beside ISA-L and pyeclib
 md5        several streams at once, beside hashlib
 faults     what failed and slow disks cost, beside the same with all of them well
+profile    where the CPU time of the table's rows goes
 requests   what requests cost inside, beside bare fdatasync of this machine
 spinning   seeks of a study on modelled spinning disks, beside one file per shard
 scale      what metadata cost as an archive grows, beside its first size
 
-All parts but the last, when none is named. Exit status 1 when a request failed. Servers run on
-127.0.0.1, are stopped and their folders removed in the end, also on Ctrl-C.
+All parts but profile and scale, when none is named. Exit status 1 when a request failed. Servers
+run on 127.0.0.1, are stopped and their folders removed in the end, also on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from bench import (
     kernels,
     machine,
     md5,
+    profile,
     report,
     requests,
     scale,
@@ -105,6 +107,14 @@ def _faults(run: Run) -> None:
     run.data["faults"] = faults.data_of(lines)
 
 
+def _profile(run: Run) -> None:
+    works = tuple(work for work in profile.WORKS if not run.rows or work.name in run.rows)
+    with run.ticking() as tick:
+        profiles = profile.run(run.scene.folder, works, run.seconds, tick)
+    run.out.print(profile.tables_of(profiles))
+    run.data["profile"] = profile.data_of(profiles)
+
+
 def _kernels(run: Run) -> None:
     with run.ticking() as tick:
         tick("kernels")
@@ -149,13 +159,14 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "table": _table,
     "hospital": _hospital,
     "faults": _faults,
+    "profile": _profile,
     "kernels": _kernels,
     "md5": _md5,
     "requests": _requests,
     "spinning": _spinning,
     "scale": _scale,
 }
-LONG = {"scale"}
+LONG = {"scale", "profile"}
 """Parts that run only when they are named."""
 
 
@@ -178,7 +189,7 @@ def _heading(run: Run, parts: tuple[str, ...]) -> None:
     facts = machine.facts(run.scene.folder)
     if {"table", "hospital"} & set(parts):
         facts["peer"] = f"SeaweedFS {seaweedfs.version()} at its defaults: one copy, no fsync"
-    if {"table", "faults"} & set(parts):
+    if {"table", "faults", "profile"} & set(parts):
         wrk.installed()
         facts["load by"] = wrk.version()
     run.data["machine"] = facts

@@ -33,6 +33,29 @@ def cpu_seconds(pid: int) -> float:
     return ticks / _TICKS
 
 
+def cpu_by_thread(pid: int) -> dict[tuple[int, int], tuple[str, float]]:
+    """(process, thread) -> what it is called, and its seconds of CPU so far; of the whole tree.
+
+    A process is called by the first word of its command that is no path and no option, a thread
+    by whether it is the one that runs Python's loop.
+    """
+    found = {}
+    for member in tree(pid):
+        for task in Path(f"/proc/{member}/task").glob("*"):
+            fields = _text(task / "stat").rpartition(")")[2].split()
+            if fields:
+                kind = "main thread" if int(task.name) == member else "other threads"
+                spent = sum(map(int, fields[11:13])) / _TICKS
+                found[member, int(task.name)] = f"{_called(member)}, {kind}", spent
+    return found
+
+
+def _called(pid: int) -> str:
+    words = _text(Path(f"/proc/{pid}/cmdline")).split("\0")
+    named = [word for word in words[1:] if word.isalpha() and word != "s3node"]
+    return named[0] if named else "?"
+
+
 def _text(path: Path) -> str:
     """Empty when the process has just ended."""
     try:

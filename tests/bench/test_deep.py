@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import faults, hospital, report, table
+from bench import faults, hospital, profile, report, table
 from bench.scene import Scene
 
 pytestmark = pytest.mark.deep
@@ -113,3 +113,13 @@ def test_failing_disks_cost_something_and_nothing_fails(tmp_path: Path) -> None:
         assert line.ratio() > 0
     assert not list(tmp_path.iterdir())
     assert not using(tmp_path)
+
+
+@pytest.mark.timeout(RUN_S_MAX)
+def test_a_profile_names_threads_and_functions(tmp_path: Path) -> None:
+    works = tuple(work for work in profile.WORKS if work.name == "get-4k")
+    (found,) = profile.run(tmp_path, works, 2, print)
+    assert found.requests > 0
+    assert any(name.endswith("main thread") and ms > 0 for name, ms in found.threads.items())
+    assert any(name.startswith("s3node/edge/") for name in found.cumulative)
+    assert not list(tmp_path.iterdir())
