@@ -10,7 +10,6 @@ Invariants: `ended` is told exactly once, whatever ended it; nothing is handed o
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,8 +46,6 @@ class Channel(asyncio.Protocol):
         self._in = bytearray()
         self._transport: asyncio.WriteTransport | None = None
         self._reason = ""
-        self._poll = select.poll()
-        self._poll.register(sock.fileno(), 0)
 
     async def open(self) -> None:
         """Begin to receive; what was sent before goes out."""
@@ -62,10 +59,6 @@ class Channel(asyncio.Protocol):
         self._take, self._tell = take, ended
         if self._reason:
             ended(self._reason)
-
-    def alive(self) -> bool:
-        """Whether the other end was there a moment ago: asks the kernel, not the event loop."""
-        return not self._reason and not self._poll.poll(0)
 
     def send(self, message: Message) -> None:
         """At the end of this turn; thrown away if the channel is closed."""

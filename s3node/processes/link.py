@@ -64,14 +64,15 @@ async def connect(
     arena: Arena | None,
     machinery: Machinery,
     *,
-    still: Callable[[], bool] = lambda: True,
+    still: Callable[[], bool],
     timeout: float | None = None,  # noqa: ASYNC109  # of one exchange
 ) -> Link:
     """Say hello on a connected stream socket, which is the link's from here on. EngineGone.
 
     `arena` is shared and new: another link's may still be read by an engine. `still` tells
-    whether no other engine has begun; asked at every read, besides the socket. An engine that is
-    recovering answers when it has, so there is no `timeout` unless one is given.
+    whether no other engine can have begun meanwhile, asked after every snapshot: the end of the
+    connection is heard of a little later than it happens. An engine that is recovering answers
+    when it has, so there is no `timeout` unless one is given.
     """
     sock.setblocking(False)
     hello = _Beginning(sock, arena)
@@ -140,11 +141,10 @@ class Link:
         self.ids = EpochIds(welcome.epoch, machinery.random, welcome.life)
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._channel = channel
-        self._still = still
         self._index = machinery.index(Path(welcome.index_path), welcome.deployment_id)
         self._engine = machinery.engine(len(told.disks))
         self._closed = False
-        self.kv = RemoteKv(self._index, channel.send, self.alive, machinery.random)
+        self.kv = RemoteKv(self._index, channel.send, still, machinery.random)
         self.disks = RemoteDisks(
             channel.send,
             arena,
@@ -157,10 +157,6 @@ class Link:
             machinery.limits,
         )
         channel.take_over(self._take, self._ended)
-
-    def alive(self) -> bool:
-        """Whether the engine was there a moment ago, and no other one has begun."""
-        return self._still() and self._channel.alive()
 
     async def close(self) -> None:
         """Part with the engine, if that has not happened; let go of index and disks."""

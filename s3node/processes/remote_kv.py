@@ -55,7 +55,9 @@ class RemoteKv:
         still: Callable[[], bool],
         random: RandomBytes,
     ) -> None:
-        """`still` tells whether the engine that `send` reaches is the one that owns the index."""
+        """`still` tells whether no other engine can have begun: with another index, in which
+        more is written than here.
+        """
         self._index = index
         self._send = send
         self._still = still

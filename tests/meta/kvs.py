@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -16,6 +17,8 @@ from s3node.meta.lmdb_index import LmdbIndex
 from s3node.meta.memory import MemoryKv
 from s3node.meta.survey import lacks
 from tests.meta.logs import FileLogs, make_homes
+from tests.processes.border import knock, make_door
+from tests.processes.far import FarEngine
 
 DEPLOYMENT = b"D" * 16
 
@@ -77,4 +80,26 @@ async def lmdb_kv(
         logs.close()
 
 
-KVS: list[Callable[[Path], Any]] = [memory_kv, lmdb_kv]
+@contextlib.asynccontextmanager
+async def near_kv(root: Path) -> AsyncIterator[Any]:
+    """An edge's, the engine beyond a socket in this process."""
+    async with lmdb_kv(root) as engine:
+        door = make_door(engine)
+        link = await knock(door, index=engine.index)
+        yield link.kv
+        await link.close()
+        await door.close()
+
+
+FAR = FarEngine("metadata")
+atexit.register(FAR.stop)
+
+
+@contextlib.asynccontextmanager
+async def far_kv(root: Path) -> AsyncIterator[Any]:
+    """An edge's, the engine in another process and the index read beside it."""
+    async with FAR.edge(root) as link:
+        yield link.kv
+
+
+KVS: list[Callable[[Path], Any]] = [memory_kv, lmdb_kv, near_kv, far_kv]

@@ -74,6 +74,7 @@ async def knock(
     fs: FileSystem | None = None,
     engine: Callable[[int], Engine] = NativeEngine,
     limits: Limits | None = None,
+    still: Callable[[], bool] = lambda: True,
 ) -> Link:
     """One more edge of this process; `index` is the writer's."""
     ours, theirs = socket.socketpair()
@@ -86,4 +87,4 @@ async def knock(
         lambda path, deployment_id: Shared(index),
         limits or Limits(),
     )
-    return await connect(ours, arena, machinery, timeout=10)
+    return await connect(ours, arena, machinery, still=still, timeout=10)
