@@ -1,12 +1,12 @@
 """One request on the wire and its answer: body in, bytes out. Knows HTTP, not S3's operations.
 
 Rules kept here:
-- ``100 Continue`` is sent when the body is first read and never for a body that has begun;
-- every wait on the client is bounded: body bytes, their rate, and the client taking the answer;
-- a client that hangs up, stalls or breaks the framing is an `S3Error` to whoever reads the body,
-  so that it unwinds like any other bad request;
+- the head and what is there of the body go out together;
 - Content-Length is exact: a streamed answer that ends early, late or with an error after its
   first byte cuts the connection;
+- the pieces of a stream are sent from where they lie; when the next ones are asked for, the
+  kernel has them, and their memory is whoever's it was;
+- every wait for the client to take the answer is bounded;
 - whatever stream was handed in is closed, whatever happens.
 """
 
@@ -15,19 +15,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
-from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_writer import HttpVersion11
 
 from s3node.base import limits
 from s3node.base.clock import SystemClock
-from s3node.base.errors import S3Error
+from s3node.edge.body import Body, Client, Framing
+from s3node.edge.patience import Patience
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+__all__ = ["Exchange", "Patience", "ResponseCut", "head"]
+
 SERVER = "s3node"
 
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -35,21 +38,7 @@ _OWN_HEADERS = frozenset(
     ("content-length", "transfer-encoding", "connection", "date", "server", "keep-alive")
 )
 _BODILESS = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
-_VERSION_1_1 = (1, 1)
 _CLOCK = SystemClock()  # of the Date header, which decides nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a client is waited for, in seconds."""
-
-    header: float = limits.HEADER_S
-    keepalive: float = limits.KEEPALIVE_S
-    body_idle: float = limits.BODY_IDLE_S
-    body_window: float = limits.BODY_RATE_WINDOW_S
-    body_rate: int = limits.BODY_RATE_BYTES_MIN
-    send_idle: float = limits.SEND_IDLE_S
-    linger: float = limits.LINGER_S
 
 
 class ResponseCut(Exception):
@@ -60,125 +49,62 @@ class ResponseCut(Exception):
         self.cause = cause
 
 
-class Body:
-    """The wire bytes of a request body, in order, as they come (transfer coding removed)."""
+class Wire(Client, Protocol):
+    """What an exchange needs of its connection."""
 
-    def __init__(self, request: web.BaseRequest, patience: Patience, *, expects: bool) -> None:
-        self._request = request
-        self._stream = request.content
-        self._patience = patience
-        self._owes_continue = expects
-        self._waited = 0.0
-        self.received = 0
+    secure: bool
+    remote: str
+    transport: asyncio.Transport | None
 
-    def __aiter__(self) -> Body:
-        return self
+    async def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Returns when the kernel has all of it. ConnectionError, TimeoutError."""
 
-    async def __anext__(self) -> bytes:
-        if self._owes_continue:
-            await self._continue()
-        piece = await self._receive()
-        if not piece:
-            raise StopAsyncIteration
-        self.received += len(piece)
-        return piece
-
-    @property
-    def unread(self) -> int | None:
-        """Bytes still to come or to be read; None when the request does not say."""
-        if self._stream.at_eof():
-            return 0
-        length = self._request.content_length
-        return None if length is None else length - self.received
-
-    @property
-    def uninvited(self) -> bool:
-        """The client waits for 100 Continue, and has not been told to go on."""
-        return self._owes_continue
-
-    def next_has_begun(self) -> None:
-        """Another message, or a refusal to parse one, came behind this body.
-
-        If the body has not ended, its chunks are malformed: whoever reads it is told now.
-        """
-        if not self._stream.is_eof():
-            self._stream.set_exception(web.RequestPayloadError("malformed chunk"))
-
-    async def discard(self, most: int) -> None:
-        """Read and forget up to `most` bytes; returns early at the end or when it breaks."""
-        with suppress(S3Error):
-            while most > 0 and (piece := await self._receive()):
-                most -= len(piece)
-
-    async def _continue(self) -> None:
-        self._owes_continue = False
-        if self._stream.total_bytes == 0 and not self._stream.at_eof():
-            with suppress(ConnectionError):
-                await self._request.writer.write(CONTINUE)
-
-    async def _receive(self) -> bytes:
-        """The next piece as it came, b"" at the end."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            async with asyncio.timeout(self._patience.body_idle):
-                piece = await self._next_piece()
-        except TimeoutError:
-            raise _too_slow() from None
-        except (web.RequestPayloadError, ConnectionError) as fault:
-            raise S3Error("IncompleteBody", f"The body broke off: {fault}") from None
-        self._waited += clock() - began
-        self._check_rate()
-        return piece
-
-    async def _next_piece(self) -> bytes:
-        stream = self._stream
-        while not stream.at_eof():
-            if stream.total_bytes == self.received and self._request.transport is None:
-                raise ConnectionResetError("the client hung up")
-            piece, _ = await stream.readchunk()
-            if piece:
-                return piece
-        return b""
-
-    def _check_rate(self) -> None:
-        patience = self._patience
-        if self._waited < patience.body_window:
-            return
-        if self.received < patience.body_rate * self._waited:
-            raise _too_slow()
-
-
-def _too_slow() -> S3Error:
-    return S3Error(
-        "RequestTimeout",
-        "Your socket connection to the server was not read from or written to within the "
-        "timeout period. Idle connections will be closed.",
-    )
+    def abort(self) -> None:
+        """Close without sending anything more."""
 
 
 class Exchange:
     """A request and the one answer to it."""
 
-    def __init__(self, request: web.BaseRequest, patience: Patience, *, secure: bool) -> None:
-        self._request = request
+    __slots__ = (
+        "_patience",
+        "_wire",
+        "answered",
+        "body",
+        "headers",
+        "keep_alive",
+        "message",
+        "method",
+        "remote",
+        "secure",
+        "sent",
+        "target",
+    )
+
+    def __init__(
+        self, wire: Wire, message: RawRequestMessage, framing: Framing, patience: Patience
+    ) -> None:
+        self._wire = wire
         self._patience = patience
-        self.method = request.method
+        self.message = message
+        self.method = message.method
         # The parser hands the target over as text; this gives back the bytes of the wire.
-        self.target = request._message.path.encode("utf-8", "surrogateescape")
-        self.headers: Sequence[tuple[bytes, bytes]] = request.raw_headers
-        self.secure = secure
-        self.remote = request.remote or ""
-        expects = request.headers.get("Expect", "").lower() == "100-continue"
-        self.body = Body(request, patience, expects=expects and request.version >= _VERSION_1_1)
-        self.keep_alive = request.keep_alive
+        self.target = message.path.encode("utf-8", "surrogateescape")
+        self.headers: Sequence[tuple[bytes, bytes]] = message.raw_headers
+        self.secure = wire.secure
+        self.remote = wire.remote
+        expects = message.headers.get("Expect")
+        invited = expects is None or expects.lower() != "100-continue"
+        expecting = not invited and message.version >= HttpVersion11
+        self.body = Body(wire, framing, patience, expects=expecting)
+        self.keep_alive = not message.should_close
         self.answered = False  # the head has been sent
         self.sent = 0  # body bytes handed to the socket
 
     @property
     def gone(self) -> bool:
         """The client has hung up."""
-        return self._request.transport is None
+        return self._wire.transport is None
 
     async def answer(
         self,
@@ -196,11 +122,14 @@ class Exchange:
         """
         assert not self.answered, "a request has one answer"
         if stream is None:
-            await self._answer(status, headers, _one(body), len(body) if length is None else length)
+            pieces = (body,) if body else ()
+            await self._answer(status, headers, pieces, len(body) if length is None else length)
             return
         assert length is not None, "a streamed answer says its length"
         try:
-            await self._answer(status, headers, stream, length)
+            bodiless = self.method == "HEAD" or status in _BODILESS
+            first = () if bodiless else await _next(stream)
+            await self._answer(status, headers, first, length, stream)
         finally:
             await _close(stream)
 
@@ -208,22 +137,24 @@ class Exchange:
         self,
         status: int,
         headers: Iterable[tuple[str, str]],
-        stream: AsyncIterator[Sequence[memoryview]],
+        pieces: Sequence[bytes | memoryview],
         length: int,
+        stream: AsyncIterator[Sequence[memoryview]] | None = None,
     ) -> None:
-        bodiless = self.method == "HEAD" or status in _BODILESS
-        pieces: Sequence[memoryview] = () if bodiless else await _next(stream)
+        """The head with the first pieces, then the rest of the stream."""
         self._settle_connection()
-        lines = _head(status, headers, None if status in _BODILESS else length, self.keep_alive)
+        lead = head(status, headers, None if status in _BODILESS else length, self.keep_alive)
         self.answered = True
         try:
-            if sum(map(len, pieces)) <= min(length, limits.COALESCE_BYTES_MAX):
-                lines = b"".join((lines, *pieces))  # one packet instead of two
-                self.sent = sum(map(len, pieces))
-                pieces = ()
-            await self._send(lines)
-            if not bodiless:
-                await self._send_body(pieces or await _next(stream), stream, length)
+            if self.method == "HEAD" or status in _BODILESS:
+                await self._wire.send((lead,))
+                return
+            await self._send(lead, pieces, length)
+            while pieces and stream is not None:
+                pieces = await _next(stream)
+                await self._send(b"", pieces, length)
+            if self.sent != length:
+                raise ValueError(f"{self.sent} bytes instead of the {length} announced")
         except asyncio.CancelledError:
             self.cut()
             raise
@@ -231,28 +162,19 @@ class Exchange:
             self.cut()
             raise ResponseCut(_cause(fault)) from fault
 
-    async def _send_body(
-        self,
-        pieces: Sequence[memoryview],
-        stream: AsyncIterator[Sequence[memoryview]],
-        length: int,
-    ) -> None:
-        while pieces:
-            for piece in pieces:
-                if self.sent + len(piece) > length:
-                    raise ValueError(f"more than the {length} bytes announced")
-                await self._send(piece)
-                self.sent += len(piece)
-            pieces = await _next(stream)
-        if self.sent != length:
-            raise ValueError(f"{self.sent} bytes instead of the {length} announced")
-
-    async def _send(self, data: bytes | memoryview) -> None:
-        writer = self._request.writer
-        await writer.write(data, drain=False)  # type: ignore[call-arg]  # not in the ABC
-        if self._request.protocol.writing_paused:  # the client has to take some of it first
-            async with asyncio.timeout(self._patience.send_idle):
-                await writer.drain()
+    async def _send(self, lead: bytes, pieces: Sequence[bytes | memoryview], length: int) -> None:
+        """`lead`, then pieces of the body, from where they lie if they are long."""
+        size = sum(map(len, pieces))
+        if self.sent + size > length:
+            raise ValueError(f"more than the {length} bytes announced")
+        if size <= limits.COALESCE_BYTES_MAX:
+            if lead or size:
+                await self._wire.send((b"".join((lead, *pieces)),))
+            self.sent += size
+            return
+        for batch, count in _batches(lead, pieces):
+            await self._wire.send(batch)
+            self.sent += count
 
     def _settle_connection(self) -> None:
         """Decide, before the head says so, whether the connection can carry another request."""
@@ -279,9 +201,25 @@ class Exchange:
     def cut(self) -> None:
         """Close the connection now, so that what was sent cannot pass for a whole answer."""
         self.keep_alive = False
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()
+        self._wire.abort()
+
+
+def _batches(
+    lead: bytes, pieces: Sequence[bytes | memoryview]
+) -> Iterator[tuple[list[bytes | memoryview], int]]:
+    """Pieces in order, (some, their bytes) at a time: what a client is given one patience for."""
+    batch: list[bytes | memoryview] = [lead] if lead else []
+    count = 0
+    for piece in pieces:
+        rest = piece
+        while count + len(rest) > limits.SEND_BUFFER_BYTES:
+            fits = limits.SEND_BUFFER_BYTES - count
+            yield [*batch, rest[:fits]], limits.SEND_BUFFER_BYTES
+            rest, batch, count = rest[fits:], [], 0
+        batch.append(rest)
+        count += len(rest)
+    if count:
+        yield batch, count
 
 
 def _cause(fault: Exception) -> str:
@@ -290,7 +228,7 @@ def _cause(fault: Exception) -> str:
     return "hung_up" if isinstance(fault, ConnectionError) else "fault"
 
 
-def _head(
+def head(
     status: int, headers: Iterable[tuple[str, str]], length: int | None, keep_alive: bool
 ) -> bytes:
     """Status line and headers as bytes; header text is latin-1, as it is when it is read."""
@@ -322,11 +260,6 @@ def _reason(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
-
-
-async def _one(body: bytes) -> AsyncIterator[Sequence[memoryview]]:
-    if body:
-        yield [memoryview(body)]
 
 
 async def _next(stream: AsyncIterator[Sequence[memoryview]]) -> Sequence[memoryview]:

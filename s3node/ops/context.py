@@ -113,12 +113,15 @@ class Node:
 
 @dataclass(slots=True)
 class Call:
-    """One request, authenticated. Reading `body` for the first time lets the client send it."""
+    """One request, authenticated. Reading `body` for the first time lets the client send it.
+
+    A piece of `body` may be used until the next one is asked for.
+    """
 
     request: Request
     identity: Identity
     payload: Payload
-    body: AsyncIterator[bytes]
+    body: AsyncIterator[bytes | memoryview]
 
     @property
     def bucket(self) -> str:

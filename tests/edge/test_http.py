@@ -24,7 +24,7 @@ SHORT = 0.3
 async def echo(exchange: Exchange) -> None:
     """Answers the target and the body; the framing as headers."""
     try:
-        body = b"".join([piece async for piece in exchange.body])
+        body = b"".join([bytes(piece) async for piece in exchange.body])
     except S3Error as error:
         await exchange.answer(400, [("X-Code", error.code)])
         return
@@ -161,7 +161,7 @@ async def test_malformed_chunk_is_told_to_the_reader_at_once() -> None:
     async def read(exchange: Exchange) -> None:
         with pytest.raises(S3Error) as caught:
             async for piece in exchange.body:
-                pieces.append(piece)
+                pieces.append(bytes(piece))
         await exchange.answer(400, [("X-Code", caught.value.code)])
 
     async with serving(read) as (_, port), await Wire.connect(port) as wire:

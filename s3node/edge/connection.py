@@ -1,0 +1,454 @@
+"""One client connection: bytes in, requests out, one after the other, by one task.
+
+    head  --aiohttp's C parser-->  Exchange  --handler-->  answer, and the next head
+
+The parser reads heads and nothing else: it is given bytes up to the end of a head and not one
+beyond. What follows is counted here (`body`): of a body, or of the next request, which waits
+until this one is answered, and the socket with it. So never more than one request of a
+connection is at work, and nothing is taken for a request before the one in front has ended.
+
+A parser that has seen the head of a body is not used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, cast
+
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.http_writer import HttpVersion10, HttpVersion11
+
+from s3node.base import limits
+from s3node.edge.body import Body, Chunked, Memory, Sized
+from s3node.edge.exchange import Exchange, head
+from s3node.edge.patience import NEVER, Patience
+
+LOG = logging.getLogger("s3node.edge")
+
+Refusal = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers, body."""
+
+_HEAD_END = b"\r\n\r\n"
+_GONE = "the client hung up"
+_UNPARSED = "An error occurred when parsing the request."
+
+
+class Owner(Protocol):
+    """The server that a connection belongs to."""
+
+    patience: Patience
+    stopping: bool
+    memory: Memory
+    scratch: memoryview
+    handler: Callable[[Exchange], Awaitable[None]]
+    refuse: Callable[[str, str], Refusal]
+
+    @property
+    def secure(self) -> bool:
+        """Whether connections that are made now speak TLS."""
+
+    def joined(self, connection: Connection) -> bool:
+        """It is open; False when it is one too many."""
+
+    def left(self, connection: Connection) -> None:
+        """It is lost."""
+
+    def begin(self) -> None:
+        """A request is being worked on."""
+
+    def end(self) -> None:
+        """It is done with."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Reads requests, has them handled, and waits: for at most one thing at a time."""
+
+    __slots__ = (
+        "_body",
+        "_busy",
+        "_carry",
+        "_head_bytes",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_reading",
+        "_refused",
+        "_server",
+        "_tail",
+        "_task",
+        "_waiter",
+        "deadline",
+        "exchange",
+        "remote",
+        "secure",
+        "transport",
+    )
+
+    def __init__(self, server: Owner, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._parser: HttpRequestParser | None = None
+        self._carry = b""  # the last bytes of an unfinished head: its end may begin there
+        self._head_bytes = 0
+        self._tail = b""  # came while there was no use for it
+        self._body: Body | None = None  # that is being received
+        self._task: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._busy = False  # a request is at work, or its refusal is given time to be read
+        self._refused = False  # what comes is thrown away
+        self._reading = True
+        self._paused = False  # the client has to take some of the answer first
+        self.deadline = NEVER
+        self.exchange: Exchange | None = None
+        self.remote = ""
+        self.secure = server.secure
+        self.transport: asyncio.Transport | None = None
+
+    # --- the transport's side -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are asyncio's by shape, not by class.
+        self.transport = cast(asyncio.Transport, transport)
+        # Nothing is queued. While a write has not paused us the kernel has all of it, and what
+        # it came from can be used again. (0 would always be too much for a TLS transport.)
+        self.transport.set_write_buffer_limits(high=1 if self.secure else 0, low=0)
+        peer = transport.get_extra_info("peername")
+        self.remote = peer[0] if isinstance(peer, tuple) else ""
+        self._rest()
+        if not self._server.joined(self):
+            self.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.transport = None
+        self.deadline = NEVER
+        self._server.left(self)
+        self._hung_up()
+        if self.exchange is None:
+            self._done()
+
+    def eof_received(self) -> None:
+        """The transport sends what it has been given, and closes."""
+        self._hung_up()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        room = None if self._body is None else self._body.room()
+        return self._server.scratch if room is None else room
+
+    def buffer_updated(self, count: int) -> None:
+        body = self._body
+        if body is not None and body.in_place:
+            body.came(count)
+            if body.whole:
+                self._body = None
+            self._wake()
+        else:
+            self._take(bytes(self._server.scratch[:count]))
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        """Bytes that were not received in place."""
+        if self._refused:
+            self._throw_away(len(data))
+            return
+        body = self._body
+        if body is not None:
+            data = body.put(data)
+            if body.whole or body.broken:
+                self._body = None
+            self._wake()
+        if not data:
+            return
+        if self._busy:
+            self._tail += data
+            self.read_on(reading=False)
+        else:
+            self._read_head(data)
+
+    def _read_head(self, data: bytes) -> None:
+        """Give the parser what may belong to a head; a request begins when one is complete."""
+        goes_on = self._head_bytes > 0
+        while data:
+            part, data = self._split(data)
+            self._head_bytes += len(part)
+            if self._head_bytes > limits.HEADER_BYTES_MAX:
+                self.close()
+                return
+            if self._parser is None:
+                self._parser = self._new_parser()
+            try:
+                messages = self._parser.feed_data(part)[0]
+            except HttpProcessingError as fault:
+                self._refuse(fault)
+                return
+            if messages:
+                self._begin(messages[0][0], data)
+                return
+        if not goes_on:
+            self.deadline = self._loop.time() + self._server.patience.header
+
+    def _split(self, data: bytes) -> tuple[bytes, bytes]:
+        """(to the end of a head, beyond it)."""
+        carry = self._carry
+        joined = carry + data if carry else data
+        end = joined.find(_HEAD_END)
+        if end < 0:
+            self._carry = joined[1 - len(_HEAD_END) :]
+            return data, b""
+        self._carry = b""
+        end += len(_HEAD_END) - len(carry)
+        return (data, b"") if end == len(data) else (data[:end], data[end:])
+
+    def _new_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            BaseProtocol(self._loop),  # of bodies, which it is not given
+            self._loop,
+            limits.RECEIVE_BUFFER_BYTES,
+            max_line_size=limits.REQUEST_LINE_BYTES_MAX,
+            max_field_size=limits.HEADER_FIELD_BYTES_MAX,
+            max_headers=limits.HEADER_FIELDS_MAX,
+            auto_decompress=False,
+        )
+
+    def _begin(self, message: RawRequestMessage, rest: bytes) -> None:
+        """A request has come; `rest` is what follows its head."""
+        self._head_bytes = 0
+        self.deadline = NEVER
+        self._busy = True
+        self._server.begin()
+        length = int(message.headers.get("Content-Length", 0))
+        framing = Chunked() if message.chunked else Sized(length, self._server.memory)
+        if message.chunked or length or message.upgrade:
+            self._parser = None  # it waits for what it will not be given
+        exchange = self.exchange = Exchange(self, message, framing, self._server.patience)
+        body = exchange.body
+        if not body.whole:
+            if rest:
+                rest = body.put(rest)
+            if not body.whole and not body.broken:
+                self._body = body
+        if rest:
+            self._tail = rest
+            self.read_on(reading=False)
+        if self._task is None:
+            self._task = self._loop.create_task(self._work())
+        else:
+            self._wake()
+
+    def _hung_up(self) -> None:
+        if self._body is not None:
+            self._body.lost(_GONE)
+            self._body = None
+        self._wake()
+
+    # --- the task -----------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Requests, until the connection is closed."""
+        while self.exchange is not None or self.transport is not None:
+            if self.exchange is None:
+                await self._sleep()
+            else:
+                await self._respond(self.exchange)
+
+    async def _respond(self, exchange: Exchange) -> None:
+        """Have one request answered; then whatever becomes of the connection."""
+        settled = False
+        try:
+            refusal = _unacceptable(exchange.message)
+            if refusal or self._server.stopping:
+                exchange.keep_alive = False
+            if refusal:
+                status, headers, content = self._server.refuse(*refusal)
+                await exchange.answer(status, headers, content)
+            else:
+                await self._server.handler(exchange)
+                settled = await exchange.finish()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        except Exception:
+            LOG.exception("the handler failed")
+            self.abort()
+        finally:
+            self._body = self.exchange = None
+            exchange.body.end()
+            if settled or self.transport is None:
+                self._done()
+        if not settled:
+            self._linger()
+        elif exchange.keep_alive:
+            self._rest()
+        else:
+            self.close()
+
+    def _done(self) -> None:
+        """With the request that was at work, if one was."""
+        if self._busy:
+            self._busy = False
+            self._server.end()
+
+    def _rest(self) -> None:
+        """Nothing to do, unless the next request has come already."""
+        self.deadline = self._loop.time() + self._server.patience.keepalive
+        self.read_on(reading=True)
+        if self._tail:
+            tail, self._tail = self._tail, b""
+            self._read_head(tail)
+
+    # --- waiting ------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._loop.time()
+
+    async def wait(self, until: float) -> None:
+        """For anything to happen; TimeoutError at the loop's time `until`."""
+        self.deadline = until
+        try:
+            await self._sleep()
+        finally:
+            self.deadline = NEVER
+
+    async def _sleep(self) -> None:
+        assert self._waiter is None, "one thing at a time"
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def expire(self) -> None:
+        """The deadline has passed: the request is told, if there is one."""
+        self.deadline = NEVER
+        if self.exchange is None:
+            self.close()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError())
+
+    # --- writing ------------------------------------------------------------------------------
+
+    async def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Returns when the kernel has all of it: its memory may then be used again.
+
+        ConnectionError when the client hangs up, TimeoutError when it does not take it.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError(_GONE)
+        if len(pieces) == 1:
+            transport.write(pieces[0])
+        else:
+            transport.writelines(pieces)
+        if self._paused:
+            until = self._loop.time() + self._server.patience.send_idle
+            while self._paused and self.transport is not None:
+                await self.wait(until)
+            if self.transport is None:
+                raise ConnectionResetError(_GONE)
+
+    def interject(self, data: bytes) -> None:
+        """A few bytes before the answer, if they can still be sent."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def read_on(self, *, reading: bool) -> None:
+        transport = self.transport
+        if self._reading == reading or transport is None or transport.is_closing():
+            return
+        self._reading = reading
+        if reading:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Close now, or after the answer that is being worked on."""
+        if self.exchange is not None:
+            self.exchange.keep_alive = False
+        elif not self._refused:
+            self.close()
+
+    def close(self) -> None:
+        """Close now; whatever has not been taken by then is not sent."""
+        if self._paused:
+            self.abort()
+        elif self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def cut(self) -> None:
+        """End whatever is being worked on, and wait until it has ended."""
+        self.abort()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    def _refuse(self, fault: HttpProcessingError) -> None:
+        """What the parser did not take is answered in the listener's words, and that is all."""
+        self._busy = True
+        self._server.begin()
+        LOG.info(
+            "request refused by the parser",
+            extra={"fields": {"remote": self.remote, "why": type(fault).__name__}},
+        )
+        long = isinstance(fault, LineTooLong)
+        code = "RequestHeaderSectionTooLarge" if long else "BadRequest"
+        status, headers, content = self._server.refuse(code, _UNPARSED)
+        self.interject(head(status, headers, len(content), keep_alive=False) + content)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Before a close with bytes still to come, leave the client time to read the answer.
+
+        Closing at once would reset the connection, and the reset overtakes the answer.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._refused = True
+        self._tail = b""
+        self._head_bytes = 0
+        self.deadline = self._loop.time() + self._server.patience.linger
+        if transport.can_write_eof():
+            transport.write_eof()
+        self.read_on(reading=True)
+
+    def _throw_away(self, count: int) -> None:
+        self._head_bytes += count
+        if self._head_bytes > limits.LINGER_BYTES_MAX:
+            self.close()
+
+
+def _unacceptable(message: RawRequestMessage) -> tuple[str, str] | None:
+    """Why a request that parsed is refused all the same: (code, message)."""
+    version, headers = message.version, message.headers
+    if version not in (HttpVersion10, HttpVersion11):
+        return "BadRequest", "This HTTP version is not supported."
+    if message.method == "CONNECT":
+        return "MethodNotAllowed", "CONNECT is not supported."
+    coding = headers.get("Transfer-Encoding")
+    if coding is not None and (coding.lower() != "chunked" or version != HttpVersion11):
+        return "NotImplemented", "A header you provided implies functionality not implemented."
+    if headers.get("Expect", "100-continue").lower() != "100-continue":
+        return "BadRequest", "The only expectation that can be met is 100-continue."
+    return None
