@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -171,6 +173,99 @@ async def test_malformed_chunk_is_told_to_the_reader_at_once() -> None:
         assert answer.headers["x-code"] == "IncompleteBody"
         assert answer.headers["connection"] == "close"
         await wire.closed()
+
+
+PIPELINED = [
+    GOOD["plain"],
+    GOOD["length"],
+    GOOD["chunked"],
+    GOOD["upgrade ignored"],
+    GOOD["slashes"],
+    GOOD["chunked"],
+    GOOD["length"],
+    GOOD["plain"],
+]
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 10_000])
+async def test_pipelined_requests_are_answered_in_turn(step: int) -> None:
+    """None is lost, none is read into another, wherever the packets end."""
+    sent = b"\r\n".join(request for request, _ in PIPELINED)  # an empty line is allowed between
+    async with serving(echo) as (_, port), await Wire.connect(port) as wire:
+        for at in range(0, len(sent), step):
+            wire.writer.write(sent[at : at + step])
+            if step < 64:
+                await asyncio.sleep(0)
+        for request, body in PIPELINED:
+            answer = await wire.answer()
+            assert answer.headers["x-target"].encode() == request.split(b" ")[1]
+            assert answer.body == body
+
+
+async def test_next_request_waits_in_the_network() -> None:
+    """While one is at work what comes behind it is held, but little of it."""
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def later(exchange: Exchange) -> None:
+        begun.set()
+        await gate.wait()
+        await echo(exchange)
+
+    async with serving(later) as (server, port), await Wire.connect(port) as wire:
+        await wire.send(GOOD["plain"][0])
+        await begun.wait()
+        wire.writer.write(GOOD["length"][0] * 200_000)
+        await asyncio.sleep(0.2)
+        (connection,) = server.connections
+        assert len(connection._tail) <= limits.RECEIVE_BUFFER_BYTES
+        gate.set()
+        for _ in range(50):
+            assert (await wire.answer()).status == 200
+
+
+async def test_bodies_are_received_whole_through_memory_that_is_used_again() -> None:
+    """Readers that dawdle, readers that do not, several at once, bodies over and under a buffer."""
+    sizes = [1, limits.RECEIVE_BUFFER_BYTES - 1, 3 * limits.RECEIVE_BUFFER_BYTES + 5]
+
+    async def digest(exchange: Exchange) -> None:
+        taken = hashlib.sha256()
+        async for piece in exchange.body:
+            await asyncio.sleep(0.001 * (piece[0] % 3))  # it is the reader's until then
+            taken.update(piece)
+        await exchange.answer(200, [], taken.hexdigest().encode())
+
+    async def send(port: int, seed: int) -> None:
+        async with await Wire.connect(port) as wire:
+            for size in sizes * 3:
+                body = random.Random(seed + size).randbytes(size)
+                answer = await wire.ask(_put(b"Content-Length: %d\r\n" % size, body))
+                assert answer.body == hashlib.sha256(body).hexdigest().encode()
+
+    async with serving(digest) as (_, port):
+        await asyncio.gather(*(send(port, seed) for seed in range(4)))
+
+
+async def test_pieces_of_an_answer_are_sent_before_the_next_are_asked_for() -> None:
+    """So whoever makes them can use their memory again."""
+    memory = bytearray(3 * limits.SEND_BUFFER_BYTES)
+    rounds = 8
+
+    async def handler(exchange: Exchange) -> None:
+        async def stream() -> AsyncIterator[Sequence[memoryview]]:
+            for number in range(rounds):
+                memory[:] = bytes((number,)) * len(memory)
+                half = len(memory) // 2
+                yield [memoryview(memory)[:half], memoryview(memory)[half:]]
+
+        await exchange.answer(200, [], stream=stream(), length=rounds * len(memory))
+
+    async with serving(handler) as (_, port), await Wire.connect(port, limit=1 << 16) as wire:
+        await wire.send(GOOD["plain"][0])
+        await wire.head()
+        for number in range(rounds):
+            await asyncio.sleep(0.01)
+            got = await wire.reader.readexactly(len(memory))
+            assert got == bytes((number,)) * len(memory)
 
 
 async def test_endless_headers_are_cut() -> None:
