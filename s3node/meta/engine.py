@@ -1,21 +1,21 @@
 """The engine: decides write sets, makes frames of them, and puts frames into the index.
 
-    write set -> validated against index and overlay -> frame on m + 1 disks -> index -> answer
+    fn, or a write set -> decided on index and overlay -> frame on m + 1 disks -> index -> answer
 
-The open batch takes write sets as they come: each is validated against the index plus the
-overlay (rows decided but not yet in the index) and, if still true, joins. The batch closes when
-the journal is free, at once when it already is: a lone writer waits for nobody, and under load
-batch i + 1 gathers while i syncs. What was decided is final: it waits for its frame, however
-long that takes, and nothing is decided on top of a frame in doubt.
-
-A write set that is no longer true is answered as a conflict: fn runs again once what it ran into
-is in the index, and after `TRIES_ON_SNAPSHOT` of that, at its turn, on the state as decided,
-where it cannot conflict.
+The state as decided is the index plus the overlay: rows decided but not yet in the index. fn runs
+on it at its turn, where it cannot conflict; a write set that was made elsewhere, on a snapshot
+of the index, is validated against it, and answered as a conflict when it is no longer true. What
+they write joins the open batch. It closes when the journal is free, at once when it already is:
+a lone writer waits for nobody, and under load batch i + 1 gathers while i syncs. What was decided
+is final: it waits for its frame, however long that takes, and nothing is decided on top of a
+frame in doubt. What was read of it is told when it is in the index, refusals too.
 
 Invariants: frames are decided and made durable in sequence order, one in flight; rows reach the
 index only from durable frames, whole and in order; overlay = rows of decided frames that the
 index may lack; no LMDB transaction lives across an await (I8). All methods but `read` belong to
-the event loop; the index is written in a thread of its own.
+the event loop. The index is written on it too, for that only copies into memory that the kernel
+writes back, and takes less than to hand it over; but what may wait, for room in the map or after
+a failure, is done in a thread.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from s3node.base.clock import Clock
 from s3node.base.errors import FormatError, JournalStalled, StorageFault
 from s3node.meta import frame as frames
 from s3node.meta.frame import Frame, Position
-from s3node.meta.index import Index
+from s3node.meta.index import Index, IndexFull
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.meta.transaction import (
     WRITE_SET_BYTES_MAX,
+    OwnTx,
     Rows,
-    SnapshotTx,
     WriteSet,
     merged,
     resolve,
@@ -48,7 +48,6 @@ from s3node.meta.transaction import (
 T = TypeVar("T")
 
 BATCH_SETS_MAX = 1024
-TRIES_ON_SNAPSHOT = 3
 RETRY_SECONDS = 0.5
 
 
@@ -115,21 +114,21 @@ class Overlay:
 
 @dataclass(slots=True, eq=False)
 class _Submission:
-    """A write set that waits for its verdict; `fn` instead, when it is to run at its turn."""
+    """What waits for its turn: a write set, or `fn`; and then what is to be answered."""
 
-    answer: asyncio.Future[bool]
+    answer: asyncio.Future[Any]
     write_set: WriteSet | None
-    fn: Callable[[WriteTx], Any] | None = None
+    fn: Callable[[WriteTx], Any] | None
     result: Any = None
     error: Exception | None = None
 
-    def tell(self, verdict: bool) -> None:
+    def tell(self) -> None:
         if self.answer.done():
             return  # the caller went away; what was decided stays decided
         if self.error is not None:
             self.answer.set_exception(self.error)
         else:
-            self.answer.set_result(verdict)
+            self.answer.set_result(self.result)
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
@@ -192,13 +191,14 @@ class Engine:
         self._stalls = {"journal": "", "index": ""}
         self._closing = False
         self._broken: Exception | None = None
+        self._slow = False  # the index is being written in the thread
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self._tasks = [
             asyncio.create_task(self._commit_batches(), name="journal commits"),
-            asyncio.create_task(self._apply_batches(), name="index writer"),
+            asyncio.create_task(self._apply_slowly(), name="index writer"),
         ]
 
     @property
@@ -231,19 +231,9 @@ class Engine:
 
     async def write(self, fn: Callable[[WriteTx], T]) -> T:
         """See `Kv.write`."""
-        for _ in range(TRIES_ON_SNAPSHOT):
-            self._refuse_when_stalled()
-            result, write_set = self._index.read(lambda tx, at: _run(fn, tx, at.sequence))
-            if not write_set.writes and not write_set.adds:
-                return result
-            if await self.offer(write_set):
-                return result
-            await self.in_index(self.pending)
         self._refuse_when_stalled()
-        submission = self._enqueue(None, fn)
-        await submission.answer
-        at_turn: T = submission.result
-        return at_turn
+        result: T = await self._enqueue(None, fn).answer
+        return result
 
     def offer(self, write_set: WriteSet) -> asyncio.Future[bool]:
         """For transactions that ran elsewhere, on a snapshot of this index. JournalStalled.
@@ -331,36 +321,50 @@ class Engine:
                 self._queue.popleft()
 
     def _decide(self, submission: _Submission, state: Overlay) -> bool:
-        """Whether it has its verdict or its place in the open batch; else that is full."""
+        """Whether it has its verdict or its place in a batch; else the open one is full."""
+        done: WriteSet | OwnTx
+        if submission.write_set is not None:
+            done = submission.write_set
+            submission.result = self._holds(done, state)
+            if not submission.result:
+                submission.tell()
+                return True
+        else:
+            done = self._run(submission, state)
+            if not done.writes and not done.adds:
+                self._attach(submission)
+                return True
         try:
-            write_set = self._true_write_set(submission, state)
-            rows = resolve(write_set, state) if write_set is not None else {}
+            rows = resolve(done, state)
         except FormatError as error:
             submission.fail(error)  # a damaged row: the caller's answer, nobody else's
             return True
-        if write_set is None:
-            submission.tell(False)
-            return True
-        return self._join(submission, rows, write_set.size())
+        return self._join(submission, rows, done.size())
 
-    def _true_write_set(self, submission: _Submission, state: Overlay) -> WriteSet | None:
-        """The write set if it may join, None for a conflict."""
-        write_set = submission.write_set
-        if write_set is None:
-            return self._run_at_turn(submission, state)
+    def _holds(self, write_set: WriteSet, state: Overlay) -> bool:
         unchanged = write_set.basis == self._applied and not len(self._overlay)
-        return write_set if unchanged or valid(write_set, state) else None
+        return unchanged or valid(write_set, state)
 
-    def _run_at_turn(self, submission: _Submission, state: Overlay) -> WriteSet:
-        """What fn makes of the decided state, errors too, is answered when that is durable."""
+    def _run(self, submission: _Submission, state: Overlay) -> OwnTx:
+        """fn on the state as decided; what it raises is its caller's, and leaves nothing."""
         assert submission.fn is not None
+        tx = OwnTx(state)
         submission.error = None
         try:
-            submission.result, write_set = _run(submission.fn, state, self.pending)
-        except Exception as error:  # fn's own, to be raised where it was asked for
+            submission.result = submission.fn(tx)
+            assert tx.size() <= WRITE_SET_BYTES_MAX, "a transaction's writes are bounded"
+        except Exception as error:  # to be raised where it was asked for
             submission.error = error
-            return WriteSet(self.pending, {}, (), {}, {})
-        return write_set
+            return OwnTx(state)
+        return tx
+
+    def _attach(self, submission: _Submission) -> None:
+        """It wrote nothing, but may have read what is not durable: told when that is."""
+        batch = self._open or (self._unapplied[-1] if self._unapplied else None)
+        if batch is None:
+            submission.tell()
+        else:
+            batch.members.append(submission)
 
     def _join(self, submission: _Submission, rows: Rows, size: int) -> bool:
         batch = self._open
@@ -386,7 +390,7 @@ class Engine:
                 batch, self._open = self._open, None
                 await self._make_durable(batch)
                 self._durable.append(batch)
-                self._to_apply.set()
+                self._apply_durable()
                 self._gather()
 
     async def _make_durable(self, batch: _Batch) -> None:
@@ -434,35 +438,53 @@ class Engine:
 
     # Into the index.
 
-    async def _apply_batches(self) -> None:
+    def _apply_durable(self) -> None:
+        """All that is durable into the index, now; by way of the thread if that takes waiting."""
+        if self._slow:
+            return
+        batches = list(self._durable)
+        try:
+            self._index.apply(_content(batches), grow=False)
+        except IndexFull:
+            self._slow = True
+        except StorageFault as fault:
+            self._slow = True
+            self._index_failed(str(fault))
+        else:
+            self._durable.clear()
+            self._applied_all(batches)
+        if self._slow:
+            self._to_apply.set()
+
+    async def _apply_slowly(self) -> None:
+        """Where the index was full or failed: in the thread, until it works."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._to_apply.wait()
             self._to_apply.clear()
             while self._durable:
                 batches = list(self._durable)
-                self._durable.clear()
-                await self._apply(batches)
+                try:
+                    await loop.run_in_executor(self._thread, self._index.apply, _content(batches))
+                except StorageFault as fault:
+                    self._index_failed(str(fault))
+                    await asyncio.sleep(self._retry_seconds)
+                    continue
+                for _ in batches:
+                    self._durable.popleft()
+                self._applied_all(batches)
+            self._slow = False
 
-    async def _apply(self, batches: list[_Batch]) -> None:
-        content = [(b.position, b.rows) for b in batches if b.position is not None]
-        assert len(content) == len(batches)
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                await loop.run_in_executor(self._thread, self._index.apply, content)
-                break
-            except StorageFault as fault:
-                self._index_failed(str(fault))
-                await asyncio.sleep(self._retry_seconds)
+    def _applied_all(self, batches: list[_Batch]) -> None:
         self._stalls["index"] = ""
-        for batch, (position, rows) in zip(batches, content, strict=True):
-            assert self._unapplied.popleft() is batch
-            self._overlay.drop(rows, batch.sequence)
+        for batch in batches:
+            assert self._unapplied.popleft() is batch and batch.position is not None
+            self._overlay.drop(batch.rows, batch.sequence)
             self._applied = batch.sequence
-            self._tell(rows, position)
+            self._tell(batch.rows, batch.position)
         for batch in batches:
             for member in batch.members:
-                member.tell(True)
+                member.tell()
         self._pulse()
         if self._queue:  # it was not decided while the index stalled
             self._gather()
@@ -477,9 +499,7 @@ class Engine:
         self._pulse()
 
 
-def _run(fn: Callable[[WriteTx], T], snapshot: ReadTx, basis: int) -> tuple[T, WriteSet]:
-    tx = SnapshotTx(snapshot, basis)
-    result = fn(tx)
-    write_set = tx.write_set()
-    assert write_set.size() <= WRITE_SET_BYTES_MAX, "a transaction's writes are bounded"
-    return result, write_set
+def _content(batches: list[_Batch]) -> list[tuple[Position, Rows]]:
+    content = [(b.position, b.rows) for b in batches if b.position is not None]
+    assert len(content) == len(batches), "only what has a frame goes to the index"
+    return content

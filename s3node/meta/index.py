@@ -12,12 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from s3node.base.errors import StorageFault
 from s3node.meta.frame import Position
 from s3node.meta.index_seal import Seal
 from s3node.meta.kv import ReadTx
 from s3node.meta.transaction import Rows
 
 T = TypeVar("T")
+
+
+class IndexFull(StorageFault):
+    """There is no room now; with leave to wait, there will be."""
 
 
 class Index(Protocol):
@@ -31,8 +36,11 @@ class Index(Protocol):
 
     def position(self) -> Position: ...
 
-    def apply(self, batches: Sequence[tuple[Position, Rows]]) -> None:
-        """Put batches in, all at once, and move on to the last one's position. DiskFailed."""
+    def apply(self, batches: Sequence[tuple[Position, Rows]], *, grow: bool = True) -> None:
+        """Put batches in, all at once, and move on to the last one's position. DiskFailed.
+
+        To make room may mean to wait for readers: IndexFull when it may not `grow`.
+        """
 
     def reader_check(self) -> int:
         """Free what readers that died hold; how many there were."""

@@ -29,7 +29,7 @@ from s3node.base.errors import DiskFailed, FormatError, FormatUnknown
 from s3node.base.filesystem import RealFileSystem, write_file
 from s3node.meta import index_seal, schema, values
 from s3node.meta.frame import ORIGIN, Position
-from s3node.meta.index import Index
+from s3node.meta.index import Index, IndexFull
 from s3node.meta.index_seal import Seal
 from s3node.meta.kv import ReadTx
 from s3node.meta.transaction import Rows
@@ -54,7 +54,10 @@ class LmdbTx:
         self._txn = txn
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self._txn.get(key)
+        try:
+            value: bytes | None = self._txn.get(key)
+        except lmdb.Error as error:
+            raise DiskFailed(f"the index: {error}") from error
         return value
 
     def scan(
@@ -62,14 +65,17 @@ class LmdbTx:
     ) -> Iterator[tuple[bytes, bytes]]:
         start = max(start, schema.JOURNALED_START)
         stop = min(stop, schema.KEYS_END[:-1])
-        with self._txn.cursor() as cursor:
-            if reverse:
-                yield from _backwards(cursor, start, stop)
-            elif cursor.set_range(start):
-                for key, value in cursor.iternext():
-                    if key >= stop:
-                        return
-                    yield key, value
+        try:
+            with self._txn.cursor() as cursor:
+                if reverse:
+                    yield from _backwards(cursor, start, stop)
+                elif cursor.set_range(start):
+                    for key, value in cursor.iternext():
+                        if key >= stop:
+                            return
+                        yield key, value
+        except lmdb.Error as error:
+            raise DiskFailed(f"the index: {error}") from error
 
 
 def _backwards(cursor: Any, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -166,7 +172,7 @@ class LmdbIndex:
         with self._gate, self._env.begin() as txn:
             return self._state(txn)
 
-    def apply(self, batches: Sequence[Batch]) -> None:
+    def apply(self, batches: Sequence[Batch], *, grow: bool = True) -> None:
         """Put batches in, all at once, and move on to the last one's position."""
         while True:
             try:
@@ -177,6 +183,8 @@ class LmdbIndex:
                     txn.put(schema.NODE_STATE, values.seal(schema.NODE_STATE, content))
                 return
             except lmdb.MapFullError:
+                if not grow:
+                    raise IndexFull(f"{self.path}: the map is full") from None
                 self._grow()
             except lmdb.Error as error:
                 raise DiskFailed(f"{self.path}: {error}") from error

@@ -2,7 +2,9 @@
 
 `SnapshotTx` is the transaction that fn sees; what comes out is a `WriteSet`: plain data that can
 cross a process border. Whoever owns the writing calls `valid` on it against the newest state
-(index and what is pending), and `resolve` to get the physical rows. No I/O, no await, no clock.
+(index and what is pending), and `resolve` to get the physical rows. Whoever runs fn where the
+writing is owned, on that newest state itself, has nothing to validate: that is `OwnTx`.
+No I/O, no await, no clock.
 
 Invariants: a write set names every row and every gap between rows that fn's outcome depended on,
 apart from counters it only added to; ranges count as read as far as they were consumed.
@@ -10,7 +12,6 @@ apart from counters it only added to; ranges count as read as far as they were c
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,8 +52,16 @@ class WriteSet(msgspec.Struct, frozen=True, array_like=True):
 
     def size(self) -> int:
         """Bytes that this adds to a frame, at most."""
-        rows = sum(len(k) + len(v or b"") + _ENTRY_OVERHEAD for k, v in self.writes.items())
-        return rows + sum(len(k) + 2 * _ENTRY_OVERHEAD for k in self.adds)
+        return _size(self.writes, self.adds)
+
+
+def _size(writes: Rows, adds: dict[bytes, int]) -> int:
+    size = 0
+    for key, value in writes.items():
+        size += len(key) + _ENTRY_OVERHEAD + (len(value) if value is not None else 0)
+    for key in adds:
+        size += len(key) + 2 * _ENTRY_OVERHEAD
+    return size
 
 
 def may_write(key: bytes) -> bool:
@@ -90,31 +99,29 @@ class _RangeDigest:
         return RangeRead(start, stop, self.reverse, self._hasher.digest())
 
 
-class SnapshotTx:
-    """A `WriteTx` over a snapshot: reads what it wrote, records the rest."""
+class OwnTx:
+    """A `WriteTx` over a state that stays as it is: reads what it wrote, and the rest below."""
 
-    def __init__(self, snapshot: ReadTx, basis: int) -> None:
-        self._snapshot = snapshot
-        self._basis = basis
-        self._reads: dict[bytes, bytes] = {}
-        self._ranges: list[_RangeDigest] = []
-        self._writes: Rows = {}
-        self._adds: dict[bytes, int] = {}
-        self._own: list[bytes] = []  # keys of _writes and _adds, sorted
+    def __init__(self, below: ReadTx) -> None:
+        self.writes: Rows = {}
+        self.adds: dict[bytes, int] = {}
+        self._below = below
 
     def get(self, key: bytes) -> bytes | None:
-        if key in self._writes:
-            return self._writes[key]
-        value = self._snapshot.get(key)
-        self._reads[key] = digest(value)
-        return self._added(key, value)
+        if key in self.writes:
+            return self.writes[key]
+        return self._added(key, self._get(key))
 
     def scan(
         self, start: bytes, stop: bytes, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        tracked = _RangeDigest(start, stop, reverse)
-        own = self._own[bisect_left(self._own, start) : bisect_left(self._own, stop)]
-        return self._scan(tracked, own[::-1] if reverse else own)
+        rows = self._rows(start, stop, reverse)
+        if not self.writes and not self.adds:
+            return rows
+        own = sorted(
+            (key for key in (*self.writes, *self.adds) if start <= key < stop), reverse=reverse
+        )
+        return self._scan(rows, own, reverse)
 
     def put(self, key: bytes, value: bytes) -> None:
         assert may_write(key)
@@ -124,40 +131,37 @@ class SnapshotTx:
         self._write(key, None)
 
     def add(self, key: bytes, delta: int) -> None:
-        if key in self._writes:
-            total = unseal_counter(key, self._writes[key]) + delta
-            self._writes[key] = seal_counter(key, total)
-            return
-        if key not in self._adds:
-            insort(self._own, key)
-        self._adds[key] = self._adds.get(key, 0) + delta
+        if key in self.writes:
+            total = unseal_counter(key, self.writes[key]) + delta
+            self.writes[key] = seal_counter(key, total)
+        else:
+            self.adds[key] = self.adds.get(key, 0) + delta
 
-    def write_set(self) -> WriteSet:
-        """What fn did; it must not go on using the transaction."""
-        return WriteSet(
-            self._basis,
-            self._reads,
-            tuple(tracked.record() for tracked in self._ranges),
-            self._writes,
-            self._adds,
-        )
+    def size(self) -> int:
+        """Bytes that this adds to a frame, at most."""
+        return _size(self.writes, self.adds)
+
+    def _get(self, key: bytes) -> bytes | None:
+        return self._below.get(key)
+
+    def _rows(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+        return self._below.scan(start, stop, reverse=reverse)
 
     def _write(self, key: bytes, value: bytes | None) -> None:
-        if key not in self._writes and key not in self._adds:
-            insort(self._own, key)
-        self._adds.pop(key, None)
-        self._writes[key] = value
+        self.adds.pop(key, None)
+        self.writes[key] = value
 
     def _added(self, key: bytes, value: bytes | None) -> bytes | None:
-        if key not in self._adds:
+        if key not in self.adds:
             return value
-        return seal_counter(key, unseal_counter(key, value) + self._adds[key])
+        return seal_counter(key, unseal_counter(key, value) + self.adds[key])
 
-    def _scan(self, tracked: _RangeDigest, own: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        self._ranges.append(tracked)
-        written = {key: self._writes.get(key) for key in own if key in self._writes}
-        added = {key: self._adds[key] for key in own if key in self._adds}
-        for key, value in merged(tracked.rows(self._snapshot), own, reverse=tracked.reverse):
+    def _scan(
+        self, rows: Iterator[tuple[bytes, bytes]], own: list[bytes], reverse: bool
+    ) -> Iterator[tuple[bytes, bytes]]:
+        written = {key: self.writes.get(key) for key in own if key in self.writes}
+        added = {key: self.adds[key] for key in own if key in self.adds}
+        for key, value in merged(rows, own, reverse=reverse):
             if key in written:
                 value = written[key]  # noqa: PLW2901
             elif key in added:
@@ -165,6 +169,39 @@ class SnapshotTx:
                 value = seal_counter(key, total)  # noqa: PLW2901
             if value is not None:
                 yield key, value
+
+
+class SnapshotTx(OwnTx):
+    """An `OwnTx` over a snapshot that records what it read: for whoever commits elsewhere."""
+
+    def __init__(self, snapshot: ReadTx, basis: int) -> None:
+        super().__init__(snapshot)
+        self._basis = basis
+        self._reads: dict[bytes, bytes] = {}
+        self._ranges: list[_RangeDigest] = []
+
+    def write_set(self) -> WriteSet:
+        """What fn did; it must not go on using the transaction."""
+        return WriteSet(
+            self._basis,
+            self._reads,
+            tuple(tracked.record() for tracked in self._ranges),
+            self.writes,
+            self.adds,
+        )
+
+    def _get(self, key: bytes) -> bytes | None:
+        value = self._below.get(key)
+        self._reads[key] = digest(value)
+        return value
+
+    def _rows(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+        tracked = _RangeDigest(start, stop, reverse)
+        return self._tracked(tracked)
+
+    def _tracked(self, tracked: _RangeDigest) -> Iterator[tuple[bytes, bytes]]:
+        self._ranges.append(tracked)  # once it is begun: before, nothing was read
+        yield from tracked.rows(self._below)
 
 
 def merged(
@@ -199,10 +236,10 @@ def valid(write_set: WriteSet, state: ReadTx) -> bool:
     return True
 
 
-def resolve(write_set: WriteSet, state: ReadTx) -> Rows:
+def resolve(done: WriteSet | OwnTx, state: ReadTx) -> Rows:
     """The physical rows: puts and deletes, with counters as absolute values. FormatError."""
-    rows = dict(write_set.writes)
-    for key, delta in write_set.adds.items():
+    rows = dict(done.writes)
+    for key, delta in done.adds.items():
         rows[key] = seal_counter(key, unseal_counter(key, state.get(key)) + delta)
     return rows
 

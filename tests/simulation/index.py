@@ -43,7 +43,7 @@ class MemoryIndex:
     def position(self) -> Position:
         return self.at
 
-    def apply(self, batches: Sequence[tuple[Position, Rows]]) -> None:
+    def apply(self, batches: Sequence[tuple[Position, Rows]], *, grow: bool = True) -> None:
         assert self.open, "the index is closed"
         for position, rows in batches:
             assert schema.NODE_STATE not in rows
