@@ -20,11 +20,12 @@ from pathlib import Path
 
 from ec import Codec, Geometry, NativeCodec
 from s3node.base import metrics
+from s3node.base.arena import Arena
 from s3node.base.clock import Clock, SystemClock
 from s3node.base.errors import QuorumLost
 from s3node.base.filesystem import FileSystem, RealFileSystem
 from s3node.base.ids import EpochIds, RandomBytes
-from s3node.base.limits import DISK_LOW_SHARE, WRITE_BUFFER_BYTES
+from s3node.base.limits import DISK_LOW_SHARE, WRITE_ARENA_BYTES, WRITE_BUFFER_BYTES
 from s3node.config import Config
 from s3node.edge.admin_listener import View
 from s3node.meta import tables
@@ -132,6 +133,7 @@ class RunningNode:
             self._threads,
             self._hashing,
             lambda: self.metadata.sequence,
+            Arena(WRITE_ARENA_BYTES),
         )
         self.doubts = Doubts(self.metadata.kv, self.disks, self.clock)
         self.monitor = DiskMonitor(

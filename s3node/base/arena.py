@@ -5,6 +5,7 @@ coding its bytes does. Here pages stay: the lowest free place is taken first, so
 is what was used a moment ago.
 
     take   the lowest gap that fits; its view, aligned for any vector instruction
+    row    several places at once, behind each other, that end one by one
     end    when the last reference to the view, or to anything made of it, is gone, wherever that
            is: what a thread or a disk may still read is never given to somebody else
 
@@ -17,14 +18,16 @@ it cannot be made to fault.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import gc
 import mmap
 import os
+import weakref
 from bisect import bisect_left
 from collections import deque
-from functools import partial
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from s3node.base._md5 import ffi
 from s3node.base.errors import MemoryShort
@@ -34,6 +37,25 @@ ALIGN = 64
 """Of places, in bytes: a cache line, and the widest vector register."""
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class Row(NamedTuple):
+    """Places of one size, one right behind the other.
+
+    `whole` is all of them as one view, and good for as long as none of `places` has ended: it
+    keeps nothing by itself, so that a place may end while others are still used.
+    """
+
+    whole: memoryview
+    places: list[memoryview]
+
+
+class _Watch(weakref.ref[Any]):
+    """Tells when the last reference to a place is gone."""
+
+    __slots__ = ("room", "start")
+    start: int
+    room: int
 
 
 class Arena:
@@ -49,29 +71,40 @@ class Arena:
         memory.madvise(mmap.MADV_DONTDUMP)  # objects' bytes are no part of a core file
         with contextlib.suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
-        self._base: Any = ffi.from_buffer("uint8_t[]", memory, require_writable=True)
+        self._memory = memory
+        self._all = memoryview(memory)
+        self._address = address_of(self._all)
         self._starts, self._sizes = [0], [total]  # gaps, in order
-        self._ended: deque[tuple[int, int]] = deque()
+        self._live: dict[int, _Watch] = {}  # by where they begin
+        self._ended: deque[_Watch] = deque()
 
     def take(self, size: int) -> memoryview:
         """A place of `size` bytes, with whatever was there before. MemoryShort when none fits."""
-        assert size > 0, "a place has bytes"
-        room = -(-size // ALIGN) * ALIGN
-        self._collect()
-        start = self._carve(room)
+        return self.take_row(1, size).places[0]
+
+    def take_row(self, count: int, size: int) -> Row:
+        """The same for `count` places of `size` bytes; the first is aligned."""
+        assert size > 0 and count > 0, "a place has bytes"
+        bytes_ = count * size
+        start = self._carve(bytes_)
         if start < 0:
             gc.collect()  # what only a cycle holds, an exception's traceback say, is nobody's
-            self._collect()
-            start = self._carve(room)
+            start = self._carve(bytes_)
         if start < 0:
-            raise MemoryShort(f"no {size} bytes together in {self.total}, {self.free()} free")
-        self.peak = max(self.peak, start + room)
-        end = partial(_end, self._ended, start, room, self._base)
-        return memoryview(ffi.buffer(ffi.gc(self._base + start, end), size))
+            raise MemoryShort(f"no {bytes_} bytes together in {self.total}, {self.free()} free")
+        self.peak = max(self.peak, start + bytes_)
+        kind = _bytes_type(size)
+        places = []
+        for at in range(start, start + bytes_, size):
+            place = kind.from_buffer(self._memory, at)
+            watch = self._live[at] = _Watch(place, self._ended.append)
+            watch.start, watch.room = at, size
+            places.append(memoryview(place).cast("B"))
+        return Row(self._all[start : start + bytes_], places)
 
     def offset(self, view: memoryview) -> int:
         """Where in the arena `view`, a place or a part of one, begins."""
-        start = int(ffi.cast("uintptr_t", ffi.from_buffer(view))) - self._address()
+        start = address_of(view) - self._address
         assert start >= 0 and start + len(view) <= self.total, "of another memory"
         return start
 
@@ -87,26 +120,28 @@ class Arena:
         self._collect()
         return sum(self._sizes)
 
-    def _address(self) -> int:
-        return int(ffi.cast("uintptr_t", self._base))
-
     def _carve(self, room: int) -> int:
-        """Take the lowest gap's beginning; -1 if there is none."""
-        for index, size in enumerate(self._sizes):
-            if size > room:
-                start = self._starts[index]
-                self._starts[index] += room
-                self._sizes[index] -= room
-                return start
-            if size == room:
-                del self._sizes[index]
-                return self._starts.pop(index)
+        """Take the lowest place that is aligned; -1 if there is none."""
+        self._collect()
+        for index, (start, size) in enumerate(zip(self._starts, self._sizes, strict=True)):
+            skipped = -start % ALIGN
+            left = size - skipped - room
+            if left < 0:
+                continue
+            # What stays is before the place, behind it, both, or nothing.
+            parts = [(start, skipped), (start + skipped + room, left)]
+            parts = [(at, rest) for at, rest in parts if rest]
+            self._starts[index : index + 1] = [at for at, _ in parts]
+            self._sizes[index : index + 1] = [rest for _, rest in parts]
+            return start + skipped
         return -1
 
     def _collect(self) -> None:
         """Make gaps of the places that ended."""
         while self._ended:
-            start, room = self._ended.popleft()
+            watch = self._ended.popleft()
+            start, room = watch.start, watch.room
+            del self._live[start]
             index = bisect_left(self._starts, start)
             joins_before = index and self._starts[index - 1] + self._sizes[index - 1] == start
             joins_after = index < len(self._starts) and start + room == self._starts[index]
@@ -134,11 +169,11 @@ def _sealed_file(total: int) -> int:
     return fd
 
 
-def _end(
-    ended: deque[tuple[int, int]], start: int, room: int, memory: object, place: object
-) -> None:
-    """The last reference is gone; any thread, and within anything that collects garbage.
+def address_of(view: memoryview) -> int:
+    """Where in this process's memory it begins."""
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(view)))
 
-    `memory` is here to stay mapped until then.
-    """
-    ended.append((start, room))
+
+@lru_cache
+def _bytes_type(size: int) -> Any:
+    return ctypes.c_ubyte * size

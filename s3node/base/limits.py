@@ -28,6 +28,9 @@ headers and syncs outweigh the payload."""
 WRITE_BUFFER_BYTES = 128 * MIB
 """Memory for stripes being written, for all requests together."""
 
+WRITE_ARENA_BYTES = 2 * WRITE_BUFFER_BYTES
+"""Address space for it: stripes are of many sizes and end in any order, so that there are gaps."""
+
 READ_BUFFER_BYTES = 64 * MIB
 """Memory for stripes being read and sent, for all requests together; beyond it each request has
 one step of `READ_STEP_BYTES_MIN` of its own, so that who does not take his answer stops nobody."""

@@ -123,7 +123,7 @@ class Job:
         views = [ffi.from_buffer(_BUFFER, piece) for piece in pieces]
         listed = ffi.new(_PIECES, [(view, len(view)) for view in views])
         self.pointer = ffi.new(_JOB, (stream._stream, listed, len(views)))
-        self._alive = (stream._stream, listed, views)
+        self._alive: tuple[Any, ...] = (stream._stream, listed, views)
         self._stream = stream
         stream._job = self
 
@@ -135,6 +135,15 @@ class Job:
         """The stream is free again; called where streams are used, not where they advance."""
         assert self.done and self._stream._job is self, "ends once, when all is taken"
         self._stream._job = None
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Let go of the buffers, of which no more is taken.
+
+        Never left to the garbage collector: CPython 3.11 crashes when it clears a cycle with a
+        memoryview in it that something else has a buffer of.
+        """
+        self._alive = ()
 
 
 def advance(jobs: Sequence[Job], bytes_max: int, kernel_name: str | None = None) -> None:

@@ -25,14 +25,19 @@ SHARE_KEPT = 4
 
 
 class Lease:
-    """The memory of one stripe while it fills; `memory` is what there are bytes for so far."""
+    """The memory of one stripe while it fills.
 
-    __slots__ = ("_budget", "dropped", "held", "memory", "silent_since", "whole")
+    `memory` is what there are bytes for so far, `spare` what the rest will need: it is let go
+    when the lease is shrunk.
+    """
+
+    __slots__ = ("_budget", "dropped", "held", "memory", "silent_since", "spare", "whole")
 
     def __init__(self, budget: Budget, whole: int) -> None:
         self._budget = budget
         self.whole = self.held = whole
-        self.memory: list[bytearray] = []
+        self.memory: list[memoryview] = []
+        self.spare: list[memoryview] = []
         self.silent_since: float | None = None
         self.dropped = False
 
@@ -128,6 +133,8 @@ class Budget:
 
     def forget(self, lease: Lease, amount: int) -> None:
         """`lease` is over; of what it held, `amount` bytes (or more) stay taken."""
+        lease.memory.clear()
+        lease.spare.clear()
         del self._leases[lease]
         self.exchange(lease.held, amount)
 
@@ -157,6 +164,7 @@ class Budget:
         self._watch()
 
     def _shrink(self, lease: Lease, amount: int) -> None:
+        lease.spare.clear()
         freed, lease.held = lease.held - amount, amount
         self.give(freed)
 

@@ -5,6 +5,9 @@ under load those that came while it worked go on together, which costs little mo
 tells the loop once for all that it has finished, and goes on without waiting for the loop. Of a
 long job it does one step of `HASH_STEP_BYTES`, then looks who else has come.
 
+What else is to be done with the same bytes, on no loop, is done right after by the same thread:
+a hop from thread to thread costs more than coding a small stripe.
+
 A stream's buffers must stay as they are until its `advance` has returned; they are kept alive also
 when who waited for it was cancelled.
 """
@@ -13,14 +16,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Any, NamedTuple, TypeVar
 
 from s3node.base.limits import HASH_STEP_BYTES
 from s3node.base.md5 import Job, Md5, advance
 
+T = TypeVar("T")
 Pieces = Sequence[memoryview]
-_Waiting = tuple[Job, asyncio.Future[None]]
+
+
+class _Waiting(NamedTuple):
+    job: Job
+    then: Callable[[], Any]
+    done: asyncio.Future[Any]
+
+
+class _Finished(NamedTuple):
+    waiting: _Waiting
+    result: Any
+    fault: BaseException | None
 
 
 class SharedHashing:
@@ -34,17 +50,17 @@ class SharedHashing:
         self._queued: list[_Waiting] = []
         self._working = False
 
-    async def advance(self, stream: Md5, pieces: Pieces) -> None:
-        """Take all of `pieces`, in order."""
+    async def advance(self, stream: Md5, pieces: Pieces, then: Callable[[], T]) -> T:
+        """Take all of `pieces`, in order, and answer what `then` does, or raise what it raises."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        one = (Job(stream, pieces), done)
+        done: asyncio.Future[T] = loop.create_future()
+        one = _Waiting(Job(stream, pieces), then, done)
         with self._lock:
             self._queued.append(one)
             begin, self._working = not self._working, True
         if begin:
             loop.run_in_executor(self._thread, self._work, loop)
-        await done
+        return await done
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the thread, until nothing is queued."""
@@ -57,14 +73,14 @@ class SharedHashing:
                     self._working = False
                     return
             try:
-                advance([job for job, _ in under_way], HASH_STEP_BYTES)
+                advance([one.job for one in under_way], HASH_STEP_BYTES)
             except BaseException as fault:
                 self._give_up(loop, under_way, fault)
                 return
             self.crossings += 1
             self.advanced += len(under_way)
-            finished = [one for one in under_way if one[0].done]
-            under_way = [one for one in under_way if not one[0].done]
+            finished = [_finish(one) for one in under_way if one.job.done]
+            under_way = [one for one in under_way if not one.job.done]
             if finished:
                 loop.call_soon_threadsafe(_tell, finished)
 
@@ -79,14 +95,26 @@ class SharedHashing:
         loop.call_soon_threadsafe(_refuse, under_way, fault)
 
 
-def _tell(finished: Sequence[_Waiting]) -> None:
-    for job, done in finished:
+def _finish(one: _Waiting) -> _Finished:
+    try:
+        return _Finished(one, one.then(), None)
+    except BaseException as fault:  # it belongs to who waits
+        return _Finished(one, None, fault)
+
+
+def _tell(finished: Sequence[_Finished]) -> None:
+    for (job, _, done), result, fault in finished:
         job.end()
-        if not done.cancelled():
-            done.set_result(None)
+        if done.cancelled():
+            continue
+        if fault is None:
+            done.set_result(result)
+        else:
+            done.set_exception(fault)
 
 
 def _refuse(waiting: Sequence[_Waiting], fault: BaseException) -> None:
-    for _, done in waiting:
-        if not done.cancelled():
-            done.set_exception(fault)
+    for one in waiting:
+        one.job.give_up()
+        if not one.done.cancelled():
+            one.done.set_exception(fault)

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
 
 from ec import Codec, Geometry
+from s3node.base.arena import Arena
 from s3node.base.clock import Clock
 from s3node.base.errors import StorageFault
 from s3node.base.ids import EpochIds
@@ -47,10 +48,14 @@ class ObjectStore:
         threads: Executor,
         hashing: SharedHashing,
         sequence: Callable[[], int],
+        arena: Arena,
         write_bytes: int = WRITE_BUFFER_BYTES,
         read_bytes: int = READ_BUFFER_BYTES,
     ) -> None:
-        """`sequence` tells the last committed one of the journal; records carry it."""
+        """`sequence` tells the last committed one of the journal; records carry it.
+
+        `arena` holds stripes that are written: larger than `write_bytes`, for its gaps.
+        """
         self.geometry = geometry
         self.counters = ObjectCounters()
         self.writing = Budget(write_bytes)
@@ -60,9 +65,9 @@ class ObjectStore:
         self._codec = codec
         self._ids = ids
         self._clock = clock
-        self._threads = threads
         self._hashing = hashing
         self._sequence = sequence
+        self._arena = arena
         self._late: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._reader = StripeReader(disks, codec, threads, self._locate, self.counters)
@@ -89,7 +94,7 @@ class ObjectStore:
             self._codec,
             self.geometry,
             self.writing,
-            self._threads,
+            self._arena,
             self._hashing,
             self._ids.data_id(),
         )

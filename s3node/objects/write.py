@@ -1,9 +1,9 @@
 """A stream of bytes becomes stripes on a write quorum of disks.
 
-    filling      pieces are copied into the stripe's buffer, on the loop; its memory is lent by
-                 the budget, and asked back when others wait and the client is slow
+    filling      pieces are copied into the stripe's buffer, on the loop: memory of an arena, lent
+                 by the budget, and asked back when others wait and the client is slow
     coding       hashed (MD5 together with other requests' streams), encoded, its blocks
-                 digested: in threads, one stripe of an object at a time, while the next one fills
+                 digested: in a thread, one stripe of an object at a time, while the next one fills
     appended     one crossing into the disk set; a shard's memory stays until its disk answered
     quorum       enough shards are on the platter: the stripe may be named by a row (I1)
     complete     every disk answered; what failed everywhere is owed
@@ -15,14 +15,15 @@ given up half-way leaves records that no row names: garbage of this epoch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import xxhash
 
 from ec import Codec, Geometry
+from s3node.base.arena import Arena
 from s3node.base.errors import MemoryChanged, QuorumLost, StorageFault
 from s3node.base.limits import INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
 from s3node.base.md5 import Md5
@@ -41,62 +42,85 @@ STRIPES_IN_FLIGHT_MAX = 2
 """Stripes of one object that may be waiting for their quorum while the next one fills."""
 
 Update = Callable[[memoryview], None]
-Coded = tuple[list[bytearray], list[tuple[int, ...]]]
+Digests = list[tuple[int, ...]]
 
 
 class StripeBuffer:
-    """A stripe that is being filled, shard by shard.
+    """A stripe that is being filled, in a row of places of an arena: data shards, then parity.
 
-    Each data shard has memory of its own, made when its first byte comes, so that what is
-    answered can be given back while a slow disk still holds the rest. `shards` are all there
-    once the stripe is full, and `digests` those of their blocks, taken as each became full.
+    `lease.memory` are the shards that there are bytes of, `lease.spare` the others. A lease that
+    was shrunk has lost these; `renew` moves the stripe to a whole row.
     """
 
-    def __init__(self, size: int, k: int, shards: list[bytearray]) -> None:
+    def __init__(self, size: int, geometry: Geometry, arena: Arena, lease: Lease) -> None:
         self.size = size
         self.filled = 0
-        self.shard_bytes = layout.shard_bytes(size, k)
-        self.shards = shards
-        self.digests: list[tuple[int, ...]] = []
-        self._k = k
+        self.shard_bytes = layout.shard_bytes(size, geometry.k)
+        self._geometry = geometry
+        self._arena = arena
+        self._lease = lease
+        self._row, lease.spare[:] = arena.take_row(geometry.n, self.shard_bytes)
 
     @property
     def room(self) -> int:
         """Bytes that the next `take` takes without more memory."""
-        return len(self.shards) * self.shard_bytes - self.filled
+        return (self.size if self._lease.spare else self._begun()) - self.filled
+
+    def _begun(self) -> int:
+        return min(self.size, len(self._lease.memory) * self.shard_bytes)
 
     def take(self, piece: memoryview) -> int:
         """Copy what fits of `piece`; returns how much that was."""
-        index, offset = divmod(self.filled, self.shard_bytes)
-        count = min(len(piece), self.size - self.filled, self.shard_bytes - offset)
-        if offset == 0:
-            self.shards.append(bytearray(self.shard_bytes))
-        self.shards[index][offset : offset + count] = piece[:count]
-        self.filled += count
-        if offset + count == self.shard_bytes:
-            self.digests.append(block_digests(self.shards[index]))
-        if self.filled == self.size:
-            while len(self.shards) < self._k:  # a short stripe's last shards are padding alone
-                self.shards.append(bytearray(self.shard_bytes))
-            self.digests += map(block_digests, self.shards[len(self.digests) :])
+        stop = self.filled + min(len(piece), self.room)
+        count = stop - self.filled
+        self._row[self.filled : stop] = piece[:count] if count < len(piece) else piece
+        self.filled = stop
+        memory, spare = self._lease.memory, self._lease.spare
+        begun = -(-stop // self.shard_bytes)
+        if len(memory) < begun:
+            moved = begun - len(memory)
+            memory += spare[:moved]
+            del spare[:moved]
         return count
 
-    def views(self) -> Iterator[memoryview]:
-        """The stripe's bytes in order, without the padding."""
-        left = self.size
-        for shard in self.shards:
-            count = min(left, self.shard_bytes)
-            yield memoryview(shard)[:count]
-            left -= count
+    def renew(self) -> None:
+        """Have a whole row again, after the lease was restored."""
+        if len(self._lease.memory) + len(self._lease.spare) == self._geometry.n:
+            return
+        row, places = self._arena.take_row(self._geometry.n, self.shard_bytes)
+        row[: self.filled] = self._row[: self.filled]
+        begun = len(self._lease.memory)
+        self._row, self._lease.memory[:], self._lease.spare[:] = row, places[:begun], places[begun:]
 
-    def split(self, k: int) -> StripeBuffer:
-        """The same bytes over another number of data shards."""
-        other = StripeBuffer(self.size, k, [])
-        for view in self.views():
-            taken = 0
-            while taken < len(view):
-                taken += other.take(view[taken:])
-        return other
+    def stripe(self, geometry: Geometry) -> FullStripe:
+        """What was filled, laid out for this geometry."""
+        assert self.filled == self.size, "a stripe is coded when it is full"
+        row, places = self._row, [*self._lease.memory, *self._lease.spare]
+        size = self.shard_bytes
+        if geometry != self._geometry:
+            size = layout.shard_bytes(self.size, geometry.k)
+            row, places = self._arena.take_row(geometry.n, size)
+            row[: self.size] = self._row[: self.size]
+        padding = geometry.k * size - self.size
+        row[self.size : self.size + padding] = bytes(padding)
+        return FullStripe(self.size, size, row, places)
+
+
+class FullStripe(NamedTuple):
+    """A stripe before it is coded: its bytes and their padding, and room for the parity behind."""
+
+    size: int
+    shard_bytes: int
+    row: memoryview  # good while `places` are held
+    places: list[memoryview]
+
+    @property
+    def content(self) -> memoryview:
+        return self.row[: self.size]
+
+    def digests(self, shards: int) -> list[tuple[int, ...]]:
+        """Those of the blocks of the first `shards` shards."""
+        return [block_digests(place) for place in self.places[:shards]]
 
 
 class StripeWrite:
@@ -107,7 +131,7 @@ class StripeWrite:
         disks: ShardDisks,
         plan: Plan,
         shards: Sequence[Shard],
-        payloads: Sequence[bytearray],
+        payloads: Sequence[memoryview],
         budget: Budget,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -119,7 +143,7 @@ class StripeWrite:
         self.complete: asyncio.Future[None] = loop.create_future()
         self._disks = disks
         self._shards = shards
-        self._payloads: list[bytearray | None] = list(payloads)
+        self._payloads: list[memoryview | None] = list(payloads)
         self._budget = budget
         self._spares = list(plan.spares)
         self._pending = 0
@@ -245,7 +269,7 @@ class ObjectWriter:
         codec: Codec,
         geometry: Geometry,
         budget: Budget,
-        threads: Executor,
+        arena: Arena,
         hashing: SharedHashing,
         data_id: bytes,
     ) -> None:
@@ -253,9 +277,9 @@ class ObjectWriter:
         self._codec = codec
         self._geometry = geometry
         self._budget = budget
-        self._threads = threads
+        self._arena = arena
         self._hashing = hashing
-        self._md5: Md5 | None = None
+        self._md5 = Md5()
         self._data_id = data_id
         self._stripe_bytes = layout.stripe_bytes(geometry.k)
         self._digest = xxhash.xxh3_128()
@@ -277,7 +301,7 @@ class ObjectWriter:
         `update` sees every byte in order, possibly in a worker thread, and so does `md5`. Raises
         what `pieces` and `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
         """
-        self._md5 = md5
+        self._md5 = md5 or self._md5
         try:
             if inline and length <= INLINE_BYTES_MAX:
                 return await self._inline(pieces, update, length)
@@ -302,8 +326,7 @@ class ObjectWriter:
         # large objects is refused to small ones.
         roomy_disks(self._disks.writable(), self._geometry, length)
         update(memoryview(content))
-        if self._md5 is not None:
-            self._md5.update(content)
+        self._md5.update(content)
         self._digest.update(content)
         return Written(length, self._digest.digest(), inline=bytes(content))
 
@@ -322,11 +345,13 @@ class ObjectWriter:
                         buffer, lease = await self._buffer(size)
                     if not buffer.room:
                         await lease.restore()
+                        buffer.renew()
                     count = buffer.take(view)
                     received += count
                     view = view[count:]
                     if buffer.filled == buffer.size:
                         await lease.restore()
+                        buffer.renew()
                         full, buffer, leased, lease = buffer, None, lease, None
                         await self._pass_on(full, leased, update, last=received == length)
                 if lease is not None:
@@ -341,7 +366,11 @@ class ObjectWriter:
         assert size > 0, "the payload is longer than it promised"
         k, n = self._geometry.k, self._geometry.n
         lease = await self._budget.lease(n * layout.shard_bytes(size, k))
-        return StripeBuffer(size, k, lease.memory), lease
+        try:
+            return StripeBuffer(size, self._geometry, self._arena, lease), lease
+        except BaseException:
+            lease.end()
+            raise
 
     async def _pass_on(
         self, buffer: StripeBuffer, lease: Lease, update: Update, *, last: bool
@@ -371,12 +400,12 @@ class ObjectWriter:
         try:
             writable = self._disks.writable()
             plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size)
-            coded = await self._hash_and_encode(plan.geometry, buffer, update)
+            full = buffer.stripe(plan.geometry)
+            digests = await self._hash_and_encode(plan.geometry, full, update)
         except BaseException:
             lease.end()
             raise
-        payloads, digests = coded
-        lease.become(sum(map(len, payloads)))
+        lease.become(plan.geometry.n * full.shard_bytes)
         shards = [
             Shard(
                 self._data_id,
@@ -391,49 +420,43 @@ class ObjectWriter:
             )
             for shard in range(plan.geometry.n)
         ]
-        stripe = StripeWrite(self._disks, plan, shards, payloads, self._budget)
+        stripe = StripeWrite(self._disks, plan, shards, full.places, self._budget)
         self._stripes.append(stripe)
         if self._given_up:
             stripe.abandon()
 
     async def _hash_and_encode(
-        self, geometry: Geometry, buffer: StripeBuffer, update: Update
-    ) -> Coded:
-        """All shards and the digests of their blocks; MD5 goes first, so that it is done when the
-        shards are compared with what they were."""
-        md5 = self._md5
-        if buffer.size < OFFLOAD_BYTES_MIN:
-            if md5 is not None:
-                for view in buffer.views():
-                    md5.update(view)
-            return self._encode(geometry, buffer, update)
-        if md5 is not None:
-            await self._hashing.advance(md5, list(buffer.views()))
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._encode, geometry, buffer, update)
+        self, geometry: Geometry, full: FullStripe, update: Update
+    ) -> Digests:
+        """Hash and code a stripe; the digests of all its shards' blocks.
 
-    def _encode(self, geometry: Geometry, buffer: StripeBuffer, update: Update) -> Coded:
+        Those of the data are taken first: what any hash saw is what is stored.
+        """
+        encode = partial(self._encode, geometry, full, full.digests(geometry.k), update)
+        if full.size < OFFLOAD_BYTES_MIN:
+            self._md5.update(full.content)
+            return encode()
+        return await self._hashing.advance(self._md5, [full.content], encode)
+
+    def _encode(
+        self, geometry: Geometry, full: FullStripe, before: Digests, update: Update
+    ) -> Digests:
         """Hash, code and digest one stripe; CPU work without side effects on others.
 
-        The data shards were digested as they filled, before they were hashed, and are again after
-        they were coded: a bit that flips in memory meanwhile is a fault now, not a wrong object
-        for ever.
+        The data shards were digested `before` they were hashed, and are again after they were
+        coded: a bit that flips in memory meanwhile is a fault now, not a wrong object for ever.
         """
-        if geometry.k != len(buffer.shards):
-            buffer = buffer.split(geometry.k)
-        digests = list(buffer.digests)
-        for view in buffer.views():
-            update(view)
-            self._digest.update(view)
-        parity = [bytearray(buffer.shard_bytes) for _ in range(geometry.m)]
-        self._codec.encode_into(geometry, buffer.shards, parity)
-        if [block_digests(shard) for shard in buffer.shards] != digests:
+        content = full.content
+        update(content)
+        self._digest.update(content)
+        self._codec.encode(geometry, full.row, full.shard_bytes)
+        digests = full.digests(geometry.n)
+        if digests[: geometry.k] != before:
             raise MemoryChanged(
                 f"stripe of data {self._data_id.hex()} changed in memory while it was coded: "
                 "test this machine's memory"
             )
-        digests += [block_digests(shard) for shard in parity]
-        return [*buffer.shards, *parity], digests
+        return digests
 
     async def _settle(self) -> None:
         """Wait for every stripe's quorum, then a little for the stragglers."""

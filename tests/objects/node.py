@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ec import Codec, Geometry, NativeCodec
+from s3node.base.arena import Arena
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import Buffer, RealFileSystem
 from s3node.base.ids import EpochIds
@@ -116,6 +117,7 @@ class ObjectNode:
             self.threads,
             SharedHashing(self.md5_thread),
             lambda: 0,
+            Arena(2 * self.write_bytes),
             self.write_bytes,
         )
         return self

@@ -92,7 +92,7 @@ def test_the_memory_of_silent_clients_is_lent_to_others_and_comes_back_in_turn()
         budget = Budget(12)
         slow = [await budget.lease(STRIPE) for _ in range(2)]
         for lease in slow:
-            lease.memory.append(bytearray(SHARD))
+            lease.memory.append(memoryview(bytes(SHARD)))
             lease.await_client()
         assert not budget.try_take(1)
         other = await asyncio.wait_for(budget.lease(STRIPE), SERVED_S_MAX)
@@ -116,7 +116,7 @@ def test_silent_clients_hold_a_bounded_part_and_the_longest_begun_are_dropped() 
         budget = Budget(24)
         slow = [await budget.lease(STRIPE) for _ in range(4)]
         for lease in slow:
-            lease.memory += [bytearray(SHARD)] * 5
+            lease.memory += [memoryview(bytes(SHARD))] * 5
             lease.await_client()
         other = await asyncio.wait_for(budget.lease(STRIPE), SERVED_S_MAX)
         assert [lease.dropped for lease in slow] == [True, False, False, False]
@@ -145,7 +145,7 @@ def test_fillers_never_wait_for_each_other_for_ever(total: int, chance: Random) 
                     lease.hear()
                 await asyncio.sleep(0)
                 await lease.restore()
-                lease.memory.append(bytearray(1))
+                lease.memory.append(memoryview(bytes(1)))
             await lease.restore()
         except BufferLost:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import random
 import threading
@@ -19,6 +20,10 @@ from s3node.objects import hashing
 from s3node.objects.hashing import SharedHashing
 
 NOISE = memoryview(random.Random(4).randbytes(1 << 20))
+
+
+def nothing() -> None:
+    """Is to be done besides."""
 
 
 def run(scenario: Callable[[SharedHashing, ThreadPoolExecutor], Coroutine[Any, Any, None]]) -> None:
@@ -66,7 +71,7 @@ def test_many_streams_in_many_pieces() -> None:
                 start = source.randrange(1000)
                 sizes = [source.choice([0, 5, 64, 4096, 100_000]) for _ in range(3)]
                 pieces = [NOISE[start:][:size] for size in sizes]
-                await shared.advance(stream, pieces)
+                await shared.advance(stream, pieces, nothing)
                 for piece in pieces:
                     oracle.update(piece)
                 assert stream.digest() == oracle.digest()
@@ -81,9 +86,11 @@ def test_who_comes_meanwhile_goes_on_together(monkeypatch: pytest.MonkeyPatch) -
 
     async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
         streams = [Md5() for _ in range(12)]
-        lone = asyncio.create_task(shared.advance(streams[0], [NOISE[:1000]]))
+        lone = asyncio.create_task(shared.advance(streams[0], [NOISE[:1000]], nothing))
         await held.crossing()
-        others = [asyncio.create_task(shared.advance(one, [NOISE[:2000]])) for one in streams[1:]]
+        others = [
+            asyncio.create_task(shared.advance(one, [NOISE[:2000]], nothing)) for one in streams[1:]
+        ]
         await turns()
         held.let_go.release(2)
         await asyncio.gather(lone, *others)
@@ -101,9 +108,9 @@ def test_a_long_one_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> Non
     async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
         long, short = Md5(), Md5()
         pieces = [NOISE[:HASH_STEP_BYTES]] * 4
-        first = asyncio.create_task(shared.advance(long, pieces))
+        first = asyncio.create_task(shared.advance(long, pieces, nothing))
         await held.crossing()
-        second = asyncio.create_task(shared.advance(short, [NOISE[:100]]))
+        second = asyncio.create_task(shared.advance(short, [NOISE[:100]], nothing))
         await turns()
         held.let_go.release(2)
         await second
@@ -120,9 +127,9 @@ def test_a_fault_is_told_to_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> Non
     held = Held(monkeypatch)
 
     async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
-        waiting = [asyncio.create_task(shared.advance(Md5(), [NOISE])) for _ in range(2)]
+        waiting = [asyncio.create_task(shared.advance(Md5(), [NOISE], nothing)) for _ in range(2)]
         await held.crossing()
-        waiting.append(asyncio.create_task(shared.advance(Md5(), [NOISE])))
+        waiting.append(asyncio.create_task(shared.advance(Md5(), [NOISE], nothing)))
         await turns()
         waiting[0].cancel()
         held.fault = MemoryError("injected")
@@ -132,7 +139,7 @@ def test_a_fault_is_told_to_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> Non
         held.fault = None
         held.let_go.release(2)
         stream = Md5()
-        await shared.advance(stream, [NOISE[:10]])
+        await shared.advance(stream, [NOISE[:10]], nothing)
         assert stream.digest() == hashlib.md5(NOISE[:10]).digest()
 
     run(scenario)
@@ -144,7 +151,7 @@ def test_who_no_longer_waits_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
         buffer, stream, other = bytearray(100_000), Md5(), Md5()
-        cancelled = asyncio.create_task(shared.advance(stream, [memoryview(buffer)]))
+        cancelled = asyncio.create_task(shared.advance(stream, [memoryview(buffer)], nothing))
         await held.crossing()
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
@@ -153,8 +160,40 @@ def test_who_no_longer_waits_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(AssertionError, match="being advanced"):
             stream.digest()
         held.let_go.release(3)
-        await shared.advance(other, [NOISE])
+        await shared.advance(other, [NOISE], nothing)
         assert stream.digest() == hashlib.md5(bytes(100_000)).digest()
         assert other.digest() == hashlib.md5(NOISE).digest()
+
+    run(scenario)
+
+
+def test_what_is_to_be_done_after_is_done_by_the_same_thread_and_its_fault_is_told() -> None:
+    def fail() -> None:
+        raise ValueError("after 10 bytes")
+
+    async def scenario(shared: SharedHashing, thread: ThreadPoolExecutor) -> None:
+        stream = Md5()
+        ident = await asyncio.get_running_loop().run_in_executor(thread, threading.get_ident)
+        assert await shared.advance(stream, [NOISE[:10]], threading.get_ident) == ident
+        with pytest.raises(ValueError, match="after 10 bytes"):
+            await shared.advance(stream, [NOISE[:10]], fail)
+        assert stream.digest() == hashlib.md5(bytes(NOISE[:10]) * 2).digest(), "it may go on"
+
+    run(scenario)
+
+
+def test_faults_that_hold_buffers_are_garbage_that_can_be_collected() -> None:
+    """Frames, futures and views of buffers in cycles: the collector must get through them."""
+
+    def fail() -> None:
+        raise ValueError("injected")
+
+    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
+        for _ in range(50):
+            view = memoryview(bytearray(1000))[10:]
+            with pytest.raises(ValueError, match="injected") as told:
+                await shared.advance(Md5(), [view], fail)
+            del told, view
+            gc.collect()
 
     run(scenario)

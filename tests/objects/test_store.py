@@ -191,9 +191,9 @@ def test_given_up_half_way_nothing_stays_pinned_or_taken(tmp_path: Path) -> None
 class FlippingCodec(NativeCodec):
     """Flips a bit of a data shard while it codes, as bad memory would."""
 
-    def encode_into(self, geometry: Geometry, data: Sequence[Any], parity: Sequence[Any]) -> None:
-        super().encode_into(geometry, data, parity)
-        data[1][7] ^= 0x10
+    def encode(self, geometry: Geometry, shards: Any, shard_bytes: int) -> None:
+        super().encode(geometry, shards, shard_bytes)
+        shards[shard_bytes + 7] ^= 0x10
 
 
 def test_row_16_a_bit_that_flips_in_memory_is_not_stored(tmp_path: Path) -> None:

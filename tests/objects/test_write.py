@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -162,10 +162,15 @@ def test_memory_that_changes_under_a_hash_is_a_fault(
     """Digests are taken as bytes arrive: what a hash saw is what is stored, or nothing is."""
     take = SharedHashing.advance
 
-    async def advance(self: SharedHashing, stream: Md5, pieces: Sequence[memoryview]) -> None:
+    async def advance(
+        self: SharedHashing,
+        stream: Md5,
+        pieces: Sequence[memoryview],
+        then: Callable[[], object],
+    ) -> object:
         if moment == "before MD5":
             pieces[-1][7] ^= 1
-        await take(self, stream, pieces)
+        return await take(self, stream, pieces, then)
 
     def update(view: memoryview) -> None:
         if moment != "before MD5":
