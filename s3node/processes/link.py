@@ -42,6 +42,8 @@ from s3node.processes.remote_kv import Reader, RemoteKv
 from s3node.store.engine import Engine
 from s3node.store.limits import Limits
 
+PARTED = "the edge parts"
+
 
 class OpenIndex(Reader, Protocol):
     def close(self) -> None: ...
@@ -163,7 +165,7 @@ class Link:
         if self._closed:
             return
         self._closed = True
-        self._channel.close("the edge parts")
+        self._channel.close(PARTED)
         self._index.close()
         self.disks.close()
         await self._engine.stop()

@@ -33,6 +33,7 @@ from tests.store.world import (
     LIMITS,
     World,
     append_of,
+    crossed,
     disk_id,
     outcomes,
     read_back,
@@ -551,6 +552,7 @@ def test_what_was_queued_behind_a_failing_sync_is_not_written(threaded: World) -
         futures = [*disks.append([append_of(b"b")])]
         await asyncio.to_thread(faults.entered["fdatasync"].wait)
         futures += disks.append([append_of(b"c")])
+        await crossed()
         mark = len(faults.touched)
         faults.release("fdatasync")
         assert all(isinstance(one, DiskFailed) for one in await outcomes(futures))
@@ -626,10 +628,12 @@ def test_segments_are_pinned_until_decided(world: World) -> None:
         await disks.seal()
         segment_id = places[0].segment
         disks.unpin(places[:1])
+        await crossed()
         assert disks.pinned(0, segment_id)
         with pytest.raises(AssertionError):
             await disks.drop(0, segment_id)
         disks.unpin(places[1:])
+        await crossed()
         assert not disks.pinned(0, segment_id)
         await disks.drop(0, segment_id)
         assert segment_id not in disks.segments(0)
@@ -646,6 +650,7 @@ def test_a_cancelled_append_unpins_by_itself(world: World) -> None:
         place = await first
         await disks.seal()
         disks.unpin([place])
+        await crossed()
         assert not disks.pinned(0, place.segment)
 
     world.run(scenario)

@@ -1,7 +1,8 @@
 """Disks to try things on: the same for every engine.
 
 A `World` makes a disk set over one of the engines, lets files be damaged and calls fail, and
-builds shards. `ENGINES` are what the conformance suite runs over.
+builds shards. `ENGINES` are what the conformance suite runs over; the last is the native one
+beyond the border: an edge appends and reads.
 """
 
 from __future__ import annotations
@@ -9,31 +10,39 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+from s3node.base.arena import Arena
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import FileSystem, read_file
 from s3node.base.ids import EpochIds
+from s3node.processes.door import Door
+from s3node.processes.link import PARTED
+from s3node.processes.remote_disks import RemoteDisks
 from s3node.store import disks, record, segment
 from s3node.store.diskset import Disks
-from s3node.store.engine import Engine
+from s3node.store.engine import Counters, Engine
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.native import NativeEngine
 from s3node.store.plain import InlineEngine, ThreadEngine
 from s3node.store.seams import Append, Place, Shard
+from tests.processes.border import knock, make_door
 from tests.simulation.faults import Faults, FaultyFileSystem, faulty_calls
 from tests.simulation.filesystem import SimulatedFileSystem
 
 T = TypeVar("T")
 
-ENGINES = ("native", "threads", "inline")
+ENGINES = ("native", "threads", "inline", "remote")
 DEPLOYMENT = b"D" * 16
 LIFE = b"L" * 16
 LIMITS = Limits(segment_bytes=1 << 20, queue_bytes=4 << 20, reserve_bytes=1 << 20)
 SLOTS = 3
+ARENA_BYTES = 16 << 20
+TURNS = 10
 TEST_S_MAX = 240
 """Ends a test that would never end; far from what a busy machine needs."""
 
@@ -64,7 +73,7 @@ class World:
             disks.create_disk(self.fs, path, identity, LIFE)
 
     def engine(self) -> Engine:
-        if self.kind == "native":
+        if self.kind in ("native", "remote"):
             assert isinstance(self.faults, Faults)
             return NativeEngine(SLOTS, calls=faulty_calls(self.faults))
         if self.kind == "threads":
@@ -84,6 +93,8 @@ class World:
         async def whole() -> T:
             opened = self.open()
             try:
+                if self.kind == "remote":
+                    return await self._beyond(opened, scenario)
                 return await scenario(opened)
             finally:
                 await opened.close()
@@ -92,6 +103,19 @@ class World:
         result = asyncio.run(asyncio.wait_for(whole(), TEST_S_MAX))
         assert self._descriptors() == before, "descriptors leaked"
         return result
+
+    async def _beyond(self, disks: Disks, scenario: Callable[[Disks], Awaitable[T]]) -> T:
+        """As an edge has the disks, the engine beyond a socket."""
+        door = make_door(disks=disks)
+        arena = Arena(ARENA_BYTES, shared=True)
+        engine = lambda slots: self.engine()  # noqa: E731
+        link = await knock(door, arena, fs=self.fs, engine=engine, limits=self.limits)
+        try:
+            return await scenario(cast(Disks, Beyond(link.disks, disks, arena, door)))
+        finally:
+            await link.close()
+            await door.close()
+            assert not link.gone.done() or link.gone.result() == PARTED
 
     def _descriptors(self) -> int:
         if isinstance(self.fs, SimulatedFileSystem):
@@ -113,6 +137,46 @@ class World:
 
     def flip(self, path: str, offset: int) -> None:
         self.overwrite(path, offset, bytes([self.content(path)[offset] ^ 0x40]))
+
+
+class Beyond:
+    """An edge's disks for what an edge has, the engine's for the rest.
+
+    The suite asks right after an event what is the engine's to know: what edges are told of it,
+    and when, has tests of its own.
+    """
+
+    def __init__(self, near: RemoteDisks, far: Disks, arena: Arena, door: Door) -> None:
+        self._far, self._near, self._arena, self._door = far, near, arena, door
+        self.unpin, self.read, self.read_many = near.unpin, near.read, near.read_many
+
+    def append(self, batch: Sequence[Append]) -> Sequence[asyncio.Future[Place]]:
+        """Every other payload lies in the shared memory."""
+        return self._near.append([self._in_arena(n, item) for n, item in enumerate(batch)])
+
+    def counters(self) -> Counters:
+        near, far = asdict(self._near.counters()), asdict(self._far.counters())
+        return Counters(**{name: near[name] + far[name] for name in near})
+
+    def set_sequence(self, sequence: int) -> None:
+        """The door takes it from the metadata's engine."""
+        cast(Any, self._door.deciding).sequence = sequence
+
+    async def readmit(self, slot: int) -> None:
+        """Until the edge has been told."""
+        await self._far.readmit(slot)
+        while self._near.status()[slot].state is not self._far.status()[slot].state:
+            await asyncio.sleep(0.01)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._far, name)
+
+    def _in_arena(self, n: int, item: Append) -> Append:
+        if n % 2 or not item.payload:
+            return item
+        place = self._arena.take(len(item.payload))
+        place[:] = item.payload
+        return item._replace(payload=place)
 
 
 def _link(fd: str) -> str:
@@ -139,6 +203,12 @@ def shard_of(payload: bytes, index: int = 0, *, k: int = 4, m: int = 2, **other:
 
 def append_of(payload: bytes, slot: int = 0, index: int = 0, hint: bytes = b"") -> Append:
     return Append(slot, shard_of(payload, index), payload, hint)
+
+
+async def crossed() -> None:
+    """Until what was asked before has come to the disks: beyond the border that takes turns."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 async def read_back(opened: Disks, place: Place, item: Append) -> bytes:
