@@ -22,12 +22,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
-
-from sortedcontainers import SortedDict
 
 from s3node.base.clock import Clock
 from s3node.base.errors import FormatError, JournalStalled, StorageFault
@@ -35,12 +33,12 @@ from s3node.meta import frame as frames
 from s3node.meta.frame import Frame, Position
 from s3node.meta.index import Index, IndexFull
 from s3node.meta.kv import ReadTx, WriteTx
+from s3node.meta.overlay import Overlay
 from s3node.meta.transaction import (
     WRITE_SET_BYTES_MAX,
     OwnTx,
     Rows,
     WriteSet,
-    merged,
     resolve,
     valid,
 )
@@ -60,56 +58,6 @@ class Commits(Protocol):
     async def commit(self, frame: Frame) -> None: ...
 
     async def settle(self) -> None: ...
-
-
-class Overlay:
-    """Rows of decided frames, over a snapshot of the index: a `ReadTx`."""
-
-    def __init__(self) -> None:
-        self._rows: Any = SortedDict()  # key -> (value or None, sequence)
-        self._below: ReadTx | None = None
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def over(self, below: ReadTx) -> Overlay:
-        """The same rows, over this snapshot."""
-        view = Overlay()
-        view._rows, view._below = self._rows, below
-        return view
-
-    def reset(self) -> None:
-        self._rows.clear()
-
-    def put(self, rows: Rows, sequence: int) -> None:
-        for key, value in rows.items():
-            self._rows[key] = (value, sequence)
-
-    def drop(self, rows: Rows, sequence: int) -> None:
-        """Forget the rows of an applied frame that no later one replaced."""
-        for key in rows:
-            if self._rows[key][1] == sequence:
-                del self._rows[key]
-
-    def get(self, key: bytes) -> bytes | None:
-        assert self._below is not None
-        if key in self._rows:
-            value: bytes | None = self._rows[key][0]
-            return value
-        return self._below.get(key)
-
-    def scan(
-        self, start: bytes, stop: bytes, *, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        assert self._below is not None
-        if start >= stop:
-            return
-        own = list(self._rows.irange(start, stop, (True, False), reverse))
-        below = self._below.scan(start, stop, reverse=reverse)
-        for key, found in merged(below, own, reverse=reverse):
-            value = self._rows[key][0] if key in self._rows else found
-            if value is not None:
-                yield key, value
 
 
 @dataclass(slots=True, eq=False)

@@ -1,11 +1,15 @@
 """The journal writer: frames to every disk's log, committed when m + 1 have them.
 
-Every slot has a feeder: one append in flight, the frames that came meanwhile join the next one.
-So a slow disk holds up nothing; one that lags by more than a bound is given up (OUT) until it
-has been readmitted: all frames that checkpoints still need are copied to it from the other
-disks, then it takes part again. A log whose append failed is dead (I3): what it did not answer
-goes into a new log file, tried again after a while. What it had answered is read back from the
-medium first; a slot that lacks a frame of it is given up, and readmitted.
+Every slot has one append in flight at most; the frames that came meanwhile join the next one. A
+frame goes at once to one slot more than it needs: to those that are not busy, and of them to
+those that have been without one for longest. The others follow when a later frame goes to them,
+and at the latest `follow_seconds` on: so under load a disk syncs a few frames together, and no
+answer waits for that. A frame that takes longer than usual goes to all. A slot that lags by more
+than a bound is given up (OUT) until it has been readmitted: all frames that checkpoints still
+need are copied to it from the other disks, then it takes part again. A log whose append failed is
+dead (I3): what it did not answer goes into a new log file, tried again after a while. What it had
+answered is read back from the medium first; a slot that lacks a frame of it is given up, and
+readmitted.
 
 When fewer than m + 1 slots can take a frame the journal is stalled, with a reason. The frame
 stays where it is, the same bytes for the same sequence, until it is durable.
@@ -21,18 +25,20 @@ import asyncio
 import contextlib
 import logging
 from asyncio import Future
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from functools import partial
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from s3node.base.errors import JournalStalled, StorageFault
 from s3node.base.filesystem import Buffer
 from s3node.meta.frame import Frame, Position
 from s3node.meta.homes import APPENDED, Home, log_name
+from s3node.meta.slots import LogFile, Retained, Slot, SlotState, SlotStatus
 
 LOG = logging.getLogger("s3node.journal")
+
+_WEIGHT = 1 / 16  # of the newest frame in what is usual
 
 
 class Logs(Protocol):
@@ -52,53 +58,8 @@ class Limits(NamedTuple):
     lag_bytes: int = 32 << 20  # a slot that owes more than this is given up
     join_bytes: int = 4 << 20  # frames joined into one append
     retry_seconds: float = 1.0
-
-
-class SlotState(Enum):
-    LIVE = "live"
-    FAILED = "failed"  # its log is dead; a new one is tried after a while
-    OUT = "out"  # it lacks frames: to be readmitted
-    JOINING = "joining"  # being readmitted
-
-
-class LogFile(NamedTuple):
-    """A closed log file and the last sequence in it."""
-
-    name: str
-    last: int
-
-
-class SlotStatus(NamedTuple):
-    state: SlotState
-    reason: str
-    synced: int  # last sequence on the platter
-    lag_bytes: int
-
-
-@dataclass(eq=False, slots=True)
-class _Slot:
-    number: int
-    state: SlotState
-    reason: str = ""
-    waiting: deque[Frame] = field(default_factory=deque)
-    waiting_bytes: int = 0
-    synced: int = 0
-    name: str = ""  # the open log file, "" when there is none
-    size: int = 0
-    first: int = 0  # the sequence that the open log begins with
-    doubt: tuple[str, int, int] | None = None  # a dead log, first and last frame it had answered
-    begun: int = 0  # log files begun in this life
-    files: list[LogFile] = field(default_factory=list)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def push(self, frame: Frame) -> None:
-        self.waiting.append(frame)
-        self.waiting_bytes += len(frame.data)
-        self.wake.set()
-
-    def drop(self, count: int) -> None:
-        for _ in range(count):
-            self.waiting_bytes -= len(self.waiting.popleft().data)
+    follow_seconds: float = 0.1  # a slot that takes appends is not without a frame for longer
+    patience_seconds: float = 0.005  # at least so long a frame is left to those it went to first
 
 
 class Readmission(Protocol):
@@ -117,37 +78,6 @@ class ReadBack(Protocol):
     """
 
     def __call__(self, home: Home, name: str, first: int, last: int) -> str: ...
-
-
-class _Retained:
-    """Bytes of the frames that are still needed, by runs of at least `RUN_BYTES`."""
-
-    RUN_BYTES = 1 << 20
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._runs: deque[list[int]] = deque()  # [last sequence, bytes]
-
-    def add(self, sequence: int, size: int) -> None:
-        self.total += size
-        if self._runs and self._runs[-1][1] < self.RUN_BYTES:
-            self._runs[-1][0] = sequence
-            self._runs[-1][1] += size
-        else:
-            self._runs.append([sequence, size])
-
-    def leaving(self, size: int) -> int:
-        """The last sequence to let go of so that at most `size` bytes remain; 0: none."""
-        left, last = self.total, 0
-        for sequence, run_bytes in self._runs:
-            if left <= size:
-                break
-            left, last = left - run_bytes, sequence
-        return last
-
-    def cut(self, base: int) -> None:
-        while self._runs and self._runs[0][0] <= base:
-            self.total -= self._runs.popleft()[1]
 
 
 class Journal:
@@ -178,14 +108,14 @@ class Journal:
         self._need = need
         self._epoch = epoch
         self._base = base
-        self._retained = _Retained()
+        self._retained = Retained()
         self._retained.add(last.sequence, retained_bytes)
         self._limits = limits
         self._readmission = readmission
         self._read_back = read_back
         self.durable = last  # every frame up to here is synced on m + 1 disks
         self._slots = {
-            number: _Slot(
+            number: Slot(
                 number,
                 SlotState.OUT if number in out else SlotState.LIVE,
                 out.get(number, ""),
@@ -197,6 +127,11 @@ class Journal:
         self._current: Frame | None = None
         self._settled: Future[None] | None = None
         self._fed = asyncio.Event()
+        self._asked = 0  # slots that were given the current frame
+        self._begun = 0.0  # when that was
+        self._usual_s = 0.0  # what a frame takes, about
+        self._follow_at = 0.0
+        self._tick: asyncio.TimerHandle | None = None
         self._feeders: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -205,14 +140,14 @@ class Journal:
             asyncio.create_task(self._feed(slot), name=f"journal slot {slot.number}")
             for slot in self._slots.values()
         ]
-        for slot in self._slots.values():
-            slot.wake.set()
 
     async def close(self, patience: float = 5.0) -> None:
         """Let the slots catch up for a while, then stop."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._caught_up()
+        if self._tick is not None:
+            self._tick.cancel()
         for feeder in self._feeders:
             feeder.cancel()
         await asyncio.gather(*self._feeders, return_exceptions=True)
@@ -273,6 +208,7 @@ class Journal:
             if slot.state is not SlotState.OUT:
                 slot.push(frame)
                 self._give_up_laggard(slot)
+        self._spread()
         await self.settle()
 
     async def settle(self) -> None:
@@ -296,9 +232,45 @@ class Journal:
         self._retained.cut(base)
         await asyncio.gather(*(self._cut(slot) for slot in self._slots.values()))
 
+    # Which slots a frame goes to first.
+
+    def _spread(self) -> None:
+        """The newest frame to as many as it needs and one, those first that wait for longest."""
+        loop = asyncio.get_running_loop()
+        self._asked, self._begun = 0, loop.time()
+        for slot in sorted(self._slots.values(), key=attrgetter("synced")):
+            if self._asked > self._need:
+                break
+            self._append(slot)
+        self._look_later()
+
+    @property
+    def _patience(self) -> float:
+        return max(self._limits.patience_seconds, 2 * self._usual_s)
+
+    def _look_later(self) -> None:
+        if self._tick is None:
+            self._tick = asyncio.get_running_loop().call_later(self._patience, self._look)
+
+    def _look(self) -> None:
+        """Now and then while anybody waits: is it time for the others?"""
+        loop = asyncio.get_running_loop()
+        now, self._tick = loop.time(), None
+        late = self._current is not None and now - self._begun >= self._patience
+        if late or now >= self._follow_at:
+            self._feed_all()
+            self._follow_at = now + self._limits.follow_seconds
+        waiting = any(slot.ready and slot.waiting for slot in self._slots.values())
+        if waiting or (self._current is not None and not late):
+            self._look_later()
+
+    def _feed_all(self) -> None:
+        for slot in self._slots.values():
+            self._append(slot)
+
     # Feeding one slot.
 
-    async def _feed(self, slot: _Slot) -> None:
+    async def _feed(self, slot: Slot) -> None:
         while True:
             try:
                 if slot.state is SlotState.OUT:
@@ -306,44 +278,70 @@ class Journal:
                 elif slot.number not in self._logs.writable_logs():
                     raise StorageFault("its log takes no appends")
                 else:
-                    await self._feed_once(slot)
+                    await self._serve(slot)
             except StorageFault as fault:
                 self._fail(slot, str(fault))
                 await self._look_back(slot)
                 await asyncio.sleep(self._limits.retry_seconds)
 
-    async def _feed_once(self, slot: _Slot) -> None:
+    async def _serve(self, slot: Slot) -> None:
+        """Have it take appends until something else is to be done."""
         if not slot.name or slot.size >= self._limits.log_bytes:
             await self._rotate(slot)
         if slot.state is SlotState.FAILED:
             slot.state, slot.reason = SlotState.LIVE, ""
-        while slot.state is SlotState.LIVE and not slot.waiting:
-            slot.wake.clear()
-            await slot.wake.wait()
-        if slot.state is not SlotState.LIVE:
-            return  # given up meanwhile
+        served = slot.served = asyncio.get_running_loop().create_future()
+        self._append(slot)
+        try:
+            await served
+        finally:
+            slot.served = None
+
+    def _append(self, slot: Slot) -> None:
+        """Begin the next append, if the slot takes one and there is something to append."""
+        if not slot.ready or not slot.waiting:
+            if slot.state is not SlotState.LIVE and not slot.busy:
+                slot.leave()  # given up meanwhile
+            return
+        if slot.size >= self._limits.log_bytes:
+            slot.leave()  # to be rotated first
+            return
         batch = self._batch(slot)
         data = batch[0].data if len(batch) == 1 else b"".join(frame.data for frame in batch)
-        await self._logs.log_append(slot.number, data)
-        if slot.state is SlotState.LIVE:
+        slot.busy = True
+        if batch[-1] is self._current:
+            self._asked += 1
+        done = self._logs.log_append(slot.number, data)
+        done.add_done_callback(partial(self._appended, slot, batch, len(data)))
+
+    def _appended(self, slot: Slot, batch: list[Frame], size: int, done: Future[None]) -> None:
+        slot.busy = False
+        fault = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if fault is None and slot.state is SlotState.LIVE:
             slot.drop(len(batch))
-            slot.size += len(data)
+            slot.size += size
             slot.synced = batch[-1].position.sequence
             self._count()
             self._fed.set()
+            if self._asked <= self._need:  # it was busy when the frame came
+                self._append(slot)
+            elif slot.waiting:
+                self._look_later()
+        else:
+            slot.leave(fault)
 
-    async def _rotate(self, slot: _Slot) -> None:
+    async def _rotate(self, slot: Slot) -> None:
         first = slot.waiting[0].position.sequence if slot.waiting else slot.synced + 1
         self._close_log(slot, slot.synced)
         name = self._new_name(slot, first)
         await self._logs.log_rotate(slot.number, name)
         slot.name, slot.size, slot.first = name, 0, first
 
-    def _new_name(self, slot: _Slot, first: int) -> str:
+    def _new_name(self, slot: Slot, first: int) -> str:
         slot.begun += 1
         return log_name(first, self._epoch, APPENDED + slot.begun - 1)
 
-    def _batch(self, slot: _Slot) -> list[Frame]:
+    def _batch(self, slot: Slot) -> list[Frame]:
         batch: list[Frame] = []
         size = 0
         for frame in slot.waiting:
@@ -353,12 +351,12 @@ class Journal:
             batch.append(frame)
         return batch
 
-    def _close_log(self, slot: _Slot, last: int) -> None:
+    def _close_log(self, slot: Slot, last: int) -> None:
         if slot.name:
             slot.files.append(LogFile(slot.name, last))
         slot.name = ""
 
-    def _fail(self, slot: _Slot, reason: str) -> None:
+    def _fail(self, slot: Slot, reason: str) -> None:
         slot.reason = reason
         if slot.state is SlotState.LIVE:
             slot.state = SlotState.FAILED
@@ -371,8 +369,9 @@ class Journal:
         self._give_up_laggard(slot)
         self._tell_stall()
         self._fed.set()
+        self._feed_all()  # others instead
 
-    async def _look_back(self, slot: _Slot) -> None:
+    async def _look_back(self, slot: Slot) -> None:
         """See whether a log that just failed has what it had answered; else the slot is out."""
         doubt, slot.doubt = slot.doubt, None
         if doubt is None or slot.state is not SlotState.FAILED:
@@ -384,17 +383,18 @@ class Journal:
             LOG.warning("a failed log lacks what it had answered", extra={"fields": fields})
             self.distrust(slot.number, f"its log failed and is not believed: {why}")
 
-    def _give_up_laggard(self, slot: _Slot) -> None:
+    def _give_up_laggard(self, slot: Slot) -> None:
         if slot.state is not SlotState.OUT and slot.waiting_bytes > self._limits.lag_bytes:
             self._give_up(slot, f"lagged behind by {slot.waiting_bytes} bytes")
             self._tell_stall()
 
-    def _give_up(self, slot: _Slot, reason: str) -> None:
+    def _give_up(self, slot: Slot, reason: str) -> None:
         slot.state, slot.reason = SlotState.OUT, reason
         self._close_log(slot, slot.synced + len(slot.waiting))
         slot.waiting.clear()
         slot.waiting_bytes = 0
-        slot.wake.set()
+        if not slot.busy:
+            slot.leave()
 
     # What is durable.
 
@@ -405,6 +405,8 @@ class Journal:
         holders = sum(slot.synced >= sequence for slot in self._slots.values())
         if holders >= self._need:
             self.durable, self._current = self._current.position, None
+            taken = asyncio.get_running_loop().time() - self._begun
+            self._usual_s += (taken - self._usual_s) * _WEIGHT
             if self._settled is not None and not self._settled.done():
                 self._settled.set_result(None)
 
@@ -420,7 +422,7 @@ class Journal:
 
     # Bringing slots back, and letting go of old files.
 
-    async def _readmit(self, slot: _Slot) -> None:
+    async def _readmit(self, slot: Slot) -> None:
         if slot.number not in self._logs.writable_logs():
             await asyncio.sleep(self._limits.retry_seconds)
             return
@@ -440,7 +442,7 @@ class Journal:
             slot.synced = last.sequence
             slot.state, slot.reason = SlotState.LIVE, ""
 
-    async def _cut(self, slot: _Slot) -> None:
+    async def _cut(self, slot: Slot) -> None:
         if slot.state is SlotState.OUT:
             return
         gone = [file for file in slot.files if file.last <= self._base]

@@ -34,7 +34,7 @@ from s3node.meta import frame as frames
 from s3node.meta import manifest, promise
 from s3node.meta.frame import Life, Position
 from s3node.meta.homes import BEGUN, COPIED, Home, log_name, make_directories
-from s3node.meta.journal import LogFile
+from s3node.meta.slots import LogFile
 from s3node.meta.survey import (
     Chain,
     Disk,

@@ -12,9 +12,10 @@ import pytest
 
 from s3node.base.errors import JournalStalled
 from s3node.meta import logscan
-from s3node.meta.journal import Limits, SlotState
+from s3node.meta.journal import Limits
 from s3node.meta.logscan import FoundFrame
 from s3node.meta.metadata import Settings, look
+from s3node.meta.slots import SlotState
 from tests.meta.world import DEPLOYMENT_ID, WAIT_S_MAX, World, everything, put
 
 QUICK = Settings(Limits(retry_seconds=0.01), look_seconds=3600.0, retry_seconds=0.01)

@@ -17,9 +17,10 @@ from s3node.base.clock import SystemClock
 from s3node.base.ids import EpochIds
 from s3node.meta import digest, recovery
 from s3node.meta.homes import Home
-from s3node.meta.journal import Limits, SlotState
+from s3node.meta.journal import Limits
 from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Deployment, Metadata, Settings, recover
+from s3node.meta.slots import SlotState
 from s3node.store import disks
 from s3node.store.diskset import Disks
 from tests.meta.test_journal import until

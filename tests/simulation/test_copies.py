@@ -10,7 +10,7 @@ import pytest
 
 from s3node.base.errors import QuorumLost
 from s3node.meta.homes import Home
-from s3node.meta.journal import SlotState
+from s3node.meta.slots import SlotState
 from s3node.meta.survey import Disk, Survey, survey_journal
 from tests.simulation.enumeration import fates
 from tests.simulation.filesystem import SimulatedFileSystem
