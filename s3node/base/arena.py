@@ -112,7 +112,7 @@ class Arena:
         """As `offset`; None when it is of another memory."""
         if not isinstance(view, memoryview) or view.readonly:
             return None
-        start = int(ffi.cast("uintptr_t", ffi.from_buffer(view))) - self._address()
+        start = address_of(view) - self._address
         return start if start >= 0 and start + len(view) <= self.total else None
 
     def free(self) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from s3node.processes import messages
 from s3node.processes.messages import BadMessage, Message
@@ -79,8 +79,7 @@ class Channel(asyncio.Protocol):
     # ---- the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
         if self._reason:
             transport.close()
         else:

@@ -84,7 +84,7 @@ async def connect(
             welcome, told = await hello.done
     except (OSError, TimeoutError) as error:
         hello.channel.close("no Welcome")
-        raise EngineGone(f"no welcome: {error or 'none in time'}") from error
+        raise EngineGone(f"no welcome: {str(error) or 'none in time'}") from error
     return Link(hello.channel, arena, machinery, still, welcome, told)
 
 

@@ -15,18 +15,23 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import uvloop
 
 from s3node.base.arena import Arena
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import RealFileSystem
+from s3node.config import Config, Keys
 from s3node.meta.lmdb_reader import LmdbReader
+from s3node.processes.door import Door, Terms
 from s3node.processes.link import Link, Machinery, connect
 from s3node.store.native import NativeEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINERY = Machinery(RealFileSystem(), SystemClock(), os.urandom, NativeEngine, LmdbReader)
 PATH_BYTES_MAX = 4096
+DISKS, PARITY = 12, 4
 
 
 class FarEngine:
@@ -75,8 +80,9 @@ def main() -> None:
         folder, fds, _, _ = socket.recv_fds(control, PATH_BYTES_MAX, 1)
         if not folder:
             return
-        serve = {"metadata": _metadata, "disks": _disks}[kind]
-        asyncio.run(serve(Path(folder.decode()), socket.socket(fileno=fds[0])))
+        serve = {"metadata": _metadata, "node": _node}[kind]
+        run = uvloop.run if kind == "node" else asyncio.run
+        run(serve(Path(folder.decode()), socket.socket(fileno=fds[0])))
         control.send(b".")
 
 
@@ -88,15 +94,30 @@ async def _metadata(folder: Path, sock: socket.socket) -> None:
         await _serve(make_door(kv, path=kv.index.path, reader_check=kv.index.reader_check), sock)
 
 
-async def _disks(folder: Path, sock: socket.socket) -> None:
-    from tests.processes.border import make_door
-    from tests.store.world import World
+def node_config(folder: Path) -> Config:
+    disks = tuple(folder / f"disk{slot:02d}" for slot in range(DISKS))
+    keys = Keys("AKROOT", "secret-secret-secret")
+    return Config(disks, folder / "meta", PARITY, keys, allow_non_mount=True)
 
-    disks = World("native", folder).open()
-    try:
-        await _serve(make_door(disks=disks), sock)
-    finally:
-        await disks.close()
+
+async def _node(folder: Path, sock: socket.socket) -> None:
+    from s3node.node import open_node, site_of
+    from s3node.services import start
+
+    config = node_config(folder)
+    if not config.disks[0].exists():
+        for path in (*config.disks, config.meta):
+            path.mkdir(parents=True)
+        start.initialise(site_of(config), MACHINERY.fs, MACHINERY.clock, os.urandom)
+    node = await open_node(config, print)
+    recovered = node.metadata.recovered
+    assert node.metadata.engine is not None
+    path = cast(Any, node.metadata.index).path
+    terms = Terms(recovered.epoch, recovered.deployment.deployment_id, str(path))
+    door = Door(node.metadata.engine, node.disks, terms, node.metadata.index.reader_check)
+    door.start()
+    await _serve(door, sock)
+    await node.close()
 
 
 async def _serve(door: Any, sock: socket.socket) -> None:
