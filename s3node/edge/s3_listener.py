@@ -39,6 +39,7 @@ from s3node.s3.sigv4 import authenticate
 LOG = logging.getLogger("s3node.edge")
 
 REQUEST_ID_BYTES = 8
+REQUEST_IDS = 64  # drawn at once
 HOST_ID_BYTES = 48
 STARTING = "the node is starting"
 NO_OPERATION = "-"
@@ -54,7 +55,6 @@ class Trace:
     bucket: str | None = None
     key: str | None = None
     identity: str = ""
-    resource: str = ""
     status: int = 0
     error: str = ""
     cut: str = ""
@@ -86,8 +86,11 @@ class S3Listener:
         self._requests_max = requests_max
         self._key_cache = KeyCache()
         self._host_id = base64.b64encode(random(HOST_ID_BYTES)).decode("ascii")
+        self._host = ("x-amz-id-2", self._host_id)
+        self._ids: list[str] = []  # of requests to come
         self._node: Node | None = None
         self._working = 0
+        metrics.REQUESTS_IN_PROGRESS.set_function(lambda: self._working)
         self.reason = STARTING
 
     def ready(self, node: Node) -> None:
@@ -107,7 +110,6 @@ class S3Listener:
         """Answer one request."""
         trace = self._trace()
         self._working += 1
-        metrics.REQUESTS_IN_PROGRESS.set(self._working)
         try:
             await self._answer(exchange, trace)
         except ResponseCut as cut:
@@ -118,15 +120,15 @@ class S3Listener:
             exchange.cut()
         finally:
             self._working -= 1
-            metrics.REQUESTS_IN_PROGRESS.set(self._working)
             self._account(exchange, trace)
 
     def refuse(self, code: str, message: str) -> Refusal:
         """The answer to what is no HTTP request that S3 could understand."""
         trace = self._trace()
-        response = self._render(S3Error(code, message), trace, head=False)
+        response = self._render(S3Error(code, message), trace, "", head=False)
         metrics.REQUESTS.labels(NO_OPERATION, response.status).inc()
-        log.access(request_id=trace.request_id, status=response.status, error=code)
+        told = {"request_id": trace.request_id, "status": response.status, "error": code}
+        log.access(told)
         return response.status, self._headers(response, trace), response.body
 
     async def _answer(self, exchange: Exchange, trace: Trace) -> None:
@@ -137,12 +139,12 @@ class S3Listener:
             raise
         except Exception as fault:
             error = self._as_error(fault, trace)
-            response = self._render(error, trace, head=exchange.method == "HEAD")
+            resource = exchange.target.partition(b"?")[0].decode("latin-1")
+            response = self._render(error, trace, resource, head=exchange.method == "HEAD")
             await self._send(exchange, trace, response)
 
     async def _operate(self, exchange: Exchange, trace: Trace) -> Response:
         """The straight line of every request."""
-        trace.resource = exchange.target.partition(b"?")[0].decode("latin-1")
         node = self._admit()
         request = parse(
             exchange.method,
@@ -200,19 +202,18 @@ class S3Listener:
             self._broken(fault)
         return S3Error("InternalError")
 
-    def _render(self, error: S3Error, trace: Trace, *, head: bool) -> Response:
+    def _render(self, error: S3Error, trace: Trace, resource: str, *, head: bool) -> Response:
         trace.error = error.code
         return errors.render(
             error,
-            resource=trace.resource,
+            resource=resource,
             request_id=trace.request_id,
             host_id=self._host_id,
             head=head,
         )
 
     def _headers(self, response: Response, trace: Trace) -> list[tuple[str, str]]:
-        ids = [("x-amz-request-id", trace.request_id), ("x-amz-id-2", self._host_id)]
-        return [*response.headers, *ids]
+        return [*response.headers, ("x-amz-request-id", trace.request_id), self._host]
 
     async def _send(self, exchange: Exchange, trace: Trace, response: Response) -> None:
         trace.status = response.status
@@ -238,24 +239,28 @@ class S3Listener:
                 self._broken(cause)
 
     def _trace(self) -> Trace:
-        request_id = self._random(REQUEST_ID_BYTES).hex().upper()
-        return Trace(request_id, self._clock.monotonic_ns())
+        if not self._ids:
+            self._ids = _request_ids(self._random(REQUEST_IDS * REQUEST_ID_BYTES))
+        return Trace(self._ids.pop(), self._clock.monotonic_ns())
 
     def _account(self, exchange: Exchange, trace: Trace) -> None:
         """One request is over: the log and the counters."""
         seconds = (self._clock.monotonic_ns() - trace.began_ns) / 1e9
         _requests(trace.operation, trace.status).inc()
         _request_seconds(trace.operation).observe(seconds)
-        metrics.RECEIVED_BYTES.inc(exchange.body.received)
-        metrics.SENT_BYTES.inc(exchange.sent)
+        received, sent = exchange.body.received, exchange.sent
+        if received:
+            metrics.RECEIVED_BYTES.inc(received)
+        if sent:
+            metrics.SENT_BYTES.inc(sent)
         fields: dict[str, object] = {
             "request_id": trace.request_id,
             "operation": trace.operation,
             "bucket": trace.bucket,
             "key": trace.key,
             "status": trace.status,
-            "received_bytes": exchange.body.received,
-            "sent_bytes": exchange.sent,
+            "received_bytes": received,
+            "sent_bytes": sent,
             "duration_ms": round(seconds * 1e3, 3),
             "remote": exchange.remote,
             "identity": trace.identity,
@@ -264,7 +269,13 @@ class S3Listener:
             fields["error"] = trace.error
         if trace.cut:
             fields["cut"] = trace.cut
-        log.access(**fields)
+        log.access(fields)
+
+
+def _request_ids(drawn: bytes) -> list[str]:
+    """As many ids as there are random bytes for; to ask for the bytes each time is slow."""
+    text, step = drawn.hex().upper(), 2 * REQUEST_ID_BYTES
+    return [text[at : at + step] for at in range(0, len(text), step)]
 
 
 # Finding a labelled series takes longer than counting: each is found once.

@@ -22,8 +22,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+import msgspec
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import HEADER_FIELDS_MAX, OBJECT_KEY_BYTES_MAX, REQUEST_LINE_BYTES_MAX
@@ -47,6 +50,8 @@ _SINGLE = frozenset(
 )
 _SINGLE_PREFIXES = ("x-amz-", "if-")
 
+_NONE: frozenset[str] = frozenset()
+
 # Query parameters that are the signature's own, and no headers.
 _AUTHENTICATION = frozenset(
     {
@@ -61,6 +66,18 @@ _AUTHENTICATION = frozenset(
     }
 )
 
+# As presigning clients write them. (Any spelling of these names is no header.)
+_OWN_PARAMETERS = frozenset(
+    (
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+    )
+)
+
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
 _METHOD = re.compile(r"[A-Z]{1,16}\Z")
@@ -70,6 +87,9 @@ _HEX_PAIR = re.compile(rb"[0-9A-Fa-f]{2}\Z")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _NUMBERS = re.compile(r"[0-9.]+\Z")
+_PLAIN = re.compile(rb"[\x21-\x24\x26-\x7e]*\Z")  # says the same when it is percent-decoded
+_BUCKET_BYTES_MAX = 63
+_NAME_BYTES_MAX = 128  # of a header: longer ones are not remembered
 _RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
@@ -84,26 +104,34 @@ class Headers:
 
     def __init__(self, items: Iterable[tuple[str, str]]) -> None:
         self._items = tuple(items)
-        self._map: dict[str, list[str]] = {}
+        self._map: dict[str, str | list[str]] = dict(self._items)
+        if len(self._map) != len(self._items):
+            self._gather()
+
+    def _gather(self) -> None:
+        """Names that occur more than once have all their values."""
+        values: dict[str, list[str]] = {}
         for name, value in self._items:
-            self._map.setdefault(name, []).append(value)
+            values.setdefault(name, []).append(value)
+        self._map = {name: all_[0] if len(all_) == 1 else all_ for name, all_ in values.items()}
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value; of a repeated header its values joined with a comma."""
-        values = self._map.get(name)
-        if values is None:
+        value = self._map.get(name)
+        if value is None:
             return default
-        return values[0] if len(values) == 1 else ",".join(values)
+        return value if isinstance(value, str) else ",".join(value)
 
     def all(self, name: str) -> list[str]:
         """Every value of a header, in order; empty when absent."""
-        return list(self._map.get(name, ()))
+        value = self._map.get(name, [])
+        return [value] if isinstance(value, str) else list(value)
 
     def items(self) -> Iterable[tuple[str, str]]:
         """All (name, value) pairs in the wire's order."""
         return self._items
 
-    def names(self) -> Iterable[str]:
+    def names(self) -> KeysView[str]:
         """Each name once, in order of first occurrence."""
         return self._map.keys()
 
@@ -117,8 +145,7 @@ class Headers:
         return f"Headers({', '.join(self._map)})"  # names only: values may be secrets
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asked, decoded once.
 
     `raw_path` and `raw_query` are the wire's bytes as latin-1. `path` is the percent-decoded
@@ -129,15 +156,18 @@ class Request:
     method: str
     raw_path: str
     raw_query: str
-    path: bytes = field(repr=False)
+    path: bytes
     headers: Headers
     host: str
     secure: bool
     remote: str
     bucket: str | None
     key: str | None
-    query: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, str]
     hoisted: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"Request({self.method}, {self.bucket!r}, {self.key!r}, {self.headers!r})"
 
     def param(self, name: str) -> str | None:
         """The value of a query parameter; names are unique (see `parse`)."""
@@ -184,7 +214,7 @@ def parse(
     path_bytes, query_bytes = _split_target(target, sent)
     query = _query(query_bytes)
     hoisted = _hoisted(query)
-    if any(name in sent for name, _ in hoisted):
+    if hoisted and any(name in sent for name, _ in hoisted):
         raise S3Error("InvalidRequest", "A header occurs as a query parameter too.")
     path = decode(path_bytes)
     raw_path = path_bytes.decode("latin-1")
@@ -203,12 +233,14 @@ def parse(
         bucket=bucket,
         key=key,
         query=query,
-        hoisted=frozenset(name for name, _ in hoisted),
+        hoisted=frozenset(name for name, _ in hoisted) if hoisted else _NONE,
     )
 
 
 def decode(escaped: bytes) -> bytes:
     """Percent-decode once; InvalidURI for a broken escape, NUL or invalid UTF-8."""
+    if _PLAIN.match(escaped):
+        return escaped
     try:
         plain = _ESCAPE.sub(_unescape, escaped) if b"%" in escaped else escaped
         plain.decode("utf-8")
@@ -221,14 +253,38 @@ def decode(escaped: bytes) -> bytes:
 
 def check_bucket_name(name: str) -> None:
     """InvalidBucketName unless `name` follows the naming rules for general purpose buckets."""
-    if (
+    if len(name) > _BUCKET_BYTES_MAX or not _is_bucket_name(name):
+        raise S3Error("InvalidBucketName", BucketName=name)
+
+
+# The same few names come again and again; what is remembered is bounded in number and length.
+
+
+@lru_cache(1024)
+def _is_bucket_name(name: str) -> bool:
+    return not (
         not _BUCKET.match(name)
         or ".." in name
         or name.startswith(_RESERVED_PREFIXES)
         or name.endswith(_RESERVED_SUFFIXES)
         or _is_address(name)
-    ):
-        raise S3Error("InvalidBucketName", BucketName=name)
+    )
+
+
+@lru_cache(1024)
+def _header_name(raw: bytes) -> str | None:
+    """A header's name as it is looked for; None when it is none."""
+    return raw.decode("ascii").lower() if _TOKEN.match(raw) else None
+
+
+@lru_cache(1024)
+def _is_host(host: str) -> bool:
+    return _HOST.match(host) is not None
+
+
+def _is_single(name: str) -> bool:
+    """Whether a header of this name decides something."""
+    return name in _SINGLE or name.startswith(_SINGLE_PREFIXES)
 
 
 def check_key(key: bytes) -> None:
@@ -258,26 +314,29 @@ def _is_address(name: str) -> bool:
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     items: list[tuple[str, str]] = []
-    seen: set[str] = set()
-    token, fine = _TOKEN.match, _VALUE.match
+    fine = _VALUE.match
     for raw_name, raw_value in raw:
+        short = len(raw_name) <= _NAME_BYTES_MAX
+        name = _header_name(raw_name) if short else _header_name.__wrapped__(raw_name)
         value = raw_value.strip(b" \t")
-        if not token(raw_name) or not fine(value):
+        if name is None or not fine(value):
             raise S3Error("InvalidRequest", "A request header is malformed.")
-        name = raw_name.decode("ascii").lower()
-        if name in seen and (name in _SINGLE or name.startswith(_SINGLE_PREFIXES)):
-            raise S3Error("InvalidRequest", f"The header {name} must not occur more than once.")
-        seen.add(name)
         items.append((name, value.decode("latin-1")))
     if len(items) > HEADER_FIELDS_MAX:
         raise S3Error("RequestHeaderSectionTooLarge")
-    return Headers(items)
+    headers = Headers(items)
+    if len(headers.names()) != len(items):
+        for name in headers.names():
+            if len(headers.all(name)) > 1 and _is_single(name):
+                message = f"The header {name} must not occur more than once."
+                raise S3Error("InvalidRequest", message)
+    return headers
 
 
 def _host(headers: Headers) -> str:
     """The Host header in lower case, or "" (HTTP/1.0 may leave it out)."""
     host = (headers.get("host") or "").lower()
-    if host and not _HOST.match(host):
+    if host and not (len(host) <= _NAME_BYTES_MAX and _is_host(host)) and not _HOST.match(host):
         raise S3Error("InvalidRequest", "The Host header is malformed.")
     return host
 
@@ -346,21 +405,38 @@ def _name_of(host: str) -> str:
 def _query(raw: bytes) -> dict[str, str]:
     """Decoded parameters in order. In a query, unlike in a path, `+` is a space."""
     pairs: dict[str, str] = {}
-    for piece in raw.replace(b"+", b" ").split(b"&"):
+    for piece in raw.replace(b"+", b" ").split(b"&") if raw else ():
         if not piece:
             continue
         name_bytes, _, value_bytes = piece.partition(b"=")
-        name = decode(name_bytes).decode("utf-8")
+        name, value = _text(name_bytes), _text(value_bytes)
         if name in pairs:
             message = "A query parameter must not occur more than once."
             raise S3Error("InvalidArgument", message, ArgumentName=name)
-        pairs[name] = decode(value_bytes).decode("utf-8")
+        pairs[name] = value
     return pairs
+
+
+def _text(escaped: bytes) -> str:
+    """A part of a query, decoded."""
+    if b"%" not in escaped and escaped.isascii() and b"\0" not in escaped:
+        return escaped.decode("ascii")
+    if len(escaped) <= _NAME_BYTES_MAX:
+        return _remembered(escaped)
+    return decode(escaped).decode("utf-8")
+
+
+@lru_cache(1024)
+def _remembered(escaped: bytes) -> str:
+    """Credentials, most of all: each request of a client has the same."""
+    return decode(escaped).decode("utf-8")
 
 
 def _hoisted(query: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The headers among the parameters, values as the wire would carry them."""
     found: dict[str, str] = {}
+    if _OWN_PARAMETERS.issuperset(query):
+        return ()
     for parameter, value in query.items():
         name = parameter.lower()
         if not name.startswith("x-amz-") or name in _AUTHENTICATION:

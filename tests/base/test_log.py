@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import math
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s3node.base import log
 
@@ -44,19 +48,19 @@ def test_signatures_are_hidden_wherever_they_stand(stream: io.StringIO, text: st
         raise ValueError(text)
     except ValueError:
         logger.exception("failed")
-    log.access(**{"Authorization": SIGNATURE}, headers={"x-amz-signature": SIGNATURE})
+    log.access({"Authorization": SIGNATURE, "headers": {"x-amz-signature": SIGNATURE}})
     assert SIGNATURE not in stream.getvalue()
     assert log.HIDDEN in stream.getvalue()
 
 
 def test_registered_secrets_are_hidden_in_anything(stream: io.StringIO) -> None:
     logging.getLogger("other.library").warning("key is %s!", SECRET)
-    log.access(key=f"a/{SECRET}/b", nested=[{"x": SECRET}], odd=SECRET.encode())
+    log.access({"key": f"a/{SECRET}/b", "nested": [{"x": SECRET}], "odd": SECRET.encode()})
     assert SECRET not in stream.getvalue()
 
 
 def test_a_key_forges_no_line(stream: io.StringIO) -> None:
-    log.access(key='x\n{"level": "error"}\r\n\x1b[2J\u2028', status=200)
+    log.access({"key": 'x\n{"level": "error"}\r\n\x1b[2J\u2028', "status": 200})
     lines = stream.getvalue().split("\n")
     assert len(lines) == 2 and lines[1] == ""
     assert "\x1b" not in lines[0]
@@ -69,3 +73,37 @@ def test_json_lines_have_their_fields() -> None:
     line = json.loads(log.JsonFormatter().format(record))
     assert (line["message"], line["status"], line["key"]) == ("hello you", 200, "é")
     assert line["level"] == "info"
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.floats() | st.none()))
+def test_the_short_way_to_json_says_the_same(fields: dict[str, object]) -> None:
+    """But for what JSON has no number for, which is null by one way and bare by the other."""
+    line = {"message": "request", **fields}
+    text = log._json(line)
+    assert text.isascii() and "\x7f" not in text and "\n" not in text
+    if not any(isinstance(value, float) and not math.isfinite(value) for value in line.values()):
+        assert json.loads(text) == json.loads(json.dumps(log._clean(line)))
+
+
+def test_lines_of_requests_wait_for_the_turn_to_end_and_keep_their_place() -> None:
+    async def work() -> None:
+        log.access({"number": 1})
+        log.access({"number": 2})
+        assert made.getvalue() == ""
+        logging.getLogger("test").info("three")
+        log.access({"number": 4})
+        await asyncio.sleep(0)
+        log.access({"number": 5})
+
+    handlers, level = logging.root.handlers[:], logging.root.level
+    made = io.StringIO()
+    try:
+        log.setup(made, plain=False)
+        asyncio.run(work())
+        logging.root.handlers[0].flush()
+    finally:
+        logging.root.handlers[:], logging.root.level = handlers, level
+    lines = [json.loads(line) for line in made.getvalue().splitlines()]
+    assert [line.get("number", line["message"]) for line in lines] == [1, 2, "three", 4, 5]
+    assert {line["level"] for line in lines} == {"info"}
+    assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
