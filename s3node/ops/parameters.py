@@ -101,9 +101,14 @@ def _etags(tags: ETags | None, *, weakly: bool) -> tuple[str, ...] | None:
     return (ANY,) if tags.any else tags.strong + (tags.weak if weakly else ())
 
 
+_UNCONDITIONAL = conditions.Conditions()
+
+
 def read_conditions(request: Request, prefix: str = "") -> conditions.Conditions:
     """The preconditions of a read, or with a prefix those of a copy's source."""
     found = headers.parse_conditions(request.headers, prefix)
+    if not found:
+        return _UNCONDITIONAL
     return conditions.Conditions(
         match=_etags(found.if_match, weakly=False),
         none_match=_etags(found.if_none_match, weakly=True),

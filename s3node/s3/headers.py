@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
@@ -45,13 +46,15 @@ STORAGE_CLASSES = frozenset(
         "DEEP_ARCHIVE",
     }
 )
-_OVERRIDES = (
-    "response-cache-control",
-    "response-content-disposition",
-    "response-content-encoding",
-    "response-content-language",
-    "response-content-type",
-    "response-expires",
+_OVERRIDES = frozenset(
+    (
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
+        "response-content-language",
+        "response-content-type",
+        "response-expires",
+    )
 )
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*\Z", re.IGNORECASE)
@@ -173,7 +176,12 @@ def utc_seconds(date: tuple[int, ...]) -> int | None:
 
 def http_date(ms: int) -> str:
     """An IMF-fixdate; S3's clocks for Last-Modified have whole seconds."""
-    at = time.gmtime(ms // 1000)
+    return _date(ms // 1000)
+
+
+@lru_cache(1024)
+def _date(seconds: int) -> str:
+    at = time.gmtime(seconds)
     month = _MONTHS[at.tm_mon * 3 - 3 : at.tm_mon * 3]
     clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
     return f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {month} {at.tm_year:04} {clock} GMT"
@@ -204,6 +212,7 @@ class Conditions:
 
 
 _UNCONDITIONAL = Conditions()
+_CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 
 
 def parse_conditions(headers: Headers, prefix: str = "") -> Conditions:
@@ -211,6 +220,8 @@ def parse_conditions(headers: Headers, prefix: str = "") -> Conditions:
 
     Dates that are no dates are ignored, as RFC 9110 wants it.
     """
+    if not any(prefix + name in headers for name in _CONDITIONS):
+        return _UNCONDITIONAL
     return Conditions(
         parse_etags(headers.get(prefix + "if-match")),
         parse_etags(headers.get(prefix + "if-none-match")),
@@ -300,7 +311,9 @@ def storage_class(headers: Headers) -> str:
 
 def response_overrides(request: Request, *, anonymous: bool) -> dict[str, str]:
     """What response-* parameters replace in the answer to a signed GET or HEAD."""
-    found = {name: value for name in _OVERRIDES if (value := request.param(name)) is not None}
+    if _OVERRIDES.isdisjoint(request.query):
+        return {}
+    found = {name: value for name, value in request.query.items() if name in _OVERRIDES}
     if found and anonymous:
         raise S3Error(
             "InvalidRequest",

@@ -15,8 +15,10 @@ import hmac
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote
+
+import msgspec
 
 from s3node.s3.request import Request
 
@@ -28,16 +30,20 @@ SHA256_EMPTY = hashlib.sha256(b"").hexdigest()
 
 _SPACES = re.compile(r"[ \t]+")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*\Z")  # RFC 3986 section 2.3
+_PLAIN_PATH = re.compile(rb"[A-Za-z0-9_.~/-]*\Z")
+_REMEMBERED_BYTES_MAX = 128
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkSigner:
+class ChunkSigner(msgspec.Struct, frozen=True):
     """Checks the signatures of a chunked payload, each over the one before it."""
 
-    key: bytes = field(repr=False)
+    key: bytes
     timestamp: str
     scope: str
     seed: str
+
+    def __repr__(self) -> str:
+        return f"ChunkSigner({self.timestamp}, {self.scope})"
 
     def chunk(self, previous: str, data_sha256: str) -> str:
         """The signature of a chunk whose data has this SHA-256 (hex)."""
@@ -88,29 +94,50 @@ def signing_key(secret: str, date: str, region: str) -> bytes:
 
 def canonical_request(request: Request, signed_headers: Sequence[str], payload_hash: str) -> str:
     """The canonical request; header values are the wire's bytes as latin-1."""
-    query = sorted(
-        (_quoted(name), _quoted(value))
-        for name, value in request.query.items()
-        if name != "X-Amz-Signature"
-    )
-    headers = "".join(
-        f"{name}:{_trimmed(request.headers.get(name) or '')}\n" for name in signed_headers
-    )
+    if all(map(_UNRESERVED.match, request.query)):  # then encoding changes no name, and no order
+        parameters = [
+            f"{name}={_quoted(value)}"
+            for name, value in sorted(request.query.items())
+            if name != "X-Amz-Signature"
+        ]
+    else:
+        parameters = _in_order(request)
+    header = request.headers.get
+    headers = [f"{name}:{_trimmed(header(name) or '')}\n" for name in signed_headers]
+    path = request.path
     return "\n".join(
         (
             request.method,
-            quote(request.path, safe="/"),
-            "&".join(f"{name}={value}" for name, value in query),
-            headers,
+            path.decode("ascii") if _PLAIN_PATH.match(path) else quote(path, safe="/"),
+            "&".join(parameters),
+            "".join(headers),
             ";".join(signed_headers),
             payload_hash,
         )
     )
 
 
+def _in_order(request: Request) -> list[str]:
+    """The canonical parameters where encoding a name may change its place."""
+    pairs = sorted(
+        (_quoted(name), _quoted(value))
+        for name, value in request.query.items()
+        if name != "X-Amz-Signature"
+    )
+    return [f"{name}={value}" for name, value in pairs]
+
+
 def _quoted(text: str) -> str:
     """Percent-encoded as a part of a query; most parts need nothing of it."""
-    return text if _UNRESERVED.match(text) else quote(text, safe="")
+    if _UNRESERVED.match(text):
+        return text
+    return _encoded(text) if len(text) <= _REMEMBERED_BYTES_MAX else quote(text, safe="")
+
+
+@lru_cache(1024)
+def _encoded(text: str) -> str:
+    """Credentials, most of all: each request of a client has the same."""
+    return quote(text, safe="")
 
 
 def _trimmed(value: str) -> str:
@@ -119,6 +146,7 @@ def _trimmed(value: str) -> str:
 
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
+    """What is signed: the canonical request stands in it as its digest."""
     digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
 

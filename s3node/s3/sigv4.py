@@ -25,8 +25,9 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from s3node.base.errors import S3Error
 from s3node.s3.headers import parse_http_date, utc_seconds
@@ -47,7 +48,8 @@ __all__ = ["ANONYMOUS", "Identity", "KeyCache", "PayloadKind", "PayloadSpec", "a
 SKEW_MS_MAX = 15 * 60 * 1000
 EXPIRES_S_MAX = 7 * 24 * 3600
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-STAMPS_KEPT = 256  # clients under load send the same second many times
+REMEMBERED = 256  # of each part of a claim; clients under load say the same many times
+REMEMBERED_BYTES_MAX = 256  # what is longer is read anew each time
 
 _WRITES = frozenset({"PUT", "POST", "DELETE", "PATCH"})
 _QUERY_NAMES = (
@@ -58,8 +60,11 @@ _QUERY_NAMES = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
+_QUERY_MARKS = frozenset(("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"))
+_SIGV2_MARKS = frozenset(("AWSAccessKeyId", "Signature"))
 _TIMESTAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z\Z")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}\Z")
+_EXPIRES = re.compile(r"-?[0-9]{1,18}\Z")
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 _NO_SECRET = "\0" * 40  # stands in for the secret of an unknown key: same work, never right
@@ -81,8 +86,7 @@ _STREAMING = {kind.value: kind for kind in PayloadKind if kind.value.startswith(
 _SIGNED_KINDS = (PayloadKind.CHUNKS_SIGNED, PayloadKind.CHUNKS_SIGNED_TRAILER)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who sent a request. The owner is the canonical user that S3 documents show."""
 
     access_key: str
@@ -94,8 +98,7 @@ class Identity:
 ANONYMOUS = Identity("", "", "", anonymous=True)
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadSpec:
+class PayloadSpec(msgspec.Struct, frozen=True):
     """What the signature says about the payload."""
 
     kind: PayloadKind
@@ -155,19 +158,18 @@ def authenticate(
 def _claim(request: Request, now_ms: int, region: str) -> _Claim | None:
     """The one signature that a request carries, checked for form and time; None if anonymous."""
     header = request.headers.get("authorization")
-    presigned = any(
-        request.has(name) for name in ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature")
-    )
-    if header is not None and (presigned or request.has("Signature")):
+    query = request.query
+    presigned = not _QUERY_MARKS.isdisjoint(query)
+    if header is not None and (presigned or "Signature" in query):
         raise S3Error(
             "InvalidArgument",
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
             "query string parameter or the Authorization header should be specified",
             ArgumentName="Authorization",
         )
-    if "x-amz-security-token" in request.headers or request.has("X-Amz-Security-Token"):
+    if "x-amz-security-token" in request.headers or "X-Amz-Security-Token" in query:
         raise S3Error("InvalidToken")
-    if request.has("AWSAccessKeyId") or request.has("Signature"):
+    if not _SIGV2_MARKS.isdisjoint(query):
         raise _sigv2()
     if presigned:
         return _query_claim(request, now_ms, region)
@@ -196,7 +198,7 @@ def _header_claim(request: Request, header: str, now_ms: int, region: str) -> _C
         message = "Unsupported Authorization Type"
         raise S3Error("InvalidArgument", message, ArgumentName="Authorization")
     credential, signed_headers, signature = _authorization_fields(rest)
-    malformed = _Malformed("AuthorizationHeaderMalformed", "The authorization header is malformed")
+    malformed = _HEADER_MALFORMED
     access_key, date = malformed.credential(credential, region)
     timestamp = _header_timestamp(request)
     sent_ms = _timestamp_ms(timestamp)
@@ -248,7 +250,7 @@ def format_timestamp(ms: int) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(ms // 1000))
 
 
-@functools.lru_cache(STAMPS_KEPT)
+@functools.lru_cache(REMEMBERED)
 def _timestamp_ms(stamp: str) -> int | None:
     match = _TIMESTAMP.match(stamp)
     seconds = utc_seconds(tuple(map(int, match.groups()))) if match else None
@@ -280,6 +282,11 @@ class _Malformed(NamedTuple):
 
     def credential(self, value: str, region: str) -> tuple[str, str]:
         """(access key, day) of ``key/day/region/service/terminator``, for this node."""
+        if len(value) <= REMEMBERED_BYTES_MAX:
+            return _credential(self, value, region)
+        return self.read_credential(value, region)
+
+    def read_credential(self, value: str, region: str) -> tuple[str, str]:
         parts = value.rsplit("/", 4)
         if len(parts) != 5 or not parts[0]:
             raise self.because(
@@ -318,6 +325,11 @@ class _Malformed(NamedTuple):
 
     def signed_headers(self, value: str) -> tuple[str, ...]:
         """The signed header names: lower case, each once, host among them."""
+        if len(value) <= REMEMBERED_BYTES_MAX:
+            return _signed_headers(self, value)
+        return self.read_signed_headers(value)
+
+    def read_signed_headers(self, value: str) -> tuple[str, ...]:
         names = tuple(value.split(";"))
         if len(set(names)) != len(names) or not all(_NAME.match(name) for name in names):
             raise self.because("the SignedHeaders are mal-formed.")
@@ -330,11 +342,31 @@ class _Malformed(NamedTuple):
         return names
 
 
+_HEADER_MALFORMED = _Malformed(
+    "AuthorizationHeaderMalformed", "The authorization header is malformed"
+)
+_QUERY_MALFORMED = _Malformed(
+    "AuthorizationQueryParametersError", "Error parsing the X-Amz-Credential parameter"
+)
+
+# What a client says the same way in all its requests. Nothing that is refused is remembered.
+
+
+@functools.lru_cache(REMEMBERED)
+def _credential(malformed: _Malformed, value: str, region: str) -> tuple[str, str]:
+    return malformed.read_credential(value, region)
+
+
+@functools.lru_cache(REMEMBERED)
+def _signed_headers(malformed: _Malformed, value: str) -> tuple[str, ...]:
+    return malformed.read_signed_headers(value)
+
+
 def _query_claim(request: Request, now_ms: int, region: str) -> _Claim:
-    algorithm, credential, timestamp, expires, signed_headers, signature = (
-        request.param(name) or "" for name in _QUERY_NAMES
-    )
-    if not all((algorithm, credential, timestamp, expires, signed_headers, signature)):
+    parameter = request.query.get
+    given = [parameter(name) or "" for name in _QUERY_NAMES]
+    algorithm, credential, timestamp, expires, signed_headers, signature = given
+    if not all(given):
         raise S3Error(
             "AuthorizationQueryParametersError",
             "Query-string authentication version 4 requires the X-Amz-Algorithm, "
@@ -343,15 +375,14 @@ def _query_claim(request: Request, now_ms: int, region: str) -> _Claim:
         )
     if algorithm == "AWS4-ECDSA-P256-SHA256":
         raise S3Error("NotImplemented", "Signature Version 4A is not implemented.")
-    code = "AuthorizationQueryParametersError"
     if algorithm != ALGORITHM:
-        raise S3Error(code, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
-    malformed = _Malformed(code, "Error parsing the X-Amz-Credential parameter")
+        raise S3Error(_QUERY_MALFORMED.code, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+    malformed = _QUERY_MALFORMED
     access_key, date = malformed.credential(credential, region)
     sent_ms = _timestamp_ms(timestamp)
     if sent_ms is None:
         message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
-        raise S3Error(code, message)
+        raise S3Error(malformed.code, message)
     malformed.same_day(date, timestamp)
     _check_validity(expires, sent_ms, now_ms)
     names = malformed.signed_headers(signed_headers)
@@ -364,7 +395,7 @@ def _query_claim(request: Request, now_ms: int, region: str) -> _Claim:
 def _check_validity(expires: str, sent_ms: int, now_ms: int) -> None:
     """A presigned URL holds from its date (give or take the skew) for `expires` seconds."""
     code = "AuthorizationQueryParametersError"
-    if not re.fullmatch("-?[0-9]{1,18}", expires):
+    if not _EXPIRES.match(expires):
         raise S3Error(code, "X-Amz-Expires should be a number")
     seconds = int(expires)
     if seconds < 1:
@@ -405,9 +436,12 @@ def _content_sha256(request: Request) -> str | None:
     )
 
 
+_UNSIGNED = PayloadSpec(PayloadKind.UNSIGNED)
+
+
 def _payload_spec(payload_hash: str, signer: ChunkSigner | None) -> PayloadSpec:
     if payload_hash == UNSIGNED_PAYLOAD:
-        return PayloadSpec(PayloadKind.UNSIGNED)
+        return _UNSIGNED
     kind = _STREAMING.get(payload_hash)
     if kind is None:
         return PayloadSpec(PayloadKind.LITERAL, sha256=bytes.fromhex(payload_hash))
@@ -421,7 +455,8 @@ def _payload_spec(payload_hash: str, signer: ChunkSigner | None) -> PayloadSpec:
 def _check_signed(request: Request, claim: _Claim) -> None:
     """AccessDenied for a deciding header that the signature does not cover."""
     signed = request.hoisted.union(claim.signed_headers)
-    missing = [name for name in claim.signed_headers if name not in request.headers]
+    present = request.headers.names()
+    missing = [name for name in claim.signed_headers if name not in present]
     if missing:
         raise S3Error(
             "AuthorizationHeaderMalformed",
@@ -430,7 +465,7 @@ def _check_signed(request: Request, claim: _Claim) -> None:
     conditions = request.method in _WRITES and not claim.presigned
     unsigned = [
         name
-        for name in request.headers.names()
+        for name in present
         if name not in signed
         and (name.startswith("x-amz-") or (conditions and name.startswith("if-")))
     ]
