@@ -222,44 +222,46 @@ def _batches(
         yield batch, count
 
 
-def _cause(fault: Exception) -> str:
-    if isinstance(fault, TimeoutError):
-        return "stalled"
-    return "hung_up" if isinstance(fault, ConnectionError) else "fault"
-
-
 def head(
     status: int, headers: Iterable[tuple[str, str]], length: int | None, keep_alive: bool
 ) -> bytes:
     """Status line and headers as bytes; header text is latin-1, as it is when it is read."""
-    lines = []
+    lines = [_status_line(status)]
     for name, value in headers:
         if name.lower() in _OWN_HEADERS:
             raise ValueError(f"{name} is set by the edge")
         lines.append(f"{name}: {value}")
-    if _FORBIDDEN.search("".join(lines)):
+    told = "".join(lines)
+    if not told.isprintable() and _FORBIDDEN.search(told):
         names = [line.partition(":")[0] for line in lines if _FORBIDDEN.search(line)]
         raise ValueError(f"control character in header {names[0]!r}")
-    lines.insert(0, f"HTTP/1.1 {status} {_reason(status)}")
     if length is not None:
         lines.append(f"Content-Length: {length}")
-    lines.append(f"Date: {_date(_CLOCK.wall_ms() // 1000)}")
-    lines.append(f"Server: {SERVER}")
-    lines.append("Connection: " + ("keep-alive" if keep_alive else "close"))
-    return "\r\n".join((*lines, "", "")).encode("latin-1")
+    lines.append(_ending(_CLOCK.wall_ms() // 1000, keep_alive))
+    return "\r\n".join(lines).encode("latin-1")
 
 
-@functools.lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+@functools.lru_cache(maxsize=4)
+def _ending(second: int, keep_alive: bool) -> str:
+    """What every head of this second ends with."""
+    connection = "keep-alive" if keep_alive else "close"
+    date = formatdate(second, usegmt=True)
+    return f"Date: {date}\r\nServer: {SERVER}\r\nConnection: {connection}\r\n\r\n"
 
 
 @functools.cache
-def _reason(status: int) -> str:
+def _status_line(status: int) -> str:
     try:
-        return HTTPStatus(status).phrase
+        phrase = HTTPStatus(status).phrase
     except ValueError:
-        return ""
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}"
+
+
+def _cause(fault: Exception) -> str:
+    if isinstance(fault, TimeoutError):
+        return "stalled"
+    return "hung_up" if isinstance(fault, ConnectionError) else "fault"
 
 
 async def _next(stream: AsyncIterator[Sequence[memoryview]]) -> Sequence[memoryview]:

@@ -138,9 +138,9 @@ class ObjectStore:
         """
         assert 0 <= start <= stop <= row.size
         if start == stop:
-            return _empty()
+            return Held()
         if row.inline is not None:
-            return _inline(memoryview(row.inline)[start:stop])
+            return Held(memoryview(row.inline)[start:stop])
         data = row.data if isinstance(row, VersionRow) else (row.data,)
         assert all(item is not None for item in data), "a row names its bytes"
         source = read_range(
@@ -215,10 +215,17 @@ class Reading:
         await self._rest.aclose()
 
 
-async def _empty() -> AsyncIterator[Pieces]:
-    return
-    yield  # makes this a generator
+class Held:
+    """Bytes that are in memory already, as pieces; no generator, which the loop keeps track of."""
 
+    def __init__(self, *pieces: memoryview) -> None:
+        self._pieces: Pieces = pieces
 
-async def _inline(content: memoryview) -> AsyncIterator[Pieces]:
-    yield (content,)
+    def __aiter__(self) -> Held:
+        return self
+
+    async def __anext__(self) -> Pieces:
+        pieces, self._pieces = self._pieces, ()
+        if not pieces:
+            raise StopAsyncIteration
+        return pieces

@@ -91,9 +91,10 @@ def _prepare(node: Node, call: Call) -> _Answer:
     headers = answers.object_headers(row, overrides)
     if version is not None or not row.null:
         headers.append(("x-amz-version-id", version_name(identity, row)))
+    conditions = parameters.read_conditions(request)
     found = subject((identity, row))
     assert found is not None, "need_version gives no delete markers"
-    if not check_read(parameters.read_conditions(request), found):
+    if not check_read(conditions, found):
         return _Answer(row, Span(0, 0, False, None), _not_modified(row, headers))
     span = _span(request, row)
     headers += [("accept-ranges", "bytes"), *answers.validators(row)]

@@ -48,6 +48,9 @@ _CHUNKED_KINDS = frozenset(
 )
 
 
+_NOTHING: Mapping[str, Hasher] = {}
+
+
 class Digests(NamedTuple):
     """What was verified or computed: raw digests of the payload."""
 
@@ -78,7 +81,7 @@ class Payload:
         self.length: int = _length(kind, request)
         self._spec = spec
         self._content_md5 = _content_md5(headers)
-        self.md5 = Md5()
+        self._md5: Md5 | None = None
         trailing = kind in (PayloadKind.CHUNKS_SIGNED_TRAILER, PayloadKind.CHUNKS_UNSIGNED_TRAILER)
         announced = _announced(headers, trailing)
         self.declared = _declared(request, announced)
@@ -99,6 +102,13 @@ class Payload:
         self._fed = 0
         self._hashed = 0
         self._ended = False
+
+    @property
+    def md5(self) -> Md5:
+        """Of the payload; made when first asked for, which most requests never do."""
+        if self._md5 is None:
+            self._md5 = Md5()
+        return self._md5
 
     def feed(self, data: Buffer) -> list[memoryview]:
         """The payload in `data`, as views of it: `data` must not change while they are used."""
@@ -155,6 +165,8 @@ class Payload:
         return Digests(digests["MD5"], digests.get("SHA256"), checksum)
 
     def _start(self, chosen: Algorithm | None) -> Mapping[str, Hasher]:
+        if chosen is None and self._spec.kind is not PayloadKind.LITERAL:
+            return _NOTHING
         names = []
         if self._spec.kind is PayloadKind.LITERAL:
             names.append("SHA256")
@@ -196,6 +208,8 @@ class Payload:
 
 def _framing(kind: PayloadKind, headers: Headers) -> PayloadKind:
     """How the payload is framed; CHUNKS_UNSIGNED_TRAILER also where only the length says so."""
+    if kind not in _CHUNKED_KINDS and "content-encoding" not in headers:
+        return kind
     coded = "aws-chunked" in _codings(headers)
     decoded = "x-amz-decoded-content-length" in headers
     if kind is PayloadKind.UNSIGNED and coded and decoded:
@@ -287,7 +301,11 @@ def _announced(headers: Headers, trailing: bool) -> tuple[str, ...]:
 
 def _declared(request: Request, announced: tuple[str, ...]) -> Declared | None:
     """The checksum of this payload that the request declares."""
-    names = [name for name in request.headers.names() if _is_digest(name)]
+    names = [
+        name
+        for name in request.headers.names()
+        if name.startswith(checksums.HEADER_PREFIX) and name not in _SETTINGS
+    ]
     if request.method == "POST" and request.has("uploadId"):
         names = []  # CompleteMultipartUpload: they speak of the object, not of this body
     if len(names) + len(announced) > 1:
@@ -309,10 +327,6 @@ def _declared(request: Request, announced: tuple[str, ...]) -> Declared | None:
         declared = Declared(algorithm, _checksum_value(algorithm, value))
     _check_named(request.headers, declared)
     return declared
-
-
-def _is_digest(name: str) -> bool:
-    return name.startswith(checksums.HEADER_PREFIX) and name not in _SETTINGS
 
 
 def _check_named(headers: Headers, declared: Declared | None) -> None:

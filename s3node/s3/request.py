@@ -405,11 +405,17 @@ def _name_of(host: str) -> str:
 def _query(raw: bytes) -> dict[str, str]:
     """Decoded parameters in order. In a query, unlike in a path, `+` is a space."""
     pairs: dict[str, str] = {}
-    for piece in raw.replace(b"+", b" ").split(b"&") if raw else ():
+    if not raw:
+        return pairs
+    # Latin-1 keeps the bytes, for those that have to be decoded.
+    for piece in raw.decode("latin-1").replace("+", " ").split("&"):
         if not piece:
             continue
-        name_bytes, _, value_bytes = piece.partition(b"=")
-        name, value = _text(name_bytes), _text(value_bytes)
+        name, _, value = piece.partition("=")
+        if "%" in name or not name.isascii():
+            name = _text(name)
+        if "%" in value or not value.isascii():
+            value = _text(value)
         if name in pairs:
             message = "A query parameter must not occur more than once."
             raise S3Error("InvalidArgument", message, ArgumentName=name)
@@ -417,13 +423,10 @@ def _query(raw: bytes) -> dict[str, str]:
     return pairs
 
 
-def _text(escaped: bytes) -> str:
+def _text(escaped: str) -> str:
     """A part of a query, decoded."""
-    if b"%" not in escaped and escaped.isascii() and b"\0" not in escaped:
-        return escaped.decode("ascii")
-    if len(escaped) <= _NAME_BYTES_MAX:
-        return _remembered(escaped)
-    return decode(escaped).decode("utf-8")
+    wire = escaped.encode("latin-1")
+    return _remembered(wire) if len(wire) <= _NAME_BYTES_MAX else decode(wire).decode("utf-8")
 
 
 @lru_cache(1024)

@@ -244,6 +244,9 @@ TABLE: Mapping[Route, str] = {
     **_rows(OBJECT, "uploads", POST="CreateMultipartUpload"),
 }
 
+_TABLE: Mapping[tuple[str, str, str], str] = {(*row,): name for row, name in TABLE.items()}
+"""The same, found without making a row."""
+
 # With the parameter, the operation on the left is the one on the right.
 BY_PARAMETER: Mapping[str, tuple[str, str]] = {
     "ListBucketAnalyticsConfigurations": ("id", "GetBucketAnalyticsConfiguration"),
@@ -277,7 +280,7 @@ def operation(request: Request) -> str:
     if request.raw_path == OBJECT_LAMBDA_PATH and request.key is None:
         return "WriteGetObjectResponse"
     subresource = _subresource(request)
-    name = TABLE.get(Route(request.method, _level(request), subresource))
+    name = _TABLE.get((request.method, _level(request), subresource))
     if name is None:
         raise _not_allowed(request, subresource)
     if name in BY_PARAMETER and request.has(BY_PARAMETER[name][0]):
@@ -298,6 +301,8 @@ def _level(request: Request) -> str:
 
 def _subresource(request: Request) -> str:
     """The one subresource in the query, or ""."""
+    if SUBRESOURCES.isdisjoint(request.query):
+        return ""
     found = [name for name in request.query if name in SUBRESOURCES]
     if len(found) > 1:
         names = ", ".join(sorted(found))
@@ -307,7 +312,7 @@ def _subresource(request: Request) -> str:
             ArgumentName="ResourceType",
             ArgumentValue=found[0],
         )
-    return found[0] if found else ""
+    return found[0]
 
 
 def _not_allowed(request: Request, subresource: str) -> S3Error:
