@@ -1,6 +1,6 @@
 /* See engine.h for what it does and the invariants. */
 #define _GNU_SOURCE
-#include "engine.h"
+#include "engine_read.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -197,45 +197,6 @@ static void write_file(engine *e, node *first, engine_counters *tally)
         }
 }
 
-/* ---- reading --------------------------------------------------------------------------- */
-
-static int64_t fill(engine *e, int fd, char *to, size_t length, int64_t offset,
-                    engine_counters *tally)
-{
-    size_t got = 0;
-    while (got < length) {
-        tally->reads++;
-        int64_t more = e->calls.pread(fd, to + got, length - got, offset + (int64_t)got);
-        if (more == -EINTR)
-            continue;
-        if (more < 0)
-            return more;
-        if (more == 0)
-            break;
-        if ((size_t)more > length - got)
-            return -EIO;
-        got += (size_t)more;
-    }
-    tally->bytes_read += got;
-    return (int64_t)got;
-}
-
-static void read_one(engine *e, node *n, engine_counters *tally)
-{
-    const engine_op *op = &n->op;
-    char *to = op->iov[0].base;
-    size_t length = op->iov[0].length;
-    int64_t got = fill(e, op->file->fd, to, op->head, op->offset, tally);
-    if (got == (int64_t)op->head && op->head < length) {
-        int64_t more =
-            fill(e, op->file->fd, to + op->head, length - op->head, op->tail_offset, tally);
-        got = more < 0 ? more : got + more;
-    }
-    n->error = got < 0 ? (int32_t)-got : 0;
-    n->stage = got < 0 ? ENGINE_READ : ENGINE_DONE;
-    n->got = got < 0 ? 0 : got;
-}
-
 /* ---- threads --------------------------------------------------------------------------- */
 
 /* Signal that there are completions. A wake that is lost would hang whoever waits, so it is
@@ -253,19 +214,32 @@ static void wake(engine *e, queue *q)
     }
 }
 
-static void complete(engine *e, queue *q, list *batch, const engine_counters *tally)
+/* The engine's mutex is held. */
+static void add(engine_counters *sum, const engine_counters *tally)
 {
-    engine_counters *sum = &e->counters;
-    pthread_mutex_lock(&e->mutex);
-    bool first = !e->done.first;
-    list_move(&e->done, batch);
+    sum->crossings += tally->crossings;
     sum->drains += tally->drains;
     sum->writes += tally->writes;
     sum->syncs += tally->syncs;
     sum->reads += tally->reads;
     sum->bytes_written += tally->bytes_written;
     sum->bytes_read += tally->bytes_read;
-    sum->wakes += first;
+}
+
+void engine_tally(engine *e, const engine_counters *tally)
+{
+    pthread_mutex_lock(&e->mutex);
+    add(&e->counters, tally);
+    pthread_mutex_unlock(&e->mutex);
+}
+
+static void complete(engine *e, queue *q, list *batch, const engine_counters *tally)
+{
+    pthread_mutex_lock(&e->mutex);
+    bool first = !e->done.first;
+    list_move(&e->done, batch);
+    add(&e->counters, tally);
+    e->counters.wakes += first;
     pthread_mutex_unlock(&e->mutex);
     if (first)
         wake(e, q);
@@ -311,7 +285,12 @@ static void *read_thread(void *argument)
     list batch;
     while (take(q, &batch, false)) {
         engine_counters tally = {0};
-        read_one(q->engine, batch.first, &tally);
+        engine_completion done;
+        node *n = batch.first;
+        engine_read_op(&q->engine->calls, &n->op, false, &done, &tally);
+        n->got = done.got;
+        n->error = done.error;
+        n->stage = done.stage;
         complete(q->engine, q, &batch, &tally);
     }
     return NULL;
@@ -474,17 +453,36 @@ static void enqueue(queue *queues, const engine_op *ops, int count, node **spare
     }
 }
 
+bool engine_reads_valid(const engine *e, const engine_op *reads, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (reads[i].slot < 0 || reads[i].slot >= e->slots ||
+            reads[i].count != ENGINE_READ_BUFFERS)
+            return false;
+    return true;
+}
+
+const engine_calls *engine_table(const engine *e)
+{
+    return &e->calls;
+}
+
+int engine_fd(const engine_file *file)
+{
+    return file->fd;
+}
+
 int engine_submit(engine *e, const engine_op *writes, int write_count, const engine_op *reads,
                   int read_count)
 {
     int64_t count = (int64_t)write_count + read_count;
-    for (int64_t i = 0; i < count; i++) {
-        const engine_op *op = i < write_count ? &writes[i] : &reads[i - write_count];
+    for (int i = 0; i < write_count; i++) {
+        const engine_op *op = &writes[i];
         if (op->slot < 0 || op->slot >= e->slots || op->count < 1 || op->count > ENGINE_BUFFERS)
             return EINVAL;
-        if (i >= write_count && op->head > op->iov[0].length)
-            return EINVAL;
     }
+    if (!engine_reads_valid(e, reads, read_count))
+        return EINVAL;
     if (e->stopped)
         return ESHUTDOWN;
     pthread_mutex_lock(&e->mutex);

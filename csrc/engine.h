@@ -3,7 +3,8 @@
  * engine_submit hands over a batch of operations; each goes to its slot's queue. The writing
  * thread takes all that is queued, joins writes that follow each other in a file to one pwritev,
  * syncs each file once, and completes them all with one wake: that is the group commit. Reading
- * threads take one operation at a time, so that a read never waits for a sync.
+ * threads take one operation at a time, so that a read never waits for a sync. What is in memory
+ * already is read by engine_read where it is asked for, without any thread.
  *
  * Invariants
  *  1. A file that failed a write or a sync is dead: nothing more is tried on its descriptor, and
@@ -21,16 +22,28 @@
 #ifndef S3NODE_ENGINE_H
 #define S3NODE_ENGINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "record.h"
+
 enum {
     ENGINE_BUFFERS = 4,    /* of one write */
+    ENGINE_READ_BUFFERS = 2, /* of a read: header and digests, blocks of the payload */
     ENGINE_IOV_MAX = 1024, /* of one pwritev: the kernel's UIO_MAXIOV */
     ENGINE_CHUNK = 256     /* operations allocated at a time; they are never given back */
 };
 
-enum { ENGINE_DONE, ENGINE_WRITE, ENGINE_SYNC, ENGINE_READ, ENGINE_DEAD };
+enum {
+    ENGINE_DONE,
+    ENGINE_WRITE,
+    ENGINE_SYNC,
+    ENGINE_READ,
+    ENGINE_DEAD,
+    ENGINE_VERIFIED, /* read, and it is what the operation claims */
+    ENGINE_QUEUED    /* by engine_read alone: not in memory, it will complete */
+};
 
 typedef struct engine engine;
 typedef struct engine_file engine_file;
@@ -43,7 +56,8 @@ typedef struct { /* as struct iovec */
 /* What the engine asks of the system. A negative result is a negated errno. */
 typedef struct {
     int64_t (*pwritev)(int fd, const engine_iov *iov, int count, int64_t offset);
-    int64_t (*pread)(int fd, void *buffer, size_t length, int64_t offset);
+    /* `now`: only what is in memory; -EAGAIN, or another error, or short if that is not all. */
+    int64_t (*preadv)(int fd, const engine_iov *iov, int count, int64_t offset, bool now);
     int (*fdatasync)(int fd);
     int (*fallocate)(int fd, int64_t offset, int64_t length);
     int (*wake)(int event_fd);
@@ -56,11 +70,12 @@ typedef struct {
     uint64_t token;
     engine_file *file;
     int64_t offset;
-    int64_t tail_offset; /* reads: where the bytes behind the first `head` come from */
-    size_t head;         /* reads: bytes of iov[0] that come from `offset` */
+    int64_t tail_offset; /* reads: where the bytes of iov[1] come from; iov[0]: from `offset` */
+    int64_t hurry; /* reads: rather fail with EAGAIN than be queued by engine_read */
     int32_t slot;
-    int32_t count; /* writes: how many of iov; reads: 1 */
+    int32_t count; /* how many of iov; reads: ENGINE_READ_BUFFERS */
     engine_iov iov[ENGINE_BUFFERS];
+    record_claim claim; /* reads: what iov[0] must say, with digests that iov[1] must match */
 } engine_op;
 
 typedef struct {
@@ -98,6 +113,17 @@ void engine_detach(engine *e, engine_file *file);
  * are until their operation completes. */
 int engine_submit(engine *e, const engine_op *writes, int write_count, const engine_op *reads,
                   int read_count);
+
+/* Read what can be had without waiting, here and now: such operations complete in `out`, by their
+ * order in `reads`, as do those that are in a hurry. The others are queued, and their stage in `out` is ENGINE_QUEUED. 0, or a
+ * positive errno: those that `out` calls queued were not taken, or (EINVAL) none was tried.
+ * `reads` is used up. */
+int engine_read(engine *e, engine_op *reads, int count, engine_completion *out);
+
+/* For engine_read.c. */
+const engine_calls *engine_table(const engine *e);
+int engine_fd(const engine_file *file);
+bool engine_reads_valid(const engine *e, const engine_op *reads, int count);
 
 /* Up to `capacity` completions; how many. */
 int engine_reap(engine *e, engine_completion *out, int capacity);

@@ -20,9 +20,10 @@ static int64_t system_pwritev(int fd, const engine_iov *iov, int count, int64_t 
     return written < 0 ? -errno : written;
 }
 
-static int64_t system_pread(int fd, void *buffer, size_t length, int64_t offset)
+static int64_t system_preadv(int fd, const engine_iov *iov, int count, int64_t offset, bool now)
 {
-    ssize_t got = pread(fd, buffer, length, offset);
+    ssize_t got = preadv2(fd, (const struct iovec *)(const void *)iov, count, offset,
+                          now ? RWF_NOWAIT : 0);
     return got < 0 ? -errno : got;
 }
 
@@ -52,7 +53,7 @@ void engine_system_calls(engine_calls *calls)
 {
     *calls = (engine_calls){
         .pwritev = system_pwritev,
-        .pread = system_pread,
+        .preadv = system_preadv,
         .fdatasync = system_fdatasync,
         .fallocate = system_fallocate,
         .wake = system_wake,

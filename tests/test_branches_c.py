@@ -21,6 +21,7 @@ CSRC, CTESTS = ROOT / "csrc", ROOT / "tests" / "c"
 ANY_CPU = [
     *("-DEMULATED", "-DANY_CPU", "-DGF_TARGET(f)=", "-DGF_CPU_HAS(f)=cpu_has(f)"),
     *("-DMD5_TARGET(f)=", "-DMD5_CPU_HAS(f)=cpu_has(f)", "-DMD5_SETTLE(r)="),
+    *("-DXXH3_TARGET(f)=", "-DXXH3_CPU_HAS(f)=cpu_has(f)"),
     *("-include", str(CTESTS / "any_cpu.h"), f"-I{CTESTS / 'emulated'}"),
 ]
 NOT_COMPILED = {"gf_neon.c"}
@@ -94,8 +95,9 @@ def require_all(told: dict[str, Branches], names: Iterable[str]) -> None:
 
 
 def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
-    names = ["engine.c", "engine_calls.c"]
-    objects = compiled([CSRC / name for name in names], ["-std=gnu11"], tmp_path)
+    names = ["engine.c", "engine_calls.c", "engine_read.c"]
+    formats = [CSRC / "record.c", *sorted(CSRC.glob("xxh3*.c"))]
+    objects = compiled([*(CSRC / name for name in names), *formats], ["-std=gnu11"], tmp_path)
     for program, arguments in (("engine_test", ["1", "10"]), ("engine_faults_test", ["."])):
         source = CTESTS / f"{program}.c"
         command = ["gcc", "-std=gnu11", "-pthread", "--coverage", f"-I{CSRC}", source, *objects]
@@ -105,12 +107,16 @@ def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stem", "headers"), [("gf", {"gf_dot.h"}), ("md5", set())], ids=["gf", "md5"]
+    ("stem", "more", "headers"),
+    [("gf", "", {"gf_dot.h"}), ("md5", "", set()), ("record", "xxh3*.c", {"xxh3_take.h"})],
+    ids=["gf", "md5", "record"],
 )
-def test_every_branch_of_the_kernels_is_taken(stem: str, headers: set[str], tmp_path: Path) -> None:
+def test_every_branch_of_the_kernels_is_taken(
+    stem: str, more: str, headers: set[str], tmp_path: Path
+) -> None:
     if platform.machine() == "aarch64":
         pytest.skip("emulated are the kernels of x86")
-    sources = sorted(CSRC.glob(f"{stem}*.c"))
+    sources = sorted({*CSRC.glob(f"{stem}*.c"), *(CSRC.glob(more) if more else ())})
     objects = compiled(sources, ["-std=c11", *ANY_CPU], tmp_path)
     program = f"{stem}_test"
     options = ["-std=c11", "-O1", "--coverage", *ANY_CPU, f"-I{CSRC}"]

@@ -46,6 +46,10 @@ class DiskOffline(StorageFault):
     """The disk is not in service: missing, fenced, foreign, or failed earlier."""
 
 
+class DiskSlow(StorageFault):
+    """The disk has not answered what it was asked before; it was not asked."""
+
+
 class DiskFull(StorageFault):
     """No room on the disk (ENOSPC, EDQUOT) or it is read-only (EROFS)."""
 

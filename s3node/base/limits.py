@@ -67,7 +67,10 @@ STRAGGLER_GRACE_S = 0.05
 
 READ_HEDGE_S = 1.0
 """A shard that takes longer to be read is rebuilt from others: longer than a busy disk's queue,
-shorter than a disk's own retries of a bad sector."""
+shorter than a disk's own retries of a bad sector. Where reads usually take less, it is less."""
+
+READ_HEDGE_S_MIN = 0.03
+"""It is never less than this: several seeks of a spinning disk."""
 
 READ_HEDGE_AGAIN_S = 6.0
 """The same once too few shards came in time, for all disks were busy: were there no bound now, a
@@ -192,6 +195,7 @@ DESCRIPTORS_MIN = 4096
 """Below this the node does not start."""
 
 assert 4 * XML_BODY_BYTES_MAX <= XML_BODIES_BYTES_MAX
+assert READ_HEDGE_S_MIN <= READ_HEDGE_S <= READ_HEDGE_AGAIN_S
 assert REQUEST_LINE_BYTES_MAX <= HEADER_BYTES_MAX
 assert HEADER_FIELD_BYTES_MAX <= HEADER_BYTES_MAX
 assert UNREAD_BYTES_MAX <= LINGER_BYTES_MAX

@@ -15,16 +15,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import xxhash
 
 from ec import Codec, Geometry
-from s3node.base.errors import QuorumLost, ShardCorrupt, ShardMissing, StorageFault
+from s3node.base.errors import DiskSlow, QuorumLost, ShardCorrupt, ShardMissing
 from s3node.base.limits import (
     CLIENT_SLOW_S,
     OFFLOAD_BYTES_MIN,
     READ_HEDGE_AGAIN_S,
-    READ_HEDGE_S,
     READ_STEP_BYTES_MIN,
 )
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
@@ -32,25 +32,22 @@ from s3node.objects import layout
 from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.layout import ShardRange, StripeRange
+from s3node.objects.patience import Patience
 from s3node.store.record import BLOCK_BYTES
-from s3node.store.seams import Place, Shard, ShardDisks
+from s3node.store.seams import Fetched, Part, Place, Shard, ShardDisks
 
 Locate = Callable[[bytes, int], LocationRow | None]
 """(data id, run) -> its location row, from the latest snapshot."""
 
 Pieces = Sequence[memoryview]
 
-PATIENCES = (READ_HEDGE_S, READ_HEDGE_AGAIN_S)
-"""How long shards are waited for before others are asked for, and again when those do not come
-either; after that, for as long as it takes."""
 
-
-def shard_identity(item: Data, index: int, stripe: Stripe, shard: int) -> Shard:
-    """What the record of one shard must say about itself."""
+def stripe_identity(item: Data, index: int, stripe: Stripe) -> Shard:
+    """What the records of all shards of a stripe must say about themselves."""
     return Shard(
         item.data_id,
         index,
-        shard,
+        0,
         stripe.k,
         stripe.m,
         stripe.code,
@@ -60,9 +57,29 @@ def shard_identity(item: Data, index: int, stripe: Stripe, shard: int) -> Shard:
     )
 
 
+def shard_identity(item: Data, index: int, stripe: Stripe, shard: int) -> Shard:
+    """What the record of one shard must say about itself."""
+    return stripe_identity(item, index, stripe)._replace(shard_index=shard)
+
+
 def place_of(location: Location) -> Place:
     """The row's words for a place, in the disk set's."""
     return Place(location.slot, location.segment, location.offset)
+
+
+@dataclass(slots=True)
+class _Stripe:
+    """A stripe that is read from."""
+
+    item: Data
+    index: int
+    row: Stripe
+    patience: float | None  # seconds until others are asked for; None: for as long as it takes
+    hurry: bool  # disks that have been silent for so long are not even asked
+
+    @property
+    def shard_bytes(self) -> int:
+        return layout.shard_bytes(self.row.stripe_bytes, self.row.k)
 
 
 class StripeReader:
@@ -81,27 +98,32 @@ class StripeReader:
         self._threads = threads
         self._locate = locate
         self._counters = counters
+        self._patience = Patience()
 
     async def read(self, wanted: StripeRange) -> Pieces:
-        """The bytes of one stripe range, verified; ShardMissing or QuorumLost when it cannot."""
+        """The bytes of one stripe range, verified; ShardMissing or QuorumLost when it cannot.
+
+        First around what is slow; then, if too few came for all disks are busy, around what is
+        slower than that; in the end for as long as it takes.
+        """
         row = self._stripe(wanted)
-        for patience in PATIENCES:
+        for patience, hurry in ((self._patience.seconds, True), (READ_HEDGE_AGAIN_S, False)):
             slow = self._counters.reads_hedged
             try:
-                return await self._read(wanted, row, patience)
+                return await self._read(wanted, row, patience, hurry)
             except QuorumLost:
                 again = self._stripe(wanted)
                 if again == row and slow == self._counters.reads_hedged:
                     raise
                 row = again
-        return await self._read(wanted, row, None)
+        return await self._read(wanted, row, None, False)
 
     async def rebuild(
         self, item: Data, index: int, stripe: Stripe, lost: Sequence[int]
     ) -> dict[int, memoryview]:
         """The whole `lost` shards of a stripe, from any k others; QuorumLost."""
-        size = layout.shard_bytes(stripe.stripe_bytes, stripe.k)
-        return await self._rebuild(item, index, stripe, lost, 0, size, {}, None)
+        one = _Stripe(item, index, stripe, None, False)
+        return await self._rebuild(one, lost, 0, one.shard_bytes, {})
 
     def _stripe(self, wanted: StripeRange) -> Stripe:
         row = self._locate(wanted.data.data_id, wanted.run)
@@ -112,108 +134,108 @@ class StripeReader:
             )
         return row.stripes[position]
 
-    async def _read(self, wanted: StripeRange, stripe: Stripe, patience: float | None) -> Pieces:
-        """Shards that take longer than `patience` (None: for ever) are rebuilt from others."""
-        ranges = list(layout.shard_ranges(stripe.stripe_bytes, stripe.k, wanted.start, wanted.stop))
-        item, index = wanted.data, wanted.stripe
-        got = await self._fetch(item, index, stripe, ranges, patience)
+    async def _read(
+        self, wanted: StripeRange, row: Stripe, patience: float | None, hurry: bool
+    ) -> Pieces:
+        """Shards that are too slow are rebuilt from others."""
+        stripe = _Stripe(wanted.data, wanted.stripe, row, patience, hurry)
+        ranges = list(layout.shard_ranges(row.stripe_bytes, row.k, wanted.start, wanted.stop))
+        fetched = await self._fetch(stripe, ranges)
+        if fetched is not None and len(fetched.parts) == len(ranges):
+            pieces = fetched.whole()
+            if pieces is not None:
+                return pieces
+        return await self._degraded(stripe, ranges, _got(fetched))
+
+    async def _degraded(
+        self, stripe: _Stripe, ranges: Sequence[ShardRange], got: dict[int, memoryview]
+    ) -> Pieces:
+        """The same where not all of the shards have come."""
+        self._counters.stripes_degraded += 1
         missing = [part for part in ranges if part.shard not in got]
-        if missing:
-            self._counters.stripes_degraded += 1
-            start = min(part.start for part in missing) // BLOCK_BYTES * BLOCK_BYTES
-            stop = max(part.stop for part in missing)
-            whole = {part.shard for part in ranges if part.start <= start and part.stop >= stop}
-            known = {
-                part.shard: got[part.shard][start - part.start : stop - part.start]
-                for part in ranges
-                if part.shard in got and part.shard in whole
-            }
-            lost = tuple(part.shard for part in missing)
-            rebuilt = await self._rebuild(item, index, stripe, lost, start, stop, known, patience)
-            for part in missing:
-                got[part.shard] = rebuilt[part.shard][part.start - start : part.stop - start]
+        start = min(part.start for part in missing) // BLOCK_BYTES * BLOCK_BYTES
+        stop = max(part.stop for part in missing)
+        known = {
+            part.shard: got[part.shard][start - part.start : stop - part.start]
+            for part in ranges
+            if part.shard in got and part.start <= start and part.stop >= stop
+        }
+        lost = tuple(part.shard for part in missing)
+        rebuilt = await self._rebuild(stripe, lost, start, stop, known)
+        for part in missing:
+            got[part.shard] = rebuilt[part.shard][part.start - start : part.stop - start]
         return [got[part.shard] for part in ranges]
 
-    async def _fetch(
-        self,
-        item: Data,
-        index: int,
-        stripe: Stripe,
-        ranges: Sequence[ShardRange],
-        patience: float | None,
-    ) -> dict[int, memoryview]:
-        """What of `ranges` can be read in time, by shard index."""
-        size = layout.shard_bytes(stripe.stripe_bytes, stripe.k)
-        asked = []
-        wanted = []
-        for part in ranges:
-            location = stripe.shards[part.shard]
-            if location is None:
-                continue
-            identity = shard_identity(item, index, stripe, part.shard)
-            asked.append(part.shard)
-            wanted.append((place_of(location), identity, size, part.start, part.stop))
-        futures = self._disks.read_many(wanted)
-        try:
-            if futures:
-                await asyncio.wait(futures, timeout=patience)
-            return self._answers(dict(zip(asked, futures, strict=True)))
-        finally:
-            for future in futures:
-                future.cancel()  # nobody waits for what is late
-
-    def _answers(self, asked: dict[int, asyncio.Future[memoryview]]) -> dict[int, memoryview]:
-        """What has been answered, by shard index; faults are counted."""
-        got: dict[int, memoryview] = {}
-        for shard, future in asked.items():
-            fault = future.exception() if future.done() else None
-            if not future.done():
+    async def _fetch(self, stripe: _Stripe, ranges: Sequence[ShardRange]) -> Fetched | None:
+        """What of `ranges` can be read in time; None if none of them is anywhere."""
+        shards = stripe.row.shards
+        parts = []
+        for shard, start, stop in ranges:
+            location = shards[shard]
+            if location is not None:
+                parts.append(Part(shard, place_of(location), start, stop))
+        if not parts:
+            return None
+        identity = stripe_identity(stripe.item, stripe.index, stripe.row)
+        hurry_s = stripe.patience if stripe.hurry else None
+        fetched = self._disks.fetch(identity, stripe.shard_bytes, parts, hurry_s)
+        if fetched.left:
+            clock = asyncio.get_running_loop().time
+            began = clock()
+            await fetched.wait(stripe.patience)
+            self._patience.learn(clock() - began)
+            self._counters.reads_hedged += fetched.left
+        for fault in fetched.faults.values():
+            if isinstance(fault, DiskSlow):
                 self._counters.reads_hedged += 1
-            elif isinstance(fault, StorageFault):
-                self._counters.fault(fault)
-            elif fault is not None:
-                raise fault
             else:
-                got[shard] = future.result()
-        return got
+                self._counters.fault(fault)
+        return fetched
 
     async def _rebuild(
         self,
-        item: Data,
-        index: int,
-        stripe: Stripe,
+        stripe: _Stripe,
         lost: Sequence[int],
         start: int,
         stop: int,
         known: dict[int, memoryview],
-        patience: float | None,
     ) -> dict[int, memoryview]:
         """Bytes start..stop of the `lost` shards, from any k others; `known` is already read."""
+        row = stripe.row
         sources = dict(known)
         untried = [
             shard
-            for shard in range(stripe.k + stripe.m)
-            if shard not in sources and shard not in lost and stripe.shards[shard] is not None
+            for shard in range(row.k + row.m)
+            if shard not in sources and shard not in lost and row.shards[shard] is not None
         ]
-        while len(sources) < stripe.k and untried:
-            batch = untried[: stripe.k - len(sources)]
+        while len(sources) < row.k and untried:
+            batch = untried[: row.k - len(sources)]
             del untried[: len(batch)]
             ranges = [ShardRange(shard, start, stop) for shard in batch]
-            sources |= await self._fetch(item, index, stripe, ranges, patience)
-        if len(sources) < stripe.k:
+            sources |= _got(await self._fetch(stripe, ranges))
+        if len(sources) < row.k:
             raise QuorumLost(
-                f"{len(sources)} of the {stripe.k} shards needed for stripe {index} of data "
-                f"{item.data_id.hex()} can be read now"
+                f"{len(sources)} of the {row.k} shards needed for stripe {stripe.index} of data "
+                f"{stripe.item.data_id.hex()} can be read now"
             )
-        geometry = Geometry(stripe.k, stripe.m)
         out = {shard: memoryview(bytearray(stop - start)) for shard in lost}
-        work = (geometry, sources, tuple(lost), tuple(out.values()))
+        work = (Geometry(row.k, row.m), sources, tuple(lost), tuple(out.values()))
         if stop - start < OFFLOAD_BYTES_MIN:
             self._codec.rebuild(*work)
         else:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._threads, self._codec.rebuild, *work)
         return out
+
+
+def _got(fetched: Fetched | None) -> dict[int, memoryview]:
+    """What has come, by shard index."""
+    got: dict[int, memoryview] = {}
+    for position, part in enumerate(fetched.parts if fetched is not None else ()):
+        piece = fetched.got(position) if fetched is not None else None
+        if piece is not None:
+            got[part.shard] = piece
+    return got
 
 
 class ItemCheck:

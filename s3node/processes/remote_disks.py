@@ -30,11 +30,11 @@ from s3node.processes.messages import (
     Unpin,
 )
 from s3node.store import record
-from s3node.store.engine import Counters, Engine, Read
+from s3node.store.engine import Counters, Engine
+from s3node.store.fetch import Memory, Reads, fresh
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
-from s3node.store.reading import SegmentReader, Wanted
-from s3node.store.seams import Append, DiskState, DiskStatus, Place, Shard
+from s3node.store.seams import Append, DiskState, DiskStatus, Fetched, Part, Place, Shard
 from s3node.store.state import Context, Disk
 
 
@@ -59,15 +59,19 @@ class RemoteDisks:
         ids: EpochIds,
         clock: Clock,
         limits: Limits,
+        memory: Memory = fresh,
     ) -> None:
-        """`disks` is what the engine told first: as many as there are, in order of slots."""
+        """`disks` is what the engine told first: as many as there are, in order of slots.
+
+        `memory` is where payloads are read to.
+        """
         loop = asyncio.get_running_loop()
         self._send = send
         self._arena = arena
         self._deployment_id = deployment_id
         self._context = Context(fs, engine, loop, ids, clock, limits)
         self._disks = [_disk(one) for one in disks]
-        self._readers = [SegmentReader(disk, self._context) for disk in self._disks]
+        self._reads = Reads(self._disks, self._context, memory)
         self._told: Sequence[DiskTold] = disks
         self._appending: dict[int, _Appending] = {}
         self._number = 0
@@ -119,15 +123,12 @@ class RemoteDisks:
     def read(
         self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int
     ) -> Future[memoryview]:
-        return self.read_many([(place, shard, payload_bytes, start, stop)])[0]
+        return self._reads.read(place, shard, payload_bytes, start, stop)
 
-    def read_many(
-        self, wanted: Sequence[tuple[Place, Shard, int, int, int]]
-    ) -> Sequence[Future[memoryview]]:
-        out: list[Read] = []
-        futures = [self._readers[one[0].slot].read(Wanted(*one), out) for one in wanted]
-        self._context.submit((), out)
-        return futures
+    def fetch(
+        self, stripe: Shard, payload_bytes: int, parts: Sequence[Part], hurry_s: float | None
+    ) -> Fetched:
+        return self._reads.fetch(stripe, payload_bytes, parts, hurry_s)
 
     # ---- what the engine answers and tells
 
@@ -165,9 +166,9 @@ class RemoteDisks:
 
     def close(self) -> None:
         """Close the files; the engine for reading is ended by its owner, afterwards."""
-        for reader in self._readers:
-            reader.give_up(DiskOffline("the edge lets go of the disks"))
-            reader.close()
+        for disk in self._disks:
+            self._reads.give_up(disk.slot, DiskOffline("the edge lets go of the disks"))
+        self._reads.close()
 
     # ---- how
 
@@ -182,7 +183,6 @@ class RemoteDisks:
         return one
 
     def _take_over(self, disk: Disk, before: DiskTold, now: DiskTold) -> None:
-        reader = self._readers[disk.slot]
         readable = disk.readable
         disk.state, disk.reason = now.state, now.reason
         disk.usage = Usage(now.total_bytes, now.free_bytes)
@@ -190,9 +190,10 @@ class RemoteDisks:
             identity = Identity(self._deployment_id, now.disk_id, now.slot, len(self._disks), 0)
             disk.identity = identity
         if readable and not disk.readable:
-            reader.give_up(DiskOffline(f"slot {disk.slot} is {now.state.value}: {now.reason}"))
+            fault = DiskOffline(f"slot {disk.slot} is {now.state.value}: {now.reason}")
+            self._reads.give_up(disk.slot, fault)
         if now.returns != before.returns:  # descriptors of the time before mean nothing
-            reader.close()
+            self._reads.close_slot(disk.slot)
 
 
 def _disk(told: DiskTold) -> Disk:

@@ -32,13 +32,23 @@ from s3node.store.disks import (
     probe_writing,
     read_identity,
 )
-from s3node.store.engine import Counters, Engine, Lane, Read, Write
+from s3node.store.engine import Counters, Engine, Lane, Write
+from s3node.store.fetch import Memory, Reads, fresh
 from s3node.store.identity import USABLE, Standing, classify
 from s3node.store.limits import Limits
 from s3node.store.logs import LogWriter
 from s3node.store.readback import Examination
-from s3node.store.reading import SegmentReader, Wanted
-from s3node.store.seams import Append, DiskState, DiskStatus, Place, Probe, ReadBack, Shard
+from s3node.store.seams import (
+    Append,
+    DiskState,
+    DiskStatus,
+    Fetched,
+    Part,
+    Place,
+    Probe,
+    ReadBack,
+    Shard,
+)
 from s3node.store.state import Context, Disk
 
 T = TypeVar("T")
@@ -58,12 +68,14 @@ class Disks:
         ids: EpochIds,
         clock: Clock,
         limits: Limits | None = None,
+        memory: Memory = fresh,
     ) -> None:
+        """`memory` is where payloads are read to."""
         loop = asyncio.get_running_loop()
         self._context = Context(fs, engine, loop, ids, clock, limits or Limits())
         self._disks = [_disk(fs, one) for one in opened]
         self._writers = [SegmentWriter(disk, self._context) for disk in self._disks]
-        self._readers = [SegmentReader(disk, self._context) for disk in self._disks]
+        self._reads = Reads(self._disks, self._context, memory)
         self._logs = [LogWriter(disk, self._context) for disk in self._disks]
         self._returns = [0] * len(self._disks)
         self._closed = False
@@ -99,16 +111,14 @@ class Disks:
     def read(
         self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int
     ) -> Future[memoryview]:
-        return self.read_many([(place, shard, payload_bytes, start, stop)])[0]
-
-    def read_many(
-        self, wanted: Sequence[tuple[Place, Shard, int, int, int]]
-    ) -> Sequence[Future[memoryview]]:
         self._check_open()
-        out: list[Read] = []
-        futures = [self._readers[one[0].slot].read(Wanted(*one), out) for one in wanted]
-        self._context.submit((), out)
-        return futures
+        return self._reads.read(place, shard, payload_bytes, start, stop)
+
+    def fetch(
+        self, stripe: Shard, payload_bytes: int, parts: Sequence[Part], hurry_s: float | None
+    ) -> Fetched:
+        self._check_open()
+        return self._reads.fetch(stripe, payload_bytes, parts, hurry_s)
 
     def unpin(self, places: Sequence[Place]) -> None:
         for place in places:
@@ -147,7 +157,7 @@ class Disks:
 
     async def drop(self, slot: int, segment_id: int) -> None:
         assert not self.pinned(slot, segment_id), "a pinned segment is not dropped"
-        self._readers[slot].forget(segment_id)
+        self._reads.forget(slot, segment_id)
         disk, fs = self._disks[slot], self._context.fs
         name = segment.file_name(segment_id)
 
@@ -239,7 +249,7 @@ class Disks:
                 disk.demote(DiskState.OFFLINE, "it does not answer: see dmesg, replace the disk")
                 fault = DiskOffline(f"slot {slot} does not answer")
                 self._writers[slot].give_up(fault)
-                self._readers[slot].give_up(fault)
+                self._reads.give_up(slot, fault)
                 self._logs[slot].give_up(fault)
 
     async def probe(self, slot: int) -> Probe:
@@ -261,7 +271,7 @@ class Disks:
             raise DiskOffline(f"slot {slot} is not readmitted: {fault}") from None
         # Descriptors of the time before mean nothing, if the disk was away.
         self._returns[slot] += 1
-        self._readers[slot].close()
+        self._reads.close_slot(slot)
         self._writers[slot].abandon()
         if not disk.readable:
             self._logs[slot].abandon()
@@ -283,8 +293,7 @@ class Disks:
         await self.seal()
         self._closed = True
         await asyncio.gather(*(log.close() for log in self._logs))
-        for reader in self._readers:
-            reader.close()
+        self._reads.close()
         await self._context.engine.stop()
         for disk in self._disks:
             if disk.lock_fd >= 0:

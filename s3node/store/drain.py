@@ -102,15 +102,20 @@ def _rest(buffers: list[Buffer], written: int) -> list[Buffer]:
 
 
 def drain_read(fs: FileSystem, read: Read, counters: Counters) -> Completion:
-    """Fill one read's buffer: its head, then its tail."""
-    view = memoryview(read.buffer)
+    """Fill a read's head, then its body. What was read is not looked at."""
+    fd = read.file.fd
     try:
-        count = _fill(fs, read.file.fd, view[: read.head], read.offset, counters)
-        if count == read.head:
-            count += _fill(fs, read.file.fd, view[read.head :], read.tail_offset, counters)
+        count = _fill(fs, fd, read.head, read.offset, counters)
+        if count == read.head_bytes:
+            count += _fill(fs, fd, read.body, read.tail_offset, counters)
     except OSError as fault:
         return Completion(read.token, fault.errno or errno.EIO, Stage.READ, 0)
     return Completion(read.token, 0, Stage.NONE, count)
+
+
+def refused(read: Read) -> Completion | None:
+    """What an engine that cannot see what is in memory answers at once."""
+    return Completion(read.token, errno.EAGAIN, Stage.READ, 0) if read.hurry else None
 
 
 def _fill(fs: FileSystem, fd: int, view: memoryview, offset: int, counters: Counters) -> int:

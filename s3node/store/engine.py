@@ -37,6 +37,7 @@ class Stage(IntEnum):
     SYNC = 2
     READ = 3
     DEAD = 4  # the file had failed before; nothing was tried
+    VERIFIED = 5  # no error: a read found the record claimed, and its digests match
 
 
 class Lane(IntEnum):
@@ -73,15 +74,32 @@ class Write(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Fill `buffer`: its first `head` bytes from `offset`, the rest from `tail_offset`."""
+    """Read a record's header and digests, and blocks of its payload.
+
+    Into `memory` go `head_bytes` from `offset` to `head_at`, and `body_bytes` from `tail_offset`
+    to `body_at`. `claim` is what the record must say of itself (`record.claim`).
+    """
 
     token: int
     slot: int
     file: File
-    buffer: bytearray
+    memory: memoryview
+    head_at: int
+    head_bytes: int
+    body_at: int
+    body_bytes: int
     offset: int
-    head: int
     tail_offset: int
+    claim: bytes
+    hurry: bool  # fails with EAGAIN rather than to ask the disk
+
+    @property
+    def head(self) -> memoryview:
+        return self.memory[self.head_at : self.head_at + self.head_bytes]
+
+    @property
+    def body(self) -> memoryview:
+        return self.memory[self.body_at : self.body_at + self.body_bytes]
 
 
 class Completion(NamedTuple):
@@ -124,6 +142,12 @@ class Engine(Protocol):
 
     def submit(self, writes: Sequence[Write], reads: Sequence[Read]) -> None:
         """Queue a batch: all of it or, with MemoryError, nothing."""
+
+    def read(self, reads: Sequence[Read]) -> Sequence[Completion | None]:
+        """Read what can be had without waiting, here and now: its completions, in order.
+
+        Those that are None are queued, and complete like what was submitted.
+        """
 
     def completions(self) -> Sequence[Completion]:
         """What was done since the last call."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from s3node.base.errors import StorageFault
+from s3node.store import record
 from s3node.store._engine import ffi, lib
 from s3node.store.engine import (
     BUFFERS_MAX,
@@ -23,6 +25,7 @@ from s3node.store.engine import (
     File,
     Lane,
     Read,
+    Stage,
     Write,
 )
 from s3node.store.limits import IOV_MAX
@@ -32,6 +35,19 @@ T = TypeVar("T")
 
 _REAP = 256  # completions taken over at one crossing
 
+_READS = 32  # given to the engine at one crossing
+
+# An engine_op that reads: token, file, offset, tail offset, hurry, slot, count of buffers; where
+# these are and how long, the rest unused; the claim.
+_READ = struct.Struct(f"=QQqqqii4Q{ffi.sizeof('engine_op') - 8 * 10 - record.CLAIM.size}x80s")
+_VERIFIED = Completion(0, 0, Stage.VERIFIED, 0)
+_QUEUED: int = lib.ENGINE_QUEUED
+
+assert _READ.size == ffi.sizeof("engine_op"), "as C has it"
+assert ffi.offsetof("engine_op", "iov") == 6 * 8, "the same"
+assert ffi.sizeof("record_claim") == record.CLAIM.size == 80, "the same"
+assert ffi.offsetof("engine_op", "claim") == _READ.size - record.CLAIM.size, "it comes last"
+assert lib.ENGINE_VERIFIED == Stage.VERIFIED, "the same"
 assert lib.ENGINE_BUFFERS == BUFFERS_MAX, "the seam and the engine agree"
 assert lib.ENGINE_IOV_MAX == IOV_MAX, "the same"
 
@@ -41,6 +57,7 @@ class NativeFile(File):
     """A file the C engine knows; the state beyond `fd` is in `pointer`."""
 
     pointer: Any = None
+    address: int = 0  # the same as a number
 
 
 def system_calls() -> Any:
@@ -63,6 +80,9 @@ class NativeEngine:
             raise StorageFault(f"the disk engine does not start: {os.strerror(error[0])}")
         self._alive: dict[int, Sequence[Any]] = {}
         self._reaped = ffi.new(f"engine_completion[{_REAP}]")
+        self._reads = ffi.new(f"engine_op[{_READS}]")
+        self._read_bytes = ffi.buffer(self._reads)
+        self._read = ffi.new(f"engine_completion[{_READS}]")
         self._cold = ColdThreads()
         self._files: set[NativeFile] = set()
         self._loop: AbstractEventLoop | None = None
@@ -78,7 +98,8 @@ class NativeEngine:
         pointer = lib.engine_attach(self._engine, fd, size, step_min, step_max, limit)
         if not pointer:
             raise MemoryError("no memory for a file of the disk engine")
-        file = NativeFile(fd, size, pointer=pointer)
+        address = int(ffi.cast("uintptr_t", pointer))
+        file = NativeFile(fd, size, pointer=pointer, address=address)
         self._files.add(file)
         return file
 
@@ -86,7 +107,7 @@ class NativeEngine:
         assert isinstance(file, NativeFile) and file in self._files, "attached before, and once"
         self._files.discard(file)
         lib.engine_detach(self._engine, file.pointer)
-        file.fd, file.pointer = -1, None
+        file.fd, file.pointer, file.address = -1, None, 0
 
     def submit(self, writes: Sequence[Write], reads: Sequence[Read]) -> None:
         write_ops = ffi.new("engine_op[]", len(writes))
@@ -102,6 +123,33 @@ class NativeEngine:
             raise MemoryError("no memory for the disk engine's queue")
         assert error == 0, f"the disk engine refused a batch: {os.strerror(error)}"
         self._alive.update(alive)
+
+    def read(self, reads: Sequence[Read]) -> Sequence[Completion | None]:
+        answers: list[Completion | None] = []
+        for at in range(0, len(reads), _READS):
+            answers += self._read_some(reads[at : at + _READS])
+        return answers
+
+    def _read_some(self, reads: Sequence[Read]) -> list[Completion | None]:
+        for index, read in enumerate(reads):
+            _pack_read(self._read_bytes, index, read)
+            self._alive[read.token] = (read.memory,)
+        error = lib.engine_read(self._engine, self._reads, len(reads), self._read)
+        assert error in (0, errno.ENOMEM), f"the disk engine refused: {os.strerror(error)}"
+        answers: list[Completion | None] = []
+        for index, read in enumerate(reads):
+            one = self._read[index]
+            if one.stage == _QUEUED and not error:
+                answers.append(None)
+                continue
+            del self._alive[read.token]
+            if one.stage == Stage.VERIFIED:
+                answers.append(_VERIFIED)
+            elif one.stage == _QUEUED:
+                answers.append(Completion(read.token, error, Stage.DEAD, 0))
+            else:
+                answers.append(Completion(read.token, one.error, one.stage, one.got))
+        return answers
 
     def completions(self) -> Sequence[Completion]:
         done: list[Completion] = []
@@ -165,9 +213,29 @@ def _fill_write(op: Any, write: Write) -> Sequence[Any]:
 
 def _fill_read(op: Any, read: Read) -> Sequence[Any]:
     """Describe a read to the engine; what must live until it completes."""
-    assert isinstance(read.file, NativeFile), "attached to this engine"
-    view = ffi.from_buffer(read.buffer, require_writable=True)
-    op.token, op.slot, op.file = read.token, read.slot, read.file.pointer
-    op.offset, op.tail_offset, op.head, op.count = read.offset, read.tail_offset, read.head, 1
-    op.iov[0].base, op.iov[0].length = view, len(view)
-    return (view,)
+    assert not read.hurry, "who is in a hurry does not queue"
+    _pack_read(ffi.buffer(ffi.addressof(op)), 0, read)
+    return (read.memory,)
+
+
+def _pack_read(ops: Any, index: int, read: Read) -> None:
+    """Read number `index` of an array of engine_op."""
+    file = read.file
+    assert isinstance(file, NativeFile), "attached to this engine"
+    base = int(ffi.cast("uintptr_t", ffi.from_buffer(read.memory, require_writable=True)))
+    _READ.pack_into(
+        ops,
+        index * _READ.size,
+        read.token,
+        file.address,
+        read.offset,
+        read.tail_offset,
+        read.hurry,
+        read.slot,
+        lib.ENGINE_READ_BUFFERS,
+        base + read.head_at,
+        read.head_bytes,
+        base + read.body_at,
+        read.body_bytes,
+        read.claim,
+    )

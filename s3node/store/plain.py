@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from s3node.base.filesystem import FileSystem
-from s3node.store.drain import drain_read, drain_writes
+from s3node.store.drain import drain_read, drain_writes, refused
 from s3node.store.engine import Completion, Counters, File, Lane, Read, Write
 
 T = TypeVar("T")
@@ -130,6 +130,10 @@ class ThreadEngine:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
+    def read(self, reads: Sequence[Read]) -> Sequence[Completion | None]:
+        self.submit((), [read for read in reads if not read.hurry])
+        return [refused(read) for read in reads]
+
     def completions(self) -> Sequence[Completion]:
         with self._lock:
             done, self._done = self._done, []
@@ -198,6 +202,10 @@ class InlineEngine:
             self._done.append(drain_read(self.fs, self._reads.popleft(), self._counters))
         self._counters.wakes += 1
         self._wake()
+
+    def read(self, reads: Sequence[Read]) -> Sequence[Completion | None]:
+        self.submit((), [read for read in reads if not read.hurry])
+        return [refused(read) for read in reads]
 
     def completions(self) -> Sequence[Completion]:
         done, self._done = self._done, []

@@ -2,8 +2,9 @@
 
 A read fetches the record's header and digests and the blocks that the range overlaps, in one
 operation. The header must name this very record at this very place; each block must match its
-digest. Segment files are read through descriptors of their own, never through the one that
-writes; the least recently used are closed.
+digest. An engine may have found so already; what it did not is looked at here. Segment files are
+read through descriptors of their own, never through the one that writes; the least recently used
+are closed.
 """
 
 from __future__ import annotations
@@ -13,24 +14,27 @@ import os
 import zlib
 from asyncio import Future
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import xxhash
 
 from s3node.base.errors import (
     DiskFailed,
     DiskOffline,
+    DiskSlow,
     FormatError,
     FormatUnknown,
     ShardCorrupt,
     ShardMissing,
     StorageFault,
 )
+from s3node.base.filesystem import Buffer
 from s3node.store import record, segment
 from s3node.store.disks import SEGMENTS
-from s3node.store.engine import Completion, File, Lane, Read
+from s3node.store.engine import Completion, File, Lane, Read, Stage
 from s3node.store.record import BLOCK_BITS, BLOCK_BYTES
 from s3node.store.seams import Place, Shard
 from s3node.store.state import Context, Disk
@@ -65,16 +69,15 @@ class Wanted(NamedTuple):
         return min(end, self.payload_bytes) - self.first
 
 
-def check(wanted: Wanted, disk_id: bytes, data: bytearray, count: int) -> memoryview:
-    """The bytes that were wanted out of what was read; ShardMissing or ShardCorrupt.
+def check(wanted: Wanted, disk_id: bytes, head: Buffer, body: Buffer, count: int) -> None:
+    """Whether what was read is what was wanted; ShardMissing or ShardCorrupt.
 
-    `data` is header and digests, then the blocks; `count` of it were there.
+    `head` is header and digests, `body` the blocks; `count` of all these bytes were there.
     """
     where = (
         f"slot {wanted.place.slot}, segment {wanted.place.segment:016x} at {wanted.place.offset}"
     )
-    head = wanted.head
-    view = memoryview(data).toreadonly()
+    view = memoryview(head)
     if count < record.HEADER_BYTES:
         raise ShardMissing(f"{where}: the segment ends before it")
     try:
@@ -85,14 +88,13 @@ def check(wanted: Wanted, disk_id: bytes, data: bytearray, count: int) -> memory
         raise ShardCorrupt(f"{where}: {fault}") from None
     if not _names(header, wanted, disk_id):
         raise ShardMissing(f"{where}: another record is there")
-    if count < len(data):
+    if count < len(head) + len(body):
         raise ShardCorrupt(f"{where}: the segment ends within it")
-    packed = view[record.HEADER_BYTES : head]
+    packed = view[record.HEADER_BYTES :]
     if zlib.crc32(packed) != header.digest_crc:
         raise ShardCorrupt(f"{where}: its digests are damaged")
-    _check_blocks(view[head:], record.unpack_digests(packed), wanted.first >> BLOCK_BITS, where)
-    begin = head + wanted.start - wanted.first
-    return view[begin : begin + wanted.stop - wanted.start]
+    digests = record.unpack_digests(packed)
+    _check_blocks(memoryview(body), digests, wanted.first >> BLOCK_BITS, where)
 
 
 def _names(header: record.RecordHeader, wanted: Wanted, disk_id: bytes) -> bool:
@@ -112,6 +114,18 @@ def _check_blocks(payload: memoryview, digests: tuple[int, ...], first: int, whe
             raise ShardCorrupt(f"{where}: block {index} does not match its digest")
 
 
+class Asked(Protocol):
+    """Who asked for a part of a record (`s3node.store.fetch.Fetch`)."""
+
+    def read_of(self, index: int, token: int, file: File, disk_id: bytes) -> Read:
+        """What the engine is to do for part `index`."""
+
+    def wanted(self, index: int) -> Wanted: ...
+
+    def settle(self, index: int, fault: StorageFault | None) -> None:
+        """Part `index` has been read and is right, or will not come. The first time counts."""
+
+
 @dataclass(slots=True, eq=False)
 class _OpenFile:
     """A segment open for reading, or being opened."""
@@ -119,7 +133,16 @@ class _OpenFile:
     file: File | None = None
     users: int = 0
     kept: bool = True  # for the next read
-    waiting: list[tuple[Wanted, Future[memoryview]]] = field(default_factory=list)
+    waiting: list[tuple[Asked, int]] = field(default_factory=list)
+
+
+class _Flying(NamedTuple):
+    """A read that was given to the engine."""
+
+    asked: Asked
+    position: int
+    one: _OpenFile
+    read: Read
 
 
 class SegmentReader:
@@ -129,31 +152,51 @@ class SegmentReader:
         self.disk = disk
         self._context = context
         self._files: OrderedDict[int, _OpenFile] = OrderedDict()
-        self._flying: dict[int, Future[memoryview]] = {}  # by token: given to the engine
+        self._flying: dict[int, _Flying] = {}  # by token: given to the engine
         self._flying_bytes = 0
+        self._since: dict[int | _OpenFile, float] = {}  # when the disk was asked, oldest first
 
-    def read(self, wanted: Wanted, out: list[Read]) -> Future[memoryview]:
-        """Verified bytes, in time; reads that can start now go to `out`."""
-        assert 0 <= wanted.start < wanted.stop <= wanted.payload_bytes, "not within the payload"
-        future: Future[memoryview] = self._context.loop.create_future()
+    def refusal(self) -> StorageFault | None:
+        """Why nothing is read from this disk now."""
         if not self.disk.readable:
             text = f"slot {self.disk.slot} is {self.disk.state.value}: {self.disk.reason}"
-            future.set_exception(DiskOffline(text))
-            return future
+            return DiskOffline(text)
         if self._flying_bytes > READ_QUEUES * self._context.limits.queue_bytes:
             text = f"slot {self.disk.slot}: {self._flying_bytes} bytes are being read already"
-            future.set_exception(DiskOffline(text))
-            return future
-        one = self._files.get(wanted.place.segment)
+            return DiskOffline(text)
+        return None
+
+    def silent_s(self) -> float:
+        """For how long the disk has not answered what it was asked first."""
+        if not self._since:
+            return 0.0
+        return self._context.loop.time() - next(iter(self._since.values()))
+
+    def begin(self, asked: Asked, index: int, segment_id: int, token: int) -> Read | None:
+        """What the engine is to do for part `index`; None when it will be told later, or never."""
+        assert self.disk.identity is not None, "a disk without identity is not read"
+        one = self._files.get(segment_id)
         if one is None:
-            one = self._open(wanted.place.segment)
+            one = self._open(segment_id)
         else:
-            self._files.move_to_end(wanted.place.segment)
+            self._files.move_to_end(segment_id)
         if one.file is None:
-            one.waiting.append((wanted, future))
+            one.waiting.append((asked, index))
+            return None
+        return asked.read_of(index, token, one.file, self.disk.identity.disk_id)
+
+    def queued(self, asked: Asked, index: int, segment_id: int, read: Read) -> None:
+        """The engine took a read of `begin` and will complete it."""
+        self._queue(_Flying(asked, index, self._files[segment_id], read))
+
+    def finish(self, asked: Asked, index: int, read: Read, completion: Completion) -> None:
+        """A read is complete: tell who asked what came of it."""
+        try:
+            self._judge(asked.wanted(index), read, completion)
+        except StorageFault as fault:
+            asked.settle(index, fault)
         else:
-            out.append(self._start(one, one.file, wanted, future))
-        return future
+            asked.settle(index, None)
 
     def forget(self, segment_id: int) -> None:
         """Close the segment's file once nobody reads from it; the next read opens it again."""
@@ -164,12 +207,14 @@ class SegmentReader:
 
     def give_up(self, fault: StorageFault) -> None:
         """Tell whoever waits; what the disk may yet answer is thrown away."""
-        waiting = [future for one in self._files.values() for _, future in one.waiting]
+        waiting = [asked for one in self._files.values() for asked in one.waiting]
         for one in self._files.values():
             one.waiting.clear()
-        for future in [*waiting, *self._flying.values()]:
-            if not future.done():
-                future.set_exception(fault)
+        for asked, index in [
+            *waiting,
+            *((one.asked, one.position) for one in self._flying.values()),
+        ]:
+            asked.settle(index, fault)
 
     def close(self) -> None:
         for segment_id in list(self._files):
@@ -181,27 +226,44 @@ class SegmentReader:
         one = self._files[segment_id] = _OpenFile()
         path = f"{self.disk.path}/{SEGMENTS}/{segment.file_name(segment_id)}"
         work = partial(self._context.fs.open, path, os.O_RDONLY)
+        self._since[one] = self._context.loop.time()
         opening = self._context.run(self.disk.slot, Lane.READ, work)
         opening.add_done_callback(partial(self._opened, segment_id, one))
         return one
 
     def _opened(self, segment_id: int, one: _OpenFile, opening: Future[int]) -> None:
         waiting, one.waiting = one.waiting, []
+        self._since.pop(one, None)
         error = opening.exception()
         one.file = None if error else self._context.attach(opening.result(), 0)
         if one.file is None:
             if self._files.get(segment_id) is one:
                 del self._files[segment_id]
             fault = self._open_fault(segment_id, error or OSError(errno.ENOMEM, "no memory"))
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(fault)
+            for asked, index in waiting:
+                asked.settle(index, fault)
             return
-        file = one.file
-        out = [self._start(one, file, wanted, future) for wanted, future in waiting]
-        self._context.submit([], out)
+        self._give_waiting(one, one.file, waiting)
         self._close_idle(one)
         self._trim()
+
+    def _give_waiting(
+        self, one: _OpenFile, file: File, waiting: Sequence[tuple[Asked, int]]
+    ) -> None:
+        """The file is open: now the engine is told."""
+        assert self.disk.identity is not None, "a disk without identity is not read"
+        disk_id = self.disk.identity.disk_id
+        token = self._context.tokens(len(waiting))
+        reads = [
+            asked.read_of(index, number, file, disk_id)
+            for number, (asked, index) in enumerate(waiting, token)
+        ]
+        answers = self._context.engine.read(reads)
+        for (asked, index), read, answer in zip(waiting, reads, answers, strict=True):
+            if answer is None:
+                self._queue(_Flying(asked, index, one, read))
+            else:
+                self.finish(asked, index, read, answer)
 
     def _open_fault(self, segment_id: int, error: BaseException) -> StorageFault:
         where = f"slot {self.disk.slot}, segment {segment_id:016x}"
@@ -229,45 +291,30 @@ class SegmentReader:
 
     # ---- reads
 
-    def _start(
-        self, one: _OpenFile, file: File, wanted: Wanted, future: Future[memoryview]
-    ) -> Read:
-        one.users += 1
-        head, first = wanted.head, wanted.first
-        buffer = bytearray(head + wanted.tail)
-        token = self._context.expect(
-            self.disk.slot, partial(self._done, one, wanted, future, buffer)
-        )
-        self._flying[token] = future
-        self._flying_bytes += len(buffer)
-        offset = wanted.place.offset
-        if first == 0:  # header, digests and blocks lie next to each other
-            return Read(token, self.disk.slot, file, buffer, offset, len(buffer), 0)
-        return Read(token, self.disk.slot, file, buffer, offset, head, offset + head + first)
+    def _queue(self, flying: _Flying) -> None:
+        token = flying.read.token
+        flying.one.users += 1
+        self._flying[token] = flying
+        self._flying_bytes += flying.read.head_bytes + flying.read.body_bytes
+        self._since[token] = self._context.loop.time()
+        self._context.await_one(token, self.disk.slot, self._done)
 
-    def _done(
-        self,
-        one: _OpenFile,
-        wanted: Wanted,
-        future: Future[memoryview],
-        buffer: bytearray,
-        completion: Completion,
-    ) -> None:
-        one.users -= 1
-        del self._flying[completion.token]
-        self._flying_bytes -= len(buffer)
-        self._close_idle(one)
-        if future.done():  # nobody waits any more
-            return
-        try:
-            future.set_result(self._verified(wanted, buffer, completion))
-        except StorageFault as fault:
-            future.set_exception(fault)
+    def _done(self, completion: Completion) -> None:
+        flying = self._flying.pop(completion.token)
+        flying.one.users -= 1
+        self._flying_bytes -= flying.read.head_bytes + flying.read.body_bytes
+        del self._since[completion.token]
+        self._close_idle(flying.one)
+        self.finish(flying.asked, flying.position, flying.read, completion)
 
-    def _verified(self, wanted: Wanted, buffer: bytearray, completion: Completion) -> memoryview:
+    def _judge(self, wanted: Wanted, read: Read, completion: Completion) -> None:
         assert self.disk.identity is not None, "a disk without identity is not read"
+        if completion.stage == Stage.VERIFIED:
+            return
+        if completion.error == errno.EAGAIN and read.hurry:
+            raise DiskSlow(f"slot {self.disk.slot} has not answered for {self.silent_s():.3f} s")
         if completion.error:
             self.disk.read_failed(completion.error)
             name = errno.errorcode.get(completion.error, str(completion.error))
             raise ShardCorrupt(f"slot {self.disk.slot}: {wanted.place} cannot be read: {name}")
-        return check(wanted, self.disk.identity.disk_id, buffer, completion.got)
+        check(wanted, self.disk.identity.disk_id, read.head, read.body, completion.got)

@@ -61,6 +61,7 @@ VERSION = 1
 LAYOUT = struct.Struct("<8sHH4B16s16sQQQQIIIHBBHH16sIII")
 HEADER_BYTES = 128
 assert LAYOUT.size == HEADER_BYTES
+CLAIM = struct.Struct("<4B3I16s16s4Q")
 DIGEST_BYTES = 8
 BLOCK_BITS = 16
 BLOCK_BYTES = 1 << BLOCK_BITS
@@ -196,6 +197,30 @@ def pack(
             )
         )
         + digests
+    )
+
+
+def claim(
+    shard: Shard, index: int, payload_bytes: int, disk_id: bytes, segment: int, offset: int, at: int
+) -> bytes:
+    """What the C engine compares a record with (record_claim in csrc/record.h).
+
+    `index` counts, and not the shard's own; `at` is where in the payload the blocks begin.
+    """
+    return CLAIM.pack(
+        shard.k,
+        shard.m,
+        shard.code,
+        index,
+        shard.stripe_index,
+        shard.stripe_bytes,
+        payload_bytes,
+        shard.data_id,
+        disk_id,
+        segment,
+        offset,
+        shard.stripe_offset,
+        at >> BLOCK_BITS,
     )
 
 

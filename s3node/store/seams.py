@@ -11,10 +11,11 @@ created the disk set. A fault of one disk is that disk's: it never raises for an
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from s3node.base.errors import StorageFault
 from s3node.base.filesystem import Buffer
 from s3node.store.epoch import Epoch
 from s3node.store.identity import Identity, Standing
@@ -52,6 +53,43 @@ class Place(NamedTuple):
     slot: int
     segment: int
     offset: int
+
+
+class Part(NamedTuple):
+    """Bytes start..stop of the payload of the stripe's shard number `shard`, recorded there."""
+
+    shard: int
+    place: Place
+    start: int
+    stop: int
+
+
+class Fetched(Protocol):
+    """Parts of a stripe that are being read; those that were in memory are there at once."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """What was asked for."""
+
+    @property
+    def left(self) -> int:
+        """How many are yet to come."""
+
+    @property
+    def faults(self) -> Mapping[int, StorageFault]:
+        """What is wrong with those that will not come, by their position.
+
+        ShardMissing, ShardCorrupt, DiskOffline; DiskSlow, when the fetch was in a hurry.
+        """
+
+    def got(self, position: int) -> memoryview | None:
+        """The bytes of one part, verified (I7); None if they are not there, or not yet."""
+
+    def whole(self) -> Sequence[memoryview] | None:
+        """The bytes of all parts, in order, as few pieces; None unless all are there."""
+
+    async def wait(self, seconds: float | None) -> None:
+        """Until nothing is left to come, or for so many seconds."""
 
 
 class DiskState(Enum):
@@ -128,10 +166,14 @@ class ShardDisks(Protocol):
         DiskOffline otherwise.
         """
 
-    def read_many(
-        self, wanted: Sequence[tuple[Place, Shard, int, int, int]]
-    ) -> Sequence[Future[memoryview]]:
-        """`read` for several records at one crossing."""
+    def fetch(
+        self, stripe: Shard, payload_bytes: int, parts: Sequence[Part], hurry_s: float | None
+    ) -> Fetched:
+        """`read` for several shards of one stripe, at one crossing.
+
+        `stripe` says what is the same of all of them (its shard index is ignored). With `hurry_s`,
+        a disk that has been silent for longer is not asked: DiskSlow, unless it is in memory.
+        """
 
 
 class DiskSet(ShardDisks, Protocol):

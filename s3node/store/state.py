@@ -120,6 +120,16 @@ class Context:
         self._waiting[self._token] = _Expected(_Since(slot, self.looks), callback)
         return self._token
 
+    def tokens(self, count: int) -> int:
+        """The first of so many tokens in a row, for operations that may be done at once."""
+        first = self._token + 1
+        self._token += count
+        return first
+
+    def await_one(self, token: int, slot: int, callback: Callable[[Completion], None]) -> None:
+        """The completion of one of `tokens` goes to `callback`."""
+        self._waiting[token] = _Expected(_Since(slot, self.looks), callback)
+
     def run(self, slot: int, lane: Lane, work: Callable[[], T]) -> Future[T]:
         """Cold work of a slot, see `Engine.run`."""
         future = self.engine.run(slot, lane, work)

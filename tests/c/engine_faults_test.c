@@ -44,6 +44,7 @@ static int number;       /* the errno of FAIL */
 static atomic_int hit;   /* the call that failed, by its letter in the functions below */
 static atomic_int failed_fd, touched_after, allocated;
 static atomic_int held;  /* pwritev waits while it is set */
+static atomic_int absent; /* what is asked for in one piece is not in memory */
 
 static int is_hit(char call, int fd)
 {
@@ -78,12 +79,16 @@ static int64_t test_pwritev(int fd, const engine_iov *iov, int count, int64_t of
     return kind == FAIL ? -number : kind == EMPTY ? 0 : 1 << 30;
 }
 
-static int64_t test_pread(int fd, void *buffer, size_t length, int64_t offset)
+static int64_t test_preadv(int fd, const engine_iov *iov, int count, int64_t offset, bool now)
 {
+    if (now && count == 1 && atomic_load(&absent))
+        return -EAGAIN;
     if (!is_hit('r', fd))
-        return libc_calls.pread(fd, buffer, length, offset);
-    if (kind == SHORT)
-        return libc_calls.pread(fd, buffer, (length + 1) / 2, offset);
+        return libc_calls.preadv(fd, iov, count, offset, false);
+    if (kind == SHORT) {
+        engine_iov half = {iov[0].base, (iov[0].length + 1) / 2};
+        return libc_calls.preadv(fd, &half, 1, offset, false);
+    }
     return kind == FAIL ? -number : kind == EMPTY ? 0 : 1 << 30;
 }
 
@@ -127,7 +132,7 @@ static void test_release(void *memory)
 static engine_calls table(void)
 {
     return (engine_calls){.pwritev = test_pwritev,
-                          .pread = test_pread,
+                          .preadv = test_preadv,
                           .fdatasync = test_fdatasync,
                           .fallocate = test_fallocate,
                           .wake = test_wake,
@@ -199,11 +204,11 @@ static engine_op read_of(const world *w, int index)
     engine_op op = {.token = (uint64_t)(WRITES + index),
                     .file = w->files[slot],
                     .offset = PIECE,
-                    .head = PIECE,
                     .tail_offset = index == 2 ? WRITES / SLOTS * PIECE - 5 : 0,
                     .slot = slot,
-                    .count = 1};
-    op.iov[0] = (engine_iov){got[index], 2 * PIECE};
+                    .count = ENGINE_READ_BUFFERS};
+    op.iov[0] = (engine_iov){got[index], PIECE};
+    op.iov[1] = (engine_iov){got[index] + PIECE, PIECE};
     return op;
 }
 
@@ -363,6 +368,82 @@ static void many_joined(const char *folder)
     close(w.event_fd);
 }
 
+/* A record of one block of a byte: the head is of a size no record has, or the record is right. */
+static engine_op read_record(engine_file *file, uint64_t token, uint8_t *head, uint8_t *body)
+{
+    engine_op op = {.token = token,
+                    .file = file,
+                    .tail_offset = RECORD_HEADER_BYTES + 8,
+                    .count = ENGINE_READ_BUFFERS,
+                    .claim = {.k = 1, .m = 1, .stripe_bytes = 1, .payload_bytes = 1}};
+    op.iov[0] = (engine_iov){head, RECORD_HEADER_BYTES + 8};
+    op.iov[1] = (engine_iov){body, 1};
+    return op;
+}
+
+static void make_record(uint8_t *to)
+{
+    static const uint8_t body = 'x';
+    uint64_t digest = xxh3_64(&body, 1);
+    uint32_t crc;
+    memset(to, 0, RECORD_HEADER_BYTES);
+    memcpy(to, "s3nRECD\n\1", 9);
+    to[12] = to[13] = to[84] = to[88] = to[92] = 1; /* k, m, bytes, bytes, digests */
+    to[94] = RECORD_BLOCK_BITS;
+    memcpy(to + RECORD_HEADER_BYTES, &digest, 8);
+    crc = record_crc(to + RECORD_HEADER_BYTES, 8);
+    memcpy(to + 120, &crc, 4);
+    crc = record_crc(to, 124);
+    memcpy(to + 124, &crc, 4);
+    to[RECORD_HEADER_BYTES + 8] = body;
+}
+
+/* What is in memory completes at once, verified; the rest is queued, unless it is in a hurry. */
+static void read_at_once(const char *folder)
+{
+    world w = {.event_fd = eventfd(0, EFD_NONBLOCK)};
+    engine_calls calls = table();
+    uint8_t record[RECORD_HEADER_BYTES + 9], heads[4][RECORD_HEADER_BYTES + 8], bodies[4];
+    engine_op reads[4];
+    engine_completion out[4];
+    int error;
+    make_record(record);
+    w.fds[0] = open(folder, O_TMPFILE | O_RDWR, 0600);
+    CHECK(write(w.fds[0], record, sizeof record) == sizeof record);
+    w.engine = engine_new(1, 1, w.event_fd, &calls, &error);
+    CHECK(w.engine && (w.files[0] = engine_attach(w.engine, w.fds[0], 0, 0, 0, 0)));
+    for (int i = 0; i < 4; i++)
+        reads[i] = read_record(w.files[0], (uint64_t)i, heads[i], &bodies[i]);
+    reads[1].claim.k = 2;
+    reads[2].offset = reads[3].offset = 1; /* in two pieces: not in memory */
+    reads[3].hurry = 1;
+    atomic_store(&absent, 1);
+    CHECK(engine_read(w.engine, reads, 4, out) == 0);
+    CHECK(out[0].stage == ENGINE_VERIFIED && !out[0].error && bodies[0] == 'x');
+    CHECK(out[1].stage == ENGINE_DONE && out[1].got == sizeof record);
+    CHECK(out[2].stage == ENGINE_QUEUED && out[2].token == 2);
+    CHECK(out[3].stage == ENGINE_READ && out[3].error == EAGAIN && out[3].token == 3);
+    wait_for(&w, 1);
+    CHECK(w.done[2].stage == ENGINE_DONE && w.done[2].got == sizeof record);
+    atomic_store(&absent, 0);
+    CHECK(engine_read(w.engine, reads, 1, out) == 0 && out[0].stage == ENGINE_DONE); /* now it is */
+    reads[0] = read_record(w.files[0], 5, heads[0], &bodies[0]);
+    bodies[0] = 0;
+    CHECK(engine_submit(w.engine, NULL, 0, reads, 1) == 0); /* a thread verifies as well */
+    wait_for(&w, 1);
+    CHECK(w.done[5].stage == ENGINE_VERIFIED && bodies[0] == 'x');
+    engine_stop(w.engine);
+    reads[0] = read_record(w.files[0], 6, heads[0], &bodies[0]);
+    reads[0].offset = 1;
+    atomic_store(&absent, 1);
+    CHECK(engine_read(w.engine, reads, 1, out) == ESHUTDOWN && out[0].stage == ENGINE_QUEUED);
+    atomic_store(&absent, 0);
+    engine_detach(w.engine, w.files[0]);
+    engine_free(w.engine);
+    close(w.fds[0]);
+    close(w.event_fd);
+}
+
 /* Stopped while no wake comes through: it ends all the same, and what was done can be reaped. */
 static int never_wake(int event_fd)
 {
@@ -397,7 +478,8 @@ static void the_system(void)
     int event_fd = eventfd(0, EFD_NONBLOCK), input = open("/dev/null", O_RDONLY);
     CHECK(libc_calls.pwritev(-1, &iov, 1, 0) == -EBADF);
     CHECK(libc_calls.pwritev(input, &iov, 1, 0) == -EBADF);
-    CHECK(libc_calls.pread(-1, &byte, 1, 0) == -EBADF);
+    CHECK(libc_calls.preadv(-1, &iov, 1, 0, false) == -EBADF);
+    CHECK(libc_calls.preadv(-1, &iov, 1, 0, true) == -EBADF);
     CHECK(libc_calls.fdatasync(-1) == -EBADF);
     CHECK(libc_calls.fallocate(-1, 0, 1) == -EBADF);
     CHECK(libc_calls.wake(-1) == -EBADF);
@@ -421,6 +503,7 @@ int main(int argc, char **argv)
     atomic_store(&fail_at, 0);
     atomic_store(&failed_fd, -1);
     many_joined(folder);
+    read_at_once(folder);
     stopped_without_a_wake(folder);
     the_system();
     printf("%d runs\n", runs);

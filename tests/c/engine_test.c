@@ -91,19 +91,26 @@ static int64_t test_pwritev(int fd, const engine_iov *iov, int count, int64_t of
     return written;
 }
 
-static int64_t test_pread(int fd, void *buffer, size_t length, int64_t offset)
+static int64_t test_preadv(int fd, const engine_iov *iov, int count, int64_t offset, bool now)
 {
     memory_file *file = &files[fd];
+    int64_t limit = roll() < 300 ? 1 + roll() % 100 : FILE_BYTES, got = 0;
     if (roll() < 50)
         return -EINTR;
-    if (roll() < 300 && length > 1)
-        length /= 2;
+    if (now && roll() < 300)
+        return roll() < 500 ? -EAGAIN : -EOPNOTSUPP;
     pthread_mutex_lock(&file->mutex);
-    if (offset + (int64_t)length > FILE_BYTES)
-        length = offset < FILE_BYTES ? (size_t)(FILE_BYTES - offset) : 0;
-    memcpy(buffer, file->seen + offset, length);
+    for (int i = 0; i < count && got < limit; i++) {
+        int64_t part = (int64_t)iov[i].length;
+        if (part > limit - got)
+            part = limit - got;
+        if (offset + got + part > FILE_BYTES)
+            part = offset + got < FILE_BYTES ? FILE_BYTES - offset - got : 0;
+        memcpy(iov[i].base, file->seen + offset + got, (size_t)part);
+        got += part;
+    }
     pthread_mutex_unlock(&file->mutex);
-    return (int64_t)length;
+    return got;
 }
 
 static int test_fdatasync(int fd)
@@ -151,7 +158,7 @@ static engine_calls table(void)
     engine_system_calls(&libc_calls);
     engine_calls calls = libc_calls;
     calls.pwritev = test_pwritev;
-    calls.pread = test_pread;
+    calls.preadv = test_preadv;
     calls.fdatasync = test_fdatasync;
     calls.fallocate = test_fallocate;
     calls.wake = test_wake;
@@ -165,7 +172,8 @@ static engine_calls table(void)
 typedef struct {
     int file;
     int64_t offset, size;
-    unsigned char data[4 * PIECE], got[4 * PIECE];
+    unsigned char data[4 * PIECE], got[4 * PIECE + 1];
+    size_t head, gap;
     int read, done;
 } operation;
 
@@ -179,7 +187,9 @@ static void finish(const engine_completion *one)
     op->done = 1;
     if (op->read) {
         CHECK(one->error == 0 && one->stage == ENGINE_DONE && one->got == op->size);
-        CHECK(!memcmp(op->got, op->data, (size_t)op->size));
+        CHECK(!memcmp(op->got, op->data, op->head));
+        CHECK(!memcmp(op->got + op->head + op->gap, op->data + op->head,
+                      (size_t)op->size - op->head));
         return;
     }
     pthread_mutex_lock(&file->mutex);
@@ -237,14 +247,17 @@ static engine_op read_of(int token, const operation *of, engine_file *handle, un
     *op = (operation){.file = of->file, .offset = of->offset, .size = of->size, .read = 1};
     memcpy(op->data, of->data, (size_t)of->size);
     size_t head = of->size ? next_random(random) % (size_t)(of->size + 1) : 0;
+    size_t gap = next_random(random) % 2; /* in memory, so that it is not one run there */
     engine_op result = {.token = (uint64_t)token,
                         .file = handle,
                         .offset = of->offset,
-                        .head = head,
                         .tail_offset = of->offset + (int64_t)head,
                         .slot = of->file % SLOTS,
-                        .count = 1};
-    result.iov[0] = (engine_iov){op->got, (size_t)of->size};
+                        .count = ENGINE_READ_BUFFERS};
+    result.iov[0] = (engine_iov){op->got, head};
+    result.iov[1] = (engine_iov){op->got + head + gap, (size_t)of->size - head};
+    op->head = head;
+    op->gap = gap;
     return result;
 }
 
@@ -257,12 +270,32 @@ static void reset_files(void)
     }
 }
 
+/* What is in memory is read at once; how many that were. */
+static int read_now(engine *e, const engine_op *reads, int count)
+{
+    engine_op given[BATCH];
+    engine_completion out[BATCH];
+    int done = 0;
+    memcpy(given, reads, (size_t)count * sizeof *reads);
+    CHECK(engine_read(e, given, count, out) == 0);
+    for (int i = 0; i < count; i++) {
+        CHECK(out[i].token == reads[i].token);
+        if (out[i].stage == ENGINE_QUEUED)
+            continue;
+        finish(&out[i]);
+        done++;
+    }
+    return done;
+}
+
 static void submit_all(engine *e, int event_fd, const engine_op *all, int count, int are_reads,
                        int *reaped)
 {
     for (int at = 0; at < count; at += BATCH) {
         int size = count - at < BATCH ? count - at : BATCH;
-        if (are_reads)
+        if (are_reads && at % (2 * BATCH))
+            *reaped += read_now(e, all + at, size);
+        else if (are_reads)
             CHECK(engine_submit(e, NULL, 0, all + at, size) == 0);
         else
             CHECK(engine_submit(e, all + at, size, NULL, 0) == 0);
@@ -384,8 +417,14 @@ static void refused(void)
                                {.slot = 0, .count = ENGINE_BUFFERS + 1}};
     for (int i = 0; i < 4; i++)
         CHECK(engine_submit(e, &wrong[i], 1, NULL, 0) == EINVAL);
-    const engine_op head = {.slot = 0, .count = 1, .head = 1};
-    CHECK(engine_submit(e, NULL, 0, &head, 1) == EINVAL);
+    engine_op reads[] = {{.slot = -1, .count = ENGINE_READ_BUFFERS},
+                         {.slot = SLOTS, .count = ENGINE_READ_BUFFERS},
+                         {.slot = 0, .count = 1}};
+    engine_completion out;
+    for (int i = 0; i < 3; i++) {
+        CHECK(engine_submit(e, NULL, 0, &reads[i], 1) == EINVAL);
+        CHECK(engine_read(e, &reads[i], 1, &out) == EINVAL);
+    }
     CHECK(reap(e, event_fd, 0) == 0);
     engine_stop(e);
     engine_free(e);

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s3node.meta import tables
-from s3node.objects import read
+from s3node.objects import patience, read
 from s3node.store.limits import Limits
 from tests.objects.node import ObjectNode, content, run, until
 from tests.simulation.faults import Faults, FaultyFileSystem
@@ -66,7 +66,8 @@ def test_nor_when_the_other_disks_are_slow_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At first nobody answers in time; the hung ones are not waited for then either."""
-    monkeypatch.setattr(read, "PATIENCES", (0.0, 1.0))
+    monkeypatch.setattr(patience, "READ_HEDGE_S", 0.0)
+    monkeypatch.setattr(read, "READ_HEDGE_AGAIN_S", 1.0)
 
     async def scenario() -> None:
         faults = Faults()

@@ -54,6 +54,10 @@ class Faults:
         self._fail_at = None
         self.short_bytes = 0
 
+    def active(self, call: str) -> bool:
+        """Whether any call of that name may go wrong."""
+        return self._fail_at is not None or call in self._failing or call in self._held
+
     def error(self, call: str, path: str) -> int:
         """The errno this call is to fail with; 0 for none."""
         with self._lock:
@@ -146,9 +150,11 @@ def faulty_calls(faults: Faults) -> Any:
             return int(system.pwritev(fd, first, 1, offset))
         return int(system.pwritev(fd, iov, count, offset))
 
-    def pread(fd: int, buffer: Any, length: int, offset: int) -> int:
-        number = faults.error("pread", path_of(fd))
-        return -number or int(system.pread(fd, buffer, length, offset))
+    def preadv(fd: int, iov: Any, count: int, offset: int, now: bool) -> int:
+        if now and faults.active("pread"):
+            return -errno.EAGAIN  # a disk with faults is asked, and not the memory
+        number = 0 if now else faults.error("pread", path_of(fd))
+        return -number or int(system.preadv(fd, iov, count, offset, now))
 
     def fdatasync(fd: int) -> int:
         return -faults.error("fdatasync", path_of(fd)) or int(system.fdatasync(fd))
@@ -168,7 +174,7 @@ def faulty_calls(faults: Faults) -> Any:
 
     replaced = {
         "pwritev": ("int64_t(int, const engine_iov *, int, int64_t)", pwritev),
-        "pread": ("int64_t(int, void *, size_t, int64_t)", pread),
+        "preadv": ("int64_t(int, const engine_iov *, int, int64_t, bool)", preadv),
         "fdatasync": ("int(int)", fdatasync),
         "fallocate": ("int(int, int64_t, int64_t)", fallocate),
         "wake": ("int(int)", wake),

@@ -416,11 +416,12 @@ def test_many_segments_are_read_with_few_descriptors(tmp_path: Path) -> None:
             batch = [append_of(bytes([n]) * 3000, 0, n) for n in range(20)]
             places = await asyncio.gather(*disks.append(batch))
             for _ in range(2):
-                wanted = [
-                    (place, item.shard, 3000, 0, 3000)
-                    for place, item in zip(places, batch, strict=True)
-                ]
-                got = await asyncio.gather(*disks.read_many(wanted))
+                got = await asyncio.gather(
+                    *(
+                        disks.read(place, item.shard, 3000, 0, 3000)
+                        for place, item in zip(places, batch, strict=True)
+                    )
+                )
                 assert [bytes(one) for one in got] == [item.payload for item in batch]
                 for place, item in zip(places, batch, strict=True):
                     assert await read_back(disks, place, item) == item.payload

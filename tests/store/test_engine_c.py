@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wpointer-arith"]
 
 
-SOURCES = ["csrc/engine.c", "csrc/engine_calls.c"]
+SOURCES = [
+    *("csrc/engine.c", "csrc/engine_calls.c", "csrc/engine_read.c", "csrc/record.c"),
+    *("csrc/xxh3.c", "csrc/xxh3_avx2.c", "csrc/xxh3_avx512.c"),
+]
 SANITIZERS = ["address,undefined", "thread"]
 
 

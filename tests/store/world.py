@@ -148,7 +148,7 @@ class Beyond:
 
     def __init__(self, near: RemoteDisks, far: Disks, arena: Arena, door: Door) -> None:
         self._far, self._near, self._arena, self._door = far, near, arena, door
-        self.unpin, self.read, self.read_many = near.unpin, near.read, near.read_many
+        self.unpin, self.read, self.fetch = near.unpin, near.read, near.fetch
 
     def append(self, batch: Sequence[Append]) -> Sequence[asyncio.Future[Place]]:
         """Every other payload lies in the shared memory."""

@@ -203,6 +203,54 @@ EMULATE_WORDS(__m512i, _mm512_set1_epi32, _mm512_add_epi32, _mm512_or_si512, _mm
               _mm512_ternarylogic_epi64, unpack_512, _mm512_unpacklo_epi32,
               _mm512_unpackhi_epi32, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64)
 
+/* Words of 64 bits; SWAP is of 32. */
+#define _MM_SHUFFLE(d, c, b, a) ((d) << 6 | (c) << 4 | (b) << 2 | (a))
+#define _MM_PERM_BADC _MM_SHUFFLE(1, 0, 3, 2)
+#define EMULATE_DOUBLE_WORDS(V, ADD, MULTIPLY, LEFT, SWAP)                                        \
+    static inline V ADD(V a, V b)                                                                 \
+    {                                                                                             \
+        for (unsigned i = 0; i < sizeof a; i += 8) {                                              \
+            uint64_t x, y;                                                                        \
+            memcpy(&x, a.byte + i, 8);                                                            \
+            memcpy(&y, b.byte + i, 8);                                                            \
+            x += y;                                                                               \
+            memcpy(a.byte + i, &x, 8);                                                            \
+        }                                                                                         \
+        return a;                                                                                 \
+    }                                                                                             \
+    static inline V MULTIPLY(V a, V b)                                                            \
+    {                                                                                             \
+        for (unsigned i = 0; i < sizeof a; i += 8) {                                              \
+            uint64_t product = (uint64_t)V##_word(a, i) * V##_word(b, i);                         \
+            memcpy(a.byte + i, &product, 8);                                                      \
+        }                                                                                         \
+        return a;                                                                                 \
+    }                                                                                             \
+    static inline V LEFT(V a, unsigned bits)                                                      \
+    {                                                                                             \
+        for (unsigned i = 0; i < sizeof a; i += 8) {                                              \
+            uint64_t word;                                                                        \
+            memcpy(&word, a.byte + i, 8);                                                         \
+            word <<= bits;                                                                        \
+            memcpy(a.byte + i, &word, 8);                                                         \
+        }                                                                                         \
+        return a;                                                                                 \
+    }                                                                                             \
+    static inline V SWAP(V a, int order)                                                          \
+    {                                                                                             \
+        V x;                                                                                      \
+        for (unsigned i = 0; i < sizeof a; i += 4) {                                              \
+            uint32_t word = V##_word(a, (i & ~15u) + 4 * (order >> i % 16 / 2 & 3));              \
+            memcpy(x.byte + i, &word, 4);                                                         \
+        }                                                                                         \
+        return x;                                                                                 \
+    }
+
+EMULATE_DOUBLE_WORDS(__m256i, _mm256_add_epi64, _mm256_mul_epu32, _mm256_slli_epi64,
+                     _mm256_shuffle_epi32)
+EMULATE_DOUBLE_WORDS(__m512i, _mm512_add_epi64, _mm512_mul_epu32, _mm512_slli_epi64,
+                     _mm512_shuffle_epi32)
+
 static inline int _mm_cvtsi128_si32(__m128i a) { return (int)__m128i_word(a, 0); }
 
 /* What the instruction leaves undefined is made wrong. */

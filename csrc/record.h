@@ -1,0 +1,41 @@
+/* What the record format says, as far as a read needs it: is what was read what was asked for?
+ *
+ * The format is described where it is packed, in s3node/store/record.py. Only "yes" is said here:
+ * everything a record must be is checked, and whatever is anything else is looked at again by
+ * whoever asked, who then says what is wrong with it.
+ */
+#ifndef S3NODE_RECORD_H
+#define S3NODE_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "xxh3.h"
+
+enum {
+    RECORD_HEADER_BYTES = 128,
+    RECORD_BLOCK_BITS = 16,
+    RECORD_PAYLOAD_BYTES_MAX = 64 << 20,
+    RECORD_HINT_BYTES_MAX = 4096,
+    RECORD_ALIGN = 8,
+    RECORD_SHARDS_MAX = 16
+};
+
+typedef struct { /* what a record must say of itself, and which of its blocks were read */
+    uint8_t k, m, code, shard_index;
+    uint32_t stripe_index, stripe_bytes, payload_bytes;
+    uint8_t data_id[16], disk_id[16];
+    uint64_t segment, offset, stripe_offset;
+    uint64_t first_block; /* 0-based: where `body` begins in the payload */
+} record_claim;
+
+/* CRC-32 as zlib's. */
+uint32_t record_crc(const uint8_t *data, size_t bytes);
+
+/* Whether `head` (header and all digests) is of that record, undamaged, and `body`, which are
+ * whole blocks of its payload, matches the digests. */
+bool record_verify(const record_claim *claim, const uint8_t *head, size_t head_bytes,
+                   const uint8_t *body, size_t body_bytes);
+
+#endif
