@@ -39,7 +39,6 @@ from s3node.meta.transaction import (
     OwnTx,
     Rows,
     WriteSet,
-    resolve,
     valid,
 )
 
@@ -282,12 +281,7 @@ class Engine:
             if not done.writes and not done.adds:
                 self._attach(submission)
                 return True
-        try:
-            rows = resolve(done, state)
-        except FormatError as error:
-            submission.fail(error)  # a damaged row: the caller's answer, nobody else's
-            return True
-        return self._join(submission, rows, done.size())
+        return self._join(submission, done, state)
 
     def _holds(self, write_set: WriteSet, state: Overlay) -> bool:
         unchanged = write_set.basis == self._applied and not len(self._overlay)
@@ -314,18 +308,24 @@ class Engine:
         else:
             batch.members.append(submission)
 
-    def _join(self, submission: _Submission, rows: Rows, size: int) -> bool:
+    def _join(self, submission: _Submission, done: WriteSet | OwnTx, state: Overlay) -> bool:
+        size = done.size()
         batch = self._open
         if batch is not None and batch.size + size > WRITE_SET_BYTES_MAX:
             batch.full = True
             return False
+        try:
+            state.add(done.adds)
+        except FormatError as error:
+            submission.fail(error)  # a damaged row: the caller's answer, nobody else's
+            return True
         if batch is None:
             batch = self._open = _Batch(self._framed.sequence + 1)
-        batch.rows.update(rows)
+        batch.rows.update(done.writes)
         batch.size += size
         batch.members.append(submission)
         batch.full = len(batch.members) >= BATCH_SETS_MAX
-        self._overlay.put(rows, batch.sequence)
+        self._overlay.put(done.writes, batch.sequence)
         return True
 
     # Making durable.
@@ -342,6 +342,7 @@ class Engine:
                 self._gather()
 
     async def _make_durable(self, batch: _Batch) -> None:
+        batch.rows.update(self._overlay.close(batch.sequence))
         frame = frames.pack(
             frames.BATCH,
             frames.entries(batch.rows),

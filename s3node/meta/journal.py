@@ -132,6 +132,7 @@ class Journal:
         self._usual_s = 0.0  # what a frame takes, about
         self._follow_at = 0.0
         self._tick: asyncio.TimerHandle | None = None
+        self._joined: tuple[tuple[int, int], bytes] = (0, 0), b""
         self._feeders: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -307,7 +308,7 @@ class Journal:
             slot.leave()  # to be rotated first
             return
         batch = self._batch(slot)
-        data = batch[0].data if len(batch) == 1 else b"".join(frame.data for frame in batch)
+        data = self._data(batch)
         slot.busy = True
         if batch[-1] is self._current:
             self._asked += 1
@@ -340,6 +341,15 @@ class Journal:
     def _new_name(self, slot: Slot, first: int) -> str:
         slot.begun += 1
         return log_name(first, self._epoch, APPENDED + slot.begun - 1)
+
+    def _data(self, batch: list[Frame]) -> bytes:
+        """The frames in one piece; slots that lag alike share it."""
+        if len(batch) == 1:
+            return batch[0].data
+        run = batch[0].position.sequence, batch[-1].position.sequence
+        if self._joined[0] != run:
+            self._joined = run, b"".join(frame.data for frame in batch)
+        return self._joined[1]
 
     def _batch(self, slot: Slot) -> list[Frame]:
         batch: list[Frame] = []

@@ -86,39 +86,55 @@ def _backwards(cursor: Any, start: bytes, stop: bytes) -> Iterator[tuple[bytes, 
 
 
 class _Gate:
-    """Many transactions (`with gate:`), or one change of the map (`with gate.alone():`)."""
+    """Many transactions (`with gate:`), or one change of the map (`with gate.alone():`).
+
+    A thread says by an entry of its own that it is inside, and only then looks whether somebody
+    wants to be alone, who says so first and then looks at the entries: one of the two sees the
+    other. So a transaction that nobody is in the way of takes no lock.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._inside = 0
-        self._waiting = 0
-        self._mine = threading.local()
+        self._inside: dict[int, int] = {}  # thread -> how deep
+        self._alone = 0  # who wants to be, or is
 
     def __enter__(self) -> None:
-        depth = getattr(self._mine, "depth", 0)
-        with self._condition:
-            while self._waiting and not depth:
-                self._condition.wait()
-            self._inside += 1
-        self._mine.depth = depth + 1
+        me = threading.get_ident()
+        depth = self._inside.get(me, 0)
+        self._inside[me] = depth + 1
+        if self._alone and not depth:
+            self._wait(me)
 
     def __exit__(self, *_: object) -> None:
-        self._mine.depth -= 1
-        with self._condition:
-            self._inside -= 1
-            if self._waiting:
+        me = threading.get_ident()
+        depth = self._inside[me] - 1
+        if depth:
+            self._inside[me] = depth
+        else:
+            del self._inside[me]
+        if self._alone:
+            with self._condition:
                 self._condition.notify_all()
+
+    def _wait(self, me: int) -> None:
+        """Step back until nobody wants to be alone."""
+        with self._condition:
+            while self._alone:
+                self._inside.pop(me, None)
+                self._condition.notify_all()
+                self._condition.wait()
+            self._inside[me] = 1
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         with self._condition:
-            self._waiting += 1
+            self._alone += 1
             try:
                 while self._inside:
                     self._condition.wait()
                 yield
             finally:
-                self._waiting -= 1
+                self._alone -= 1
                 self._condition.notify_all()
 
 

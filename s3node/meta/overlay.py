@@ -1,18 +1,23 @@
 """What is decided and not yet in the index, over the index: the state that decisions are made on.
 
+Counters that the open batch adds to are numbers here until it is closed: hundreds of additions
+are one row of its frame.
+
 Invariants: a row is that of the newest frame that wrote its key, until that very frame is in the
-index. No I/O. Belongs to the engine's loop.
+index; a key has a number only while the open batch's last word on it is an addition. No I/O.
+Belongs to the engine's loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sortedcontainers import SortedDict
 
 from s3node.meta.kv import ReadTx
 from s3node.meta.transaction import Rows, merged
+from s3node.meta.values import seal_counter, unseal_counter
 
 
 class Overlay:
@@ -20,23 +25,41 @@ class Overlay:
 
     def __init__(self) -> None:
         self._rows: Any = SortedDict()  # key -> (value or None, sequence)
+        self._numbers: dict[bytes, int] = {}
         self._below: ReadTx | None = None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + len(self._numbers)
 
     def over(self, below: ReadTx) -> Overlay:
         """The same rows, over this snapshot."""
         view = Overlay()
-        view._rows, view._below = self._rows, below
+        view._rows, view._numbers, view._below = self._rows, self._numbers, below
         return view
 
     def reset(self) -> None:
         self._rows.clear()
+        self._numbers.clear()
 
     def put(self, rows: Rows, sequence: int) -> None:
         for key, value in rows.items():
             self._rows[key] = (value, sequence)
+            self._numbers.pop(key, None)
+
+    def add(self, adds: Mapping[bytes, int]) -> None:
+        """All of it or, with FormatError where a counter is damaged, nothing."""
+        numbers = self._numbers
+        totals = {
+            key: (numbers[key] if key in numbers else unseal_counter(key, self.get(key))) + delta
+            for key, delta in adds.items()
+        }
+        numbers.update(totals)
+
+    def close(self, sequence: int) -> Rows:
+        """The counters' rows, as of the frame that is made of the open batch."""
+        rows: Rows = {key: seal_counter(key, number) for key, number in self._numbers.items()}
+        self.put(rows, sequence)
+        return rows
 
     def drop(self, rows: Rows, sequence: int) -> None:
         """Forget the rows of an applied frame that no later one replaced."""
@@ -46,9 +69,8 @@ class Overlay:
 
     def get(self, key: bytes) -> bytes | None:
         assert self._below is not None
-        if key in self._rows:
-            value: bytes | None = self._rows[key][0]
-            return value
+        if key in self._numbers or key in self._rows:
+            return self._own(key)
         return self._below.get(key)
 
     def scan(
@@ -56,10 +78,25 @@ class Overlay:
     ) -> Iterator[tuple[bytes, bytes]]:
         assert self._below is not None
         if start >= stop:
-            return
+            return iter(())
         own = list(self._rows.irange(start, stop, (True, False), reverse))
+        numbers = [key for key in self._numbers if start <= key < stop]
         below = self._below.scan(start, stop, reverse=reverse)
+        if numbers:
+            own = sorted({*own, *numbers}, reverse=reverse)
+        return self._merged(below, own, reverse) if own else below
+
+    def _merged(
+        self, below: Iterator[tuple[bytes, bytes]], own: list[bytes], reverse: bool
+    ) -> Iterator[tuple[bytes, bytes]]:
+        mine = set(own)
         for key, found in merged(below, own, reverse=reverse):
-            value = self._rows[key][0] if key in self._rows else found
+            value = self._own(key) if key in mine else found
             if value is not None:
                 yield key, value
+
+    def _own(self, key: bytes) -> bytes | None:
+        if key in self._numbers:
+            return seal_counter(key, self._numbers[key])
+        value: bytes | None = self._rows[key][0]
+        return value
