@@ -35,6 +35,9 @@ READ_BUFFER_BYTES = 64 * MIB
 """Memory for stripes being read and sent, for all requests together; beyond it each request has
 one step of `READ_STEP_BYTES_MIN` of its own, so that who does not take his answer stops nobody."""
 
+READ_ARENA_BYTES = 2 * READ_BUFFER_BYTES
+"""Address space for it; a client's socket may hold some of it longer than the request."""
+
 READ_STEP_BYTES_MIN = 256 * KIB
 """What is read of a stripe at once when memory is short, or for a slow client."""
 

@@ -31,7 +31,7 @@ from s3node.processes.messages import (
 )
 from s3node.store import record
 from s3node.store.engine import Counters, Engine
-from s3node.store.fetch import Memory, Reads, fresh
+from s3node.store.fetch import Memory, Reads
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.seams import Append, DiskState, DiskStatus, Fetched, Part, Place, Shard
@@ -59,11 +59,11 @@ class RemoteDisks:
         ids: EpochIds,
         clock: Clock,
         limits: Limits,
-        memory: Memory = fresh,
+        memory: Memory | None = None,
     ) -> None:
         """`disks` is what the engine told first: as many as there are, in order of slots.
 
-        `memory` is where payloads are read to.
+        `memory` is where payloads are read to; None: an arena of its own.
         """
         loop = asyncio.get_running_loop()
         self._send = send

@@ -33,7 +33,7 @@ from s3node.store.disks import (
     read_identity,
 )
 from s3node.store.engine import Counters, Engine, Lane, Write
-from s3node.store.fetch import Memory, Reads, fresh
+from s3node.store.fetch import Memory, Reads
 from s3node.store.identity import USABLE, Standing, classify
 from s3node.store.limits import Limits
 from s3node.store.logs import LogWriter
@@ -68,9 +68,9 @@ class Disks:
         ids: EpochIds,
         clock: Clock,
         limits: Limits | None = None,
-        memory: Memory = fresh,
+        memory: Memory | None = None,
     ) -> None:
-        """`memory` is where payloads are read to."""
+        """`memory` is where payloads are read to; None: an arena of its own."""
         loop = asyncio.get_running_loop()
         self._context = Context(fs, engine, loop, ids, clock, limits or Limits())
         self._disks = [_disk(fs, one) for one in opened]

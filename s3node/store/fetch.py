@@ -12,12 +12,15 @@ of its own will do.
 from __future__ import annotations
 
 import asyncio
+import mmap
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 
-from s3node.base.errors import StorageFault
+from s3node.base.arena import Arena
+from s3node.base.errors import MemoryShort, StorageFault
+from s3node.base.limits import KIB, READ_ARENA_BYTES
 from s3node.store import record
-from s3node.store.engine import File, Read
+from s3node.store.engine import File, Read, Stage
 from s3node.store.reading import SegmentReader, Wanted
 from s3node.store.record import BLOCK_BYTES
 from s3node.store.seams import Part, Place, Shard
@@ -26,10 +29,29 @@ from s3node.store.state import Context, Disk
 Memory = Callable[[int], memoryview]
 """So many writable bytes, whatever is in them; they are free when nobody refers to them."""
 
+LENT_BYTES_MIN = 128 * KIB
+"""Less than this is quicker had from the heap, which keeps its pages, too."""
 
-def fresh(size: int) -> memoryview:
-    """Memory that is used once."""
-    return memoryview(bytearray(size))
+_SKIPPED = 256
+"""Requests for which a full arena is left alone: looking for room in one takes time."""
+
+
+class Lender:
+    """Memory from an arena; fresh where that is quicker, or the arena full."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._skip = 0
+
+    def take(self, size: int) -> memoryview:
+        if size < LENT_BYTES_MIN or self._skip:
+            self._skip = max(0, self._skip - 1)
+            return memoryview(bytearray(size))
+        try:  # whole pages: places of few different sizes
+            return self._arena.take(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE)[:size]
+        except MemoryShort:
+            self._skip = _SKIPPED
+            return memoryview(bytearray(size))
 
 
 class Fetch:
@@ -168,10 +190,12 @@ class Fetch:
 class Reads:
     """All reads from the disks of a set. `memory` is where payloads are read to."""
 
-    def __init__(self, disks: Sequence[Disk], context: Context, memory: Memory = fresh) -> None:
+    def __init__(
+        self, disks: Sequence[Disk], context: Context, memory: Memory | None = None
+    ) -> None:
         self._readers = [SegmentReader(disk, context) for disk in disks]
         self._context = context
-        self._memory = memory
+        self._memory = memory or Lender(Arena(READ_ARENA_BYTES)).take
 
     def fetch(
         self, stripe: Shard, payload_bytes: int, parts: Sequence[Part], hurry_s: float | None
@@ -196,11 +220,13 @@ class Reads:
                 reads.append(read)
         answers = context.engine.read(reads) if reads else ()
         for index, read, answer in zip(asked, reads, answers, strict=True):
-            place = parts[index].place
             if answer is None:
+                place = parts[index].place
                 self._readers[place.slot].queued(fetch, index, place.segment, read)
+            elif answer.stage == Stage.VERIFIED:
+                fetch.settle(index, None)
             else:
-                self._readers[place.slot].finish(fetch, index, read, answer)
+                self._readers[read.slot].finish(fetch, index, read, answer)
         return fetch
 
     def read(

@@ -131,9 +131,12 @@ class NativeEngine:
         return answers
 
     def _read_some(self, reads: Sequence[Read]) -> list[Completion | None]:
+        alive, memory, base = self._alive, None, 0
         for index, read in enumerate(reads):
-            _pack_read(self._read_bytes, index, read)
-            self._alive[read.token] = (read.memory,)
+            if read.memory is not memory:
+                memory, base = read.memory, _address(read.memory)
+            _pack_read(self._read_bytes, index, read, base)
+            alive[read.token] = (memory,)
         error = lib.engine_read(self._engine, self._reads, len(reads), self._read)
         assert error in (0, errno.ENOMEM), f"the disk engine refused: {os.strerror(error)}"
         answers: list[Completion | None] = []
@@ -214,15 +217,18 @@ def _fill_write(op: Any, write: Write) -> Sequence[Any]:
 def _fill_read(op: Any, read: Read) -> Sequence[Any]:
     """Describe a read to the engine; what must live until it completes."""
     assert not read.hurry, "who is in a hurry does not queue"
-    _pack_read(ffi.buffer(ffi.addressof(op)), 0, read)
+    _pack_read(ffi.buffer(ffi.addressof(op)), 0, read, _address(read.memory))
     return (read.memory,)
 
 
-def _pack_read(ops: Any, index: int, read: Read) -> None:
-    """Read number `index` of an array of engine_op."""
+def _address(memory: memoryview) -> int:
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(memory, require_writable=True)))
+
+
+def _pack_read(ops: Any, index: int, read: Read, base: int) -> None:
+    """Read number `index` of an array of engine_op; its memory begins at `base`."""
     file = read.file
     assert isinstance(file, NativeFile), "attached to this engine"
-    base = int(ffi.cast("uintptr_t", ffi.from_buffer(read.memory, require_writable=True)))
     _READ.pack_into(
         ops,
         index * _READ.size,
