@@ -43,6 +43,7 @@ class Channel(asyncio.Protocol):
         self._take = take
         self._tell = ended
         self._out: list[Message] = []
+        self.flushes = 0  # what was sent since the last one can still be added to
         self._in = bytearray()
         self._transport: asyncio.WriteTransport | None = None
         self._reason = ""
@@ -112,7 +113,8 @@ class Channel(asyncio.Protocol):
                         break
                     at = begin + size
                     for message in self._unpack(view[begin:at]):
-                        self._take(message)
+                        if not self._reason:
+                            self._take(message)
             except BadMessage as bad:
                 self.close(f"bad message: {bad}")
         return end - at
@@ -120,6 +122,7 @@ class Channel(asyncio.Protocol):
     def _flush(self) -> None:
         if self._out and not self._reason and self._transport is not None:
             out, self._out = self._out, []
+            self.flushes += 1
             self._transport.write(messages.pack(out))
 
     def _end(self, reason: str) -> None:

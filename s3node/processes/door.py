@@ -55,6 +55,8 @@ HELLO_S = 10.0
 LOOK_S = 0.1
 """How often it is looked whether edges are to be told something."""
 
+NO_MEMORY = memoryview(b"")
+
 LOOKS_PER_TELL = 10
 """They are told every so many looks whatever it is: room on disks changes all the time."""
 
@@ -112,6 +114,7 @@ class Door:
         self.deciding = deciding
         self.disks = disks
         self.terms = terms
+        self.slots = len(disks.status())
         self.tasks: set[asyncio.Task[None]] = set()
         self._reader_check = reader_check
         self._edges: set[Edge] = set()
@@ -205,11 +208,13 @@ class Edge:
         self._door = door
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._memory: memoryview | None = None
+        self._memory = NO_MEMORY
         self._channel: Channel | None = None
         self._parted = ""
         self._welcome = False
         self._under_way = 0
+        self._placed: list[tuple[int, int, int]] = []  # in a message that is not packed yet
+        self._placed_at = -1  # while the channel has flushed so often
         self._pins: Counter[tuple[int, int]] = Counter()
         self._patience = self._loop.call_later(HELLO_S, self.part, "no Hello in time")
         self._loop.add_reader(sock.fileno(), self._meet)
@@ -263,17 +268,13 @@ class Edge:
             raise BadMessage("a second Hello")
         if hello.version != messages.VERSION:
             raise BadMessage(f"version {hello.version}, not {messages.VERSION}")
-        if hello.arena_bytes != self._arena_bytes:
+        if hello.arena_bytes != len(self._memory):
             raise BadMessage("memory that is not what it says")
         life = self._door.new_life()
         self._patience.cancel()
         self._welcome = True
         self._send(Welcome(messages.VERSION, life, *self._door.terms))
         self._send(self._door.now())
-
-    @property
-    def _arena_bytes(self) -> int:
-        return 0 if self._memory is None else len(self._memory)
 
     # ---- what it asks
 
@@ -329,11 +330,7 @@ class Edge:
 
     def _append(self, message: Appends) -> None:
         door = self._door
-        slots = len(door.disks.status())
-        memory = self._memory if self._memory is not None else memoryview(b"")
-        for one in message.records:
-            messages.check_record(one, slots, len(memory))
-        batch = [messages.append_of(one, memory) for one in message.records]
+        batch = messages.appends_of(message, door.slots, self._memory)
         door.disks.set_sequence(door.deciding.sequence)
         self._under_way += len(batch)
         for number, future in enumerate(door.disks.append(batch), message.first):
@@ -342,9 +339,9 @@ class Edge:
     def _appended(self, number: int, done: Future[Place]) -> None:
         fault = done.exception()
         if fault is None:
-            place = done.result()
-            self._pins[place.slot, place.segment] += 1
-            self._send(Placed(number, place.segment, place.offset))
+            slot, segment, offset = done.result()
+            self._pins[slot, segment] += 1
+            self._place(number, segment, offset)
         elif isinstance(fault, StorageFault):
             self.tell(self._door.now())  # before the answer: the next choice is to be a better one
             self._send(Failed(number, type(fault).__name__, str(fault)))
@@ -352,14 +349,26 @@ class Edge:
         if fault is not None and not isinstance(fault, StorageFault):
             raise fault  # a bug below: the engine is to hear of it
 
+    def _place(self, number: int, segment: int, offset: int) -> None:
+        """Into this turn's message."""
+        assert self._channel is not None, "what was appended came over it"
+        if self._placed_at != self._channel.flushes:
+            self._placed_at, self._placed = self._channel.flushes, []
+            self._send(Placed(self._placed))
+        self._placed.append((number, segment, offset))
+
     def _unpin(self, message: Unpin) -> None:
-        for pin in message.places:
-            if not self._pins[pin]:
-                raise BadMessage(f"segment {pin[1]:016x} of slot {pin[0]} is not pinned")
-            self._pins[pin] -= 1
-            if not self._pins[pin]:
-                del self._pins[pin]
-            self._door.disks.unpin([Place(*pin, 0)])
+        pins, places = self._pins, []
+        try:
+            for pin in message.places:
+                if not pins[pin]:
+                    raise BadMessage(f"segment {pin[1]:016x} of slot {pin[0]} is not pinned")
+                pins[pin] -= 1
+                if not pins[pin]:
+                    del pins[pin]
+                places.append(Place(*pin, 0))
+        finally:
+            self._door.disks.unpin(places)
 
     # ---- how it ends
 
@@ -385,5 +394,5 @@ class Edge:
         pins: Sequence[tuple[int, int]] = list(self._pins.elements())
         self._pins.clear()
         self._door.disks.unpin([Place(*pin, 0) for pin in pins])
-        self._memory = None
+        self._memory = NO_MEMORY
         self._door.left(self)

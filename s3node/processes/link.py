@@ -174,7 +174,7 @@ class Link:
         if isinstance(message, Verdict):
             self.kv.decided(message.number, message.accepted)
         elif isinstance(message, Placed):
-            self.disks.placed(message.number, message.segment, message.offset)
+            self.disks.placed(message.places)
         elif isinstance(message, Failed):
             self.disks.failed(message.number, messages.fault_of(message))
         elif isinstance(message, Refused):

@@ -14,7 +14,7 @@ number message   by       the fault it defends against
 10     Welcome   engine   another release's messages; ids of one edge given out by another
 11     Verdict   engine   (whether the write set is durable and in the index, or a conflict)
 12     Refused   engine   (the storage fault that an offer met)
-13     Placed    engine   (where a record was put; its segment is pinned)
+13     Placed    engine   (where records were put; each pins its segment)
 14     Failed    engine   (the storage fault that an append met)
 15     Told      engine   states of disks, the newest sequence and stalls that nobody hears of
 16     Farewell  engine   an edge that does not know why it lost its connection
@@ -27,14 +27,15 @@ the connection. Both ends are of one release and one machine; nothing here is ev
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from s3node.base import errors
 from s3node.base.errors import FormatError, StorageFault
-from s3node.base.limits import DISKS_MAX, MIB
+from s3node.base.filesystem import Buffer
+from s3node.base.limits import MIB
 from s3node.meta import transaction
 from s3node.meta.transaction import WRITE_SET_BYTES_MAX, WriteSet
 from s3node.store import record
@@ -52,22 +53,6 @@ class BadMessage(Exception):
     """The other end sent what no honest one sends: end the connection."""
 
 
-class Extent(NamedTuple):
-    """A payload's place in the edge's shared memory."""
-
-    offset: int
-    size: int
-
-
-class Record(msgspec.Struct, frozen=True, array_like=True):
-    """One record to append: an `Append` whose payload lies in shared memory, or comes along."""
-
-    slot: int
-    shard: Shard
-    payload: Extent | bytes
-    hint: bytes
-
-
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
     version: int
     arena_bytes: int  # of the shared memory whose descriptor comes along; 0: none does
@@ -78,8 +63,24 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, tag=1):
     write_set: WriteSet
 
 
+Digest: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+Record: TypeAlias = tuple[int, int, int | bytes, list[Digest], bytes]
+"""Slot, shard index, payload (where it begins in the shared memory, or itself), digests, hint."""
+
+
 class Appends(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Records of one stripe, their payloads equally long: what they have in common stands once."""
+
     first: int  # number of the first record; the others follow
+    data_id: bytes
+    stripe_index: int
+    k: int
+    m: int
+    code: int
+    stripe_bytes: int
+    stripe_offset: int
+    payload_bytes: int
     records: list[Record]
 
 
@@ -111,9 +112,9 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag=12):
 
 
 class Placed(msgspec.Struct, frozen=True, array_like=True, tag=13):
-    number: int
-    segment: int
-    offset: int
+    """Number, segment and offset of each record that is on the platter."""
+
+    places: list[tuple[int, int, int]]
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag=14):
@@ -222,30 +223,68 @@ def check_write_set(write_set: WriteSet) -> None:
         raise BadMessage(str(fault)) from None
 
 
-def check_record(one: Record, slots: int, arena_bytes: int) -> None:
-    """BadMessage unless a record can be made of it and its payload is there."""
-    where = one.payload
-    if isinstance(where, Extent):
-        if not 0 <= where.offset <= where.offset + where.size <= arena_bytes:
-            raise BadMessage("a payload lies outside the shared memory")
-        size = where.size
-    else:
-        size = len(where)
-    if not 0 <= one.slot < min(slots, DISKS_MAX):
-        raise BadMessage(f"no such slot: {one.slot}")
-    if any(not 0 <= digest < 1 << 64 for digest in one.shard.digests):
-        raise BadMessage("a digest has 64 bits")
+def appends_of(message: Appends, slots: int, arena: memoryview) -> list[Append]:
+    """What is to be appended; payloads in the shared memory stay there. BadMessage."""
+    _, data_id, stripe_index, k, m, code, stripe_bytes, stripe_offset, size, records = (
+        msgspec.structs.astuple(message)
+    )
+    if records:
+        _check_record(message)
+    blocks, n = record.block_count(size), k + m
+    appends = []
+    for slot, index, where, digests, hint in records:
+        if isinstance(where, int):
+            payload: memoryview | bytes = arena[where : where + size] if where >= 0 else b""
+        else:
+            payload = where
+        if len(payload) != size:
+            raise BadMessage("a payload lies outside the shared memory, or is of another length")
+        if not 0 <= slot < slots:
+            raise BadMessage(f"no such slot: {slot}")
+        if not 0 <= index < n or len(digests) != blocks or len(hint) > record.HINT_BYTES_MAX:
+            raise BadMessage("a record that cannot be made")
+        shard = Shard(
+            data_id, stripe_index, index, k, m, code, stripe_bytes, stripe_offset, digests
+        )
+        appends.append(Append(slot, shard, payload, hint))
+    return appends
+
+
+def _check_record(message: Appends) -> None:
+    """What its records have in common. BadMessage."""
+    _, index, _, digests, hint = message.records[0]
+    shard = Shard(
+        message.data_id,
+        message.stripe_index,
+        index,
+        message.k,
+        message.m,
+        message.code,
+        message.stripe_bytes,
+        message.stripe_offset,
+        digests,
+    )
     try:
-        record.assert_packable(one.shard, size, one.hint)
+        record.assert_packable(shard, message.payload_bytes, hint)
     except AssertionError as broken:
         raise BadMessage(f"a record that cannot be made: {broken}") from None
 
 
-def append_of(one: Record, arena: memoryview) -> Append:
-    """The append that was asked for; its payload is where the edge has it."""
-    where = one.payload
-    if isinstance(where, Extent):
-        payload: memoryview | bytes = arena[where.offset : where.offset + where.size]
-    else:
-        payload = where
-    return Append(one.slot, one.shard, payload, one.hint)
+def of_appends(
+    batch: Sequence[Append], first: int, find: Callable[[Buffer], int | None]
+) -> list[Appends]:
+    """What asks for a batch of appends; `find` tells where in the shared memory a payload lies."""
+    messages: list[Appends] = []
+    common: object = None
+    for number, (slot, shard, payload, hint) in enumerate(batch, first):
+        data_id, stripe, index, k, m, code, stripe_bytes, offset, digests = shard
+        size = len(payload)
+        this = (data_id, stripe, k, m, code, stripe_bytes, offset, size)
+        if this != common:
+            common = this
+            record.assert_packable(shard, size, hint)
+            messages.append(Appends(number, *this, []))
+        where = find(payload)
+        whole = bytes(payload) if where is None else where
+        messages[-1].records.append((slot, index, whole, list(digests), hint))
+    return messages

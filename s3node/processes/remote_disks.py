@@ -13,23 +13,14 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from s3node.base.arena import Arena
 from s3node.base.clock import Clock
 from s3node.base.errors import DiskOffline, EngineGone, StorageFault
 from s3node.base.filesystem import Buffer, FileSystem, Usage
 from s3node.base.ids import EpochIds
-from s3node.processes.messages import (
-    Appends,
-    BadMessage,
-    DiskTold,
-    Extent,
-    FromEdge,
-    Record,
-    Unpin,
-)
-from s3node.store import record
+from s3node.processes import messages
+from s3node.processes.messages import BadMessage, DiskTold, FromEdge, Unpin
 from s3node.store.engine import Counters, Engine
 from s3node.store.fetch import Memory, Reads
 from s3node.store.identity import Identity
@@ -37,12 +28,8 @@ from s3node.store.limits import Limits
 from s3node.store.seams import Append, DiskState, DiskStatus, Fetched, Part, Place, Shard
 from s3node.store.state import Context, Disk
 
-
-@dataclass(slots=True)
-class _Appending:
-    slot: int
-    future: Future[Place]
-    payload: Buffer  # kept from being used again
+_Appending = tuple[int, Future[Place], Buffer]
+"""Slot, answer, and the payload, which is kept from being used again."""
 
 
 class RemoteDisks:
@@ -107,13 +94,10 @@ class RemoteDisks:
             return futures
         first = self._number + 1
         self._number += len(batch)
-        records = []
+        for message in messages.of_appends(batch, first, self._find):
+            self._send(message)
         for number, (item, future) in enumerate(zip(batch, futures, strict=True), first):
-            slot, shard, payload, hint = item
-            record.assert_packable(shard, len(payload), hint)
-            records.append(Record(slot, shard, self._where(payload), hint))
-            self._appending[number] = _Appending(slot, future, payload)
-        self._send(Appends(first, records))
+            self._appending[number] = (item.slot, future, item.payload)
         return futures
 
     def unpin(self, places: Sequence[Place]) -> None:
@@ -132,19 +116,20 @@ class RemoteDisks:
 
     # ---- what the engine answers and tells
 
-    def placed(self, number: int, segment: int, offset: int) -> None:
-        """BadMessage if nothing was appended under that number."""
-        one = self._take(number)
-        if one.future.done():  # given up by whoever waited: nobody will decide it
-            self._send(Unpin([(one.slot, segment)]))
-        else:
-            one.future.set_result(Place(one.slot, segment, offset))
+    def placed(self, places: Sequence[tuple[int, int, int]]) -> None:
+        """BadMessage if nothing was appended under one of the numbers."""
+        for number, segment, offset in places:
+            slot, future, _ = self._take(number)
+            if future.done():  # given up by whoever waited: nobody will decide it
+                self._send(Unpin([(slot, segment)]))
+            else:
+                future.set_result(Place(slot, segment, offset))
 
     def failed(self, number: int, fault: StorageFault) -> None:
         """BadMessage if nothing was appended under that number."""
-        one = self._take(number)
-        if not one.future.done():
-            one.future.set_exception(fault)
+        _, future, _ = self._take(number)
+        if not future.done():
+            future.set_exception(fault)
 
     def told(self, disks: Sequence[DiskTold]) -> None:
         """What the disks are like now. BadMessage if there are others than there were."""
@@ -160,9 +145,9 @@ class RemoteDisks:
         """The engine is: whoever waits is told, and whoever comes. Reads go on."""
         self._gone = reason
         appending, self._appending = self._appending, {}
-        for one in appending.values():
-            if not one.future.done():
-                one.future.set_exception(EngineGone(reason))
+        for _, future, _ in appending.values():
+            if not future.done():
+                future.set_exception(EngineGone(reason))
 
     def close(self) -> None:
         """Close the files; the engine for reading is ended by its owner, afterwards."""
@@ -172,9 +157,8 @@ class RemoteDisks:
 
     # ---- how
 
-    def _where(self, payload: Buffer) -> Extent | bytes:
-        offset = None if self._arena is None else self._arena.find(payload)
-        return bytes(payload) if offset is None else Extent(offset, len(payload))
+    def _find(self, payload: Buffer) -> int | None:
+        return None if self._arena is None else self._arena.find(payload)
 
     def _take(self, number: int) -> _Appending:
         one = self._appending.pop(number, None)
