@@ -5,13 +5,13 @@ coding its bytes does. Here pages stay: the lowest free place is taken first, so
 is what was used a moment ago.
 
     take   the lowest gap that fits; its view, aligned for any vector instruction
-    row    several places at once, behind each other, that end one by one
+    row    several places at once, behind each other
     end    when the last reference to the view, or to anything made of it, is gone, wherever that
            is: what a thread or a disk may still read is never given to somebody else
 
 Invariants: live places never overlap; a place is free again only when nobody can reach it; gaps
-are kept in order, and never touch each other. `take` and `free` belong to one thread; the end of
-a view may come in any. A shared arena's file can be neither shrunk nor grown, so that who maps
+are kept in order, and never touch each other. An arena belongs to one thread; the end of a view
+may come in any. A shared arena's file can be neither shrunk nor grown, so that who maps
 it cannot be made to fault.
 """
 
@@ -27,7 +27,7 @@ import weakref
 from bisect import bisect_left
 from collections import deque
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from s3node.base._md5 import ffi
 from s3node.base.errors import MemoryShort
@@ -39,23 +39,34 @@ ALIGN = 64
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-class Row(NamedTuple):
-    """Places of one size, one right behind the other.
+class _Watch(weakref.ref[Any]):
+    """Tells when the last reference to a row is gone."""
 
-    `whole` is all of them as one view, and good for as long as none of `places` has ended: it
-    keeps nothing by itself, so that a place may end while others are still used.
+    __slots__ = ("free", "start", "stop")
+    start: int
+    stop: int
+    free: list[tuple[int, int]]  # beginnings and ends of what was given back before
+
+
+class Row:
+    """Places of one size, one right behind the other; `whole` is all of them as one view.
+
+    They end together, with the last reference to any of them; or one by one, by `end`.
     """
 
-    whole: memoryview
-    places: list[memoryview]
+    __slots__ = ("_arena", "_size", "_watch", "places", "whole")
 
+    def __init__(self, arena: Arena, watch: _Watch, whole: memoryview, size: int) -> None:
+        self._arena = arena
+        self._watch = watch
+        self._size = size
+        self.whole = whole
+        self.places = [whole[at : at + size] for at in range(0, len(whole), size)]
 
-class _Watch(weakref.ref[Any]):
-    """Tells when the last reference to a place is gone."""
-
-    __slots__ = ("room", "start")
-    start: int
-    room: int
+    def end(self, index: int) -> None:
+        """Nobody will use this place any more, though others of the row are used."""
+        start = self._watch.start + index * self._size
+        self._arena.free_part(self._watch, start, start + self._size)
 
 
 class Arena:
@@ -80,7 +91,7 @@ class Arena:
 
     def take(self, size: int) -> memoryview:
         """A place of `size` bytes, with whatever was there before. MemoryShort when none fits."""
-        return self.take_row(1, size).places[0]
+        return self.take_row(1, size).whole
 
     def take_row(self, count: int, size: int) -> Row:
         """The same for `count` places of `size` bytes; the first is aligned."""
@@ -93,14 +104,16 @@ class Arena:
         if start < 0:
             raise MemoryShort(f"no {bytes_} bytes together in {self.total}, {self.free()} free")
         self.peak = max(self.peak, start + bytes_)
-        kind = _bytes_type(size)
-        places = []
-        for at in range(start, start + bytes_, size):
-            place = kind.from_buffer(self._memory, at)
-            watch = self._live[at] = _Watch(place, self._ended.append)
-            watch.start, watch.room = at, size
-            places.append(memoryview(place).cast("B"))
-        return Row(self._all[start : start + bytes_], places)
+        memory = _bytes_type(bytes_).from_buffer(self._memory, start)
+        watch = self._live[start] = _Watch(memory, self._ended.append)
+        watch.start, watch.stop, watch.free = start, start + bytes_, []
+        return Row(self, watch, memoryview(memory).cast("B"), size)
+
+    def free_part(self, watch: _Watch, start: int, stop: int) -> None:
+        """Bytes start..stop of a row have ended before the others; see `Row.end`."""
+        assert all(stop <= begun or ended <= start for begun, ended in watch.free), "ends once"
+        watch.free.append((start, stop))
+        self._add_gap(start, stop - start)
 
     def offset(self, view: memoryview) -> int:
         """Where in the arena `view`, a place or a part of one, begins."""
@@ -137,22 +150,28 @@ class Arena:
         return -1
 
     def _collect(self) -> None:
-        """Make gaps of the places that ended."""
+        """Make gaps of what ended."""
         while self._ended:
             watch = self._ended.popleft()
-            start, room = watch.start, watch.room
-            del self._live[start]
-            index = bisect_left(self._starts, start)
-            joins_before = index and self._starts[index - 1] + self._sizes[index - 1] == start
-            joins_after = index < len(self._starts) and start + room == self._starts[index]
-            if joins_after:
-                room += self._sizes[index]
-                del self._starts[index], self._sizes[index]
-            if joins_before:
-                self._sizes[index - 1] += room
-            else:
-                self._starts.insert(index, start)
-                self._sizes.insert(index, room)
+            del self._live[watch.start]
+            start = watch.start
+            for begun, ended in sorted([*watch.free, (watch.stop, watch.stop)]):
+                if begun > start:
+                    self._add_gap(start, begun - start)
+                start = ended
+
+    def _add_gap(self, start: int, room: int) -> None:
+        index = bisect_left(self._starts, start)
+        joins_before = index and self._starts[index - 1] + self._sizes[index - 1] == start
+        joins_after = index < len(self._starts) and start + room == self._starts[index]
+        if joins_after:
+            room += self._sizes[index]
+            del self._starts[index], self._sizes[index]
+        if joins_before:
+            self._sizes[index - 1] += room
+        else:
+            self._starts.insert(index, start)
+            self._sizes.insert(index, room)
 
 
 def map_shared(fd: int) -> memoryview:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from s3node.base.errors import BufferLost
 from s3node.base.limits import CLIENT_SILENCE_S
@@ -24,20 +25,25 @@ SHARE_KEPT = 4
 """One part in this many of the budget is kept from shrunk leases: for stripes that move on."""
 
 
+class Memory(Protocol):
+    """What a lease is for."""
+
+    def shrink(self) -> int:
+        """Let go of what no bytes have come for; how much stays."""
+
+    def drop(self) -> None:
+        """Let go of all of it."""
+
+
 class Lease:
-    """The memory of one stripe while it fills.
+    """The room of one stripe while it fills; `memory` is what fills it, once there is any."""
 
-    `memory` is what there are bytes for so far, `spare` what the rest will need: it is let go
-    when the lease is shrunk.
-    """
-
-    __slots__ = ("_budget", "dropped", "held", "memory", "silent_since", "spare", "whole")
+    __slots__ = ("_budget", "dropped", "held", "memory", "silent_since", "whole")
 
     def __init__(self, budget: Budget, whole: int) -> None:
         self._budget = budget
         self.whole = self.held = whole
-        self.memory: list[memoryview] = []
-        self.spare: list[memoryview] = []
+        self.memory: Memory | None = None
         self.silent_since: float | None = None
         self.dropped = False
 
@@ -133,8 +139,7 @@ class Budget:
 
     def forget(self, lease: Lease, amount: int) -> None:
         """`lease` is over; of what it held, `amount` bytes (or more) stay taken."""
-        lease.memory.clear()
-        lease.spare.clear()
+        lease.memory = None
         del self._leases[lease]
         self.exchange(lease.held, amount)
 
@@ -153,18 +158,18 @@ class Budget:
             if lease.silent_since is not None and lease.silent_since <= before
         ]
         for lease in silent:
-            self._shrink(lease, sum(map(len, lease.memory)))
+            self._shrink(lease, lease.memory.shrink() if lease.memory else 0)
         shrunk = sum(lease.held for lease in self._leases if lease.held < lease.whole)
         for lease in silent:
             if shrunk > self.total - self.total // SHARE_KEPT:
                 shrunk -= lease.held
-                lease.memory.clear()
+                if lease.memory:
+                    lease.memory.drop()
                 lease.dropped = True
                 self._shrink(lease, 0)
         self._watch()
 
     def _shrink(self, lease: Lease, amount: int) -> None:
-        lease.spare.clear()
         freed, lease.held = lease.held - amount, amount
         self.give(freed)
 

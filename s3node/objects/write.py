@@ -23,7 +23,7 @@ from typing import NamedTuple
 import xxhash
 
 from ec import Codec, Geometry
-from s3node.base.arena import Arena
+from s3node.base.arena import Arena, Row
 from s3node.base.errors import MemoryChanged, QuorumLost, StorageFault
 from s3node.base.limits import INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
 from s3node.base.md5 import Md5
@@ -48,62 +48,63 @@ Digests = list[tuple[int, ...]]
 class StripeBuffer:
     """A stripe that is being filled, in a row of places of an arena: data shards, then parity.
 
-    `lease.memory` are the shards that there are bytes of, `lease.spare` the others. A lease that
-    was shrunk has lost these; `renew` moves the stripe to a whole row.
+    Shrunk, it has only the places of shards that there are bytes of; `renew` moves it to a whole
+    row.
     """
 
-    def __init__(self, size: int, geometry: Geometry, arena: Arena, lease: Lease) -> None:
+    def __init__(self, size: int, geometry: Geometry, arena: Arena) -> None:
         self.size = size
         self.filled = 0
         self.shard_bytes = layout.shard_bytes(size, geometry.k)
         self._geometry = geometry
         self._arena = arena
-        self._lease = lease
-        self._row, lease.spare[:] = arena.take_row(geometry.n, self.shard_bytes)
+        self._row = arena.take_row(geometry.n, self.shard_bytes)
+        self._places = geometry.n  # how many of the row's there are
 
     @property
     def room(self) -> int:
         """Bytes that the next `take` takes without more memory."""
-        return (self.size if self._lease.spare else self._begun()) - self.filled
-
-    def _begun(self) -> int:
-        return min(self.size, len(self._lease.memory) * self.shard_bytes)
+        return min(self.size, self._places * self.shard_bytes) - self.filled
 
     def take(self, piece: memoryview) -> int:
         """Copy what fits of `piece`; returns how much that was."""
         stop = self.filled + min(len(piece), self.room)
         count = stop - self.filled
-        self._row[self.filled : stop] = piece[:count] if count < len(piece) else piece
+        self._row.whole[self.filled : stop] = piece[:count] if count < len(piece) else piece
         self.filled = stop
-        memory, spare = self._lease.memory, self._lease.spare
-        begun = -(-stop // self.shard_bytes)
-        if len(memory) < begun:
-            moved = begun - len(memory)
-            memory += spare[:moved]
-            del spare[:moved]
         return count
+
+    def shrink(self) -> int:
+        """See Memory."""
+        begun = -(-self.filled // self.shard_bytes)
+        for index in range(begun, self._places):
+            self._row.end(index)
+        self._places = begun
+        return begun * self.shard_bytes
+
+    def drop(self) -> None:
+        """See Memory."""
+        del self._row
 
     def renew(self) -> None:
         """Have a whole row again, after the lease was restored."""
-        if len(self._lease.memory) + len(self._lease.spare) == self._geometry.n:
-            return
-        row, places = self._arena.take_row(self._geometry.n, self.shard_bytes)
-        row[: self.filled] = self._row[: self.filled]
-        begun = len(self._lease.memory)
-        self._row, self._lease.memory[:], self._lease.spare[:] = row, places[:begun], places[begun:]
+        if self._places < self._geometry.n:
+            row = self._arena.take_row(self._geometry.n, self.shard_bytes)
+            row.whole[: self.filled] = self._row.whole[: self.filled]
+            self._row, self._places = row, self._geometry.n
 
     def stripe(self, geometry: Geometry) -> FullStripe:
         """What was filled, laid out for this geometry."""
         assert self.filled == self.size, "a stripe is coded when it is full"
-        row, places = self._row, [*self._lease.memory, *self._lease.spare]
-        size = self.shard_bytes
+        row, size = self._row, self.shard_bytes
         if geometry != self._geometry:
             size = layout.shard_bytes(self.size, geometry.k)
-            row, places = self._arena.take_row(geometry.n, size)
-            row[: self.size] = self._row[: self.size]
+            row = self._arena.take_row(geometry.n, size)
+            row.whole[: self.size] = self._row.whole[: self.size]
         padding = geometry.k * size - self.size
-        row[self.size : self.size + padding] = bytes(padding)
-        return FullStripe(self.size, size, row, places)
+        if padding:
+            row.whole[self.size : self.size + padding] = bytes(padding)
+        return FullStripe(self.size, size, row)
 
 
 class FullStripe(NamedTuple):
@@ -111,16 +112,15 @@ class FullStripe(NamedTuple):
 
     size: int
     shard_bytes: int
-    row: memoryview  # good while `places` are held
-    places: list[memoryview]
+    row: Row
 
     @property
     def content(self) -> memoryview:
-        return self.row[: self.size]
+        return self.row.whole[: self.size]
 
-    def digests(self, shards: int) -> list[tuple[int, ...]]:
+    def digests(self, shards: int) -> Digests:
         """Those of the blocks of the first `shards` shards."""
-        return [block_digests(place) for place in self.places[:shards]]
+        return [block_digests(place) for place in self.row.places[:shards]]
 
 
 class StripeWrite:
@@ -131,7 +131,7 @@ class StripeWrite:
         disks: ShardDisks,
         plan: Plan,
         shards: Sequence[Shard],
-        payloads: Sequence[memoryview],
+        row: Row,
         budget: Budget,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -143,7 +143,8 @@ class StripeWrite:
         self.complete: asyncio.Future[None] = loop.create_future()
         self._disks = disks
         self._shards = shards
-        self._payloads: list[memoryview | None] = list(payloads)
+        self._memory: Row | None = row
+        self._parted = False
         self._budget = budget
         self._spares = list(plan.spares)
         self._pending = 0
@@ -152,11 +153,12 @@ class StripeWrite:
         self._append(range(plan.geometry.n), plan.slots)
 
     def _append(self, indexes: Sequence[int], slots: Sequence[int]) -> None:
-        batch = []
-        for index, slot in zip(indexes, slots, strict=True):
-            payload = self._payloads[index]
-            assert payload is not None, "a shard is appended until it is answered"
-            batch.append(Append(slot, self._shards[index], payload))
+        assert self._memory is not None, "a shard is appended until it is answered"
+        payloads, shards = self._memory.places, self._shards
+        batch = [
+            Append(slot, shards[index], payloads[index])
+            for index, slot in zip(indexes, slots, strict=True)
+        ]
         self._pending += len(batch)
         futures = self._disks.append(batch)
         for index, future in zip(indexes, futures, strict=True):
@@ -168,6 +170,8 @@ class StripeWrite:
         if fault is None:
             self.places[index] = done.result()
             self._synced += 1
+            if self._parted and self._memory is not None:
+                self._memory.end(index)
         elif isinstance(fault, StorageFault):
             self._faults.append(str(fault))
             if self._spares:
@@ -175,14 +179,21 @@ class StripeWrite:
                 return
         elif not self.quorum.done():  # a bug below: whoever waits is to hear of it
             self.quorum.set_exception(fault)
-        self._give_back(index)
+        assert self._memory is not None, "a shard is answered once"
+        self._budget.give(len(self._memory.places[index]))
         self._judge()
 
-    def _give_back(self, index: int) -> None:
-        payload = self._payloads[index]
-        assert payload is not None, "a shard is answered once"
-        self._payloads[index] = None
-        self._budget.give(len(payload))
+    def part(self) -> None:
+        """Not every disk has answered, and nobody waits for them: each shard's memory by itself.
+
+        Not that of a shard whose disk failed: it may be reading it still. That ends with the last
+        reference.
+        """
+        if self._memory is not None:
+            self._parted = True
+            for index, place in enumerate(self.places):
+                if place is not None:
+                    self._memory.end(index)
 
     def _judge(self) -> None:
         needed = write_quorum(self.geometry)
@@ -197,6 +208,7 @@ class StripeWrite:
                     )
                 )
         if self._pending == 0:
+            self._memory = None
             self.complete.set_result(None)
 
     def unpin(self) -> None:
@@ -367,7 +379,8 @@ class ObjectWriter:
         k, n = self._geometry.k, self._geometry.n
         lease = await self._budget.lease(n * layout.shard_bytes(size, k))
         try:
-            return StripeBuffer(size, self._geometry, self._arena, lease), lease
+            lease.memory = buffer = StripeBuffer(size, self._geometry, self._arena)
+            return buffer, lease
         except BaseException:
             lease.end()
             raise
@@ -420,7 +433,7 @@ class ObjectWriter:
             )
             for shard in range(plan.geometry.n)
         ]
-        stripe = StripeWrite(self._disks, plan, shards, full.places, self._budget)
+        stripe = StripeWrite(self._disks, plan, shards, full.row, self._budget)
         self._stripes.append(stripe)
         if self._given_up:
             stripe.abandon()
@@ -449,7 +462,7 @@ class ObjectWriter:
         content = full.content
         update(content)
         self._digest.update(content)
-        self._codec.encode(geometry, full.row, full.shard_bytes)
+        self._codec.encode(geometry, full.row.whole, full.shard_bytes)
         digests = full.digests(geometry.n)
         if digests[: geometry.k] != before:
             raise MemoryChanged(
@@ -466,6 +479,8 @@ class ObjectWriter:
         waiting = [stripe.complete for stripe in self._stripes if not stripe.complete.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=STRAGGLER_GRACE_S)
+            for stripe in self._stripes:
+                stripe.part()
 
     async def _abandon(self) -> None:
         """Given up: let the coding thread end; the appends answer by themselves."""

@@ -14,39 +14,56 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3node.base.arena import ALIGN, Arena, map_shared
+from s3node.base.arena import ALIGN, Arena, Row, map_shared
 from s3node.base.errors import MemoryShort
 
 PAGE = mmap.PAGESIZE
 
 
-@settings(max_examples=200, deadline=None)
+class Held:
+    """A row, what was written to its places, and which of them have not ended."""
+
+    def __init__(self, row: Row, number: int) -> None:
+        self.row = row
+        self.contents = {}
+        for place, view in enumerate(row.places):
+            self.contents[place] = bytes([number, place] * len(view))[: len(view)]
+            view[:] = self.contents[place]
+
+    def check(self) -> int:
+        """The bytes it holds."""
+        for place, content in self.contents.items():
+            assert self.row.places[place] == content, "another place was written over it"
+        return sum(map(len, self.contents.values()))
+
+
+@settings(max_examples=30, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_places_are_apart_aligned_and_come_back(random: Random) -> None:
     """Against a plain list of who holds what; at the end there is one gap again."""
     arena = Arena(4 * PAGE)
-    held: list[tuple[memoryview, bytes]] = []
+    held: list[Held] = []
     for number in range(60):
         size = random.choice((1, 63, 64, 65, random.randint(1, 2 * PAGE)))
         try:
-            whole, views = arena.take_row(random.choice((1, 1, 2, 5)), size)
+            row = arena.take_row(random.choice((1, 1, 2, 5)), size)
         except MemoryShort:
             assert held or size > PAGE // 2, "an empty arena has room for half of it"
         else:
-            assert arena.offset(views[0]) % ALIGN == 0
-            whole[:] = b"?" * len(whole)
-            for place, view in enumerate(views):
-                assert arena.offset(view) == arena.offset(whole) + place * size
-                assert len(view) == size and view == b"?" * size
-                content = bytes([number, place] * size)[:size]
-                view[:] = content
-                held.append((view, content))
-            del whole, views, view
+            assert arena.offset(row.whole) % ALIGN == 0
+            for place, view in enumerate(row.places):
+                assert arena.offset(view) == arena.offset(row.whole) + place * size
+            held.append(Held(row, number))
+            del row, view
+        for one in held:
+            if random.random() < 0.2 and one.contents:
+                place = random.choice(list(one.contents))
+                del one.contents[place]
+                one.row.end(place)
+            del one
         while held and random.random() < 0.5:
-            view, content = held.pop(random.randrange(len(held)))
-            assert view == content, "another place was written over it"
-            del view
-        assert arena.free() == arena.total - sum(len(view) for view, _ in held)
+            del held[random.randrange(len(held))]
+        assert arena.free() == arena.total - sum(one.check() for one in held)
     held.clear()
     assert len(arena.take(arena.total)) == arena.total
 
@@ -58,6 +75,15 @@ def test_whatever_was_made_of_a_view_keeps_its_place() -> None:
         arena.take(1)
     del part
     assert arena.offset(arena.take(PAGE)) == 0
+
+
+def test_a_place_ends_once() -> None:
+    row = Arena(PAGE).take_row(3, 100)
+    row.end(1)
+    row.end(0)
+    for place in (0, 1):
+        with pytest.raises(AssertionError, match="once"):
+            row.end(place)
 
 
 def test_what_only_a_cycle_holds_is_found() -> None:
