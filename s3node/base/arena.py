@@ -42,7 +42,8 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 class _Watch(weakref.ref[Any]):
     """Tells when the last reference to a row is gone."""
 
-    __slots__ = ("free", "start", "stop")
+    __slots__ = ("free", "number", "start", "stop")
+    number: int
     start: int
     stop: int
     free: list[tuple[int, int]]  # beginnings and ends of what was given back before
@@ -86,7 +87,8 @@ class Arena:
         self._all = memoryview(memory)
         self._address = address_of(self._all)
         self._starts, self._sizes = [0], [total]  # gaps, in order
-        self._live: dict[int, _Watch] = {}  # by where they begin
+        self._live: dict[int, _Watch] = {}  # by number
+        self._taken = 0
         self._ended: deque[_Watch] = deque()
 
     def take(self, size: int) -> memoryview:
@@ -105,8 +107,10 @@ class Arena:
             raise MemoryShort(f"no {bytes_} bytes together in {self.total}, {self.free()} free")
         self.peak = max(self.peak, start + bytes_)
         memory = _bytes_type(bytes_).from_buffer(self._memory, start)
-        watch = self._live[start] = _Watch(memory, self._ended.append)
-        watch.start, watch.stop, watch.free = start, start + bytes_, []
+        self._taken += 1
+        watch = self._live[self._taken] = _Watch(memory, self._ended.append)
+        watch.number, watch.free = self._taken, []
+        watch.start, watch.stop = start, start + bytes_
         return Row(self, watch, memoryview(memory).cast("B"), size)
 
     def free_part(self, watch: _Watch, start: int, stop: int) -> None:
@@ -153,7 +157,7 @@ class Arena:
         """Make gaps of what ended."""
         while self._ended:
             watch = self._ended.popleft()
-            del self._live[watch.start]
+            del self._live[watch.number]
             start = watch.start
             for begun, ended in sorted([*watch.free, (watch.stop, watch.stop)]):
                 if begun > start:
