@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from s3node.base.errors import FormatError, JournalStalled
 from s3node.meta import index_seal, lmdb_index
 from s3node.meta.frame import Position
 from s3node.meta.index_seal import Seal
-from s3node.meta.lmdb_index import DATA, LmdbIndex, LmdbPlace, verified
+from s3node.meta.lmdb_index import DATA, LmdbIndex, LmdbPlace, _Gate, verified
 from s3node.meta.metadata import look, rebuild_index
 from s3node.meta.schema import KEYS_END
 from tests.meta.kvs import lmdb_kv
@@ -286,3 +287,36 @@ def test_nobody_is_left_waiting_when_the_index_stalls_and_recovers(tmp_path: Pat
             assert [key for key, _ in kv.read(everything)] == [b"b", b"c"]
 
     asyncio.run(run())
+
+
+def test_the_gate_lets_many_in_or_one_alone() -> None:
+    """With threads that are switched at every chance."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    gate = _Gate()
+    inside = [0] * 4
+    found: list[str] = []
+
+    def enter(me: int) -> None:
+        for _ in range(2000):
+            with gate, gate:  # a read within a read
+                inside[me] = 1
+                inside[me] = 0
+
+    def alone() -> None:
+        for _ in range(300):
+            with gate.alone():
+                if any(inside):
+                    found.append("not alone")
+
+    threads = [threading.Thread(target=enter, args=(me,)) for me in range(4)]
+    threads += [threading.Thread(target=alone) for _ in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert not found
+    assert not gate._inside and not gate._alone

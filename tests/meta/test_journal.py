@@ -69,6 +69,54 @@ def test_slow_disks_stall_nothing_and_catch_up_in_joined_appends(tmp_path: Path)
         assert sequences(world, slot) == list(range(1, 53)), "1 epoch, 51 batches"
 
 
+def test_a_frame_goes_to_one_more_than_it_needs_and_soon_to_all(tmp_path: Path) -> None:
+    """Half the syncs of a node of many disks; yet no disk is without a frame for long."""
+    frames, disks, parity = 40, 8, 2
+    patient = Limits(retry_seconds=0.01, follow_seconds=0.2, patience_seconds=60.0)
+    world = World(tmp_path, disks=disks, parity=parity, settings=QUICK._replace(limits=patient))
+
+    async def work(node: Any) -> None:
+        await put(node, rows(1))
+        await asyncio.sleep(2 * patient.follow_seconds)
+        asked = []
+        for n in range(frames):
+            before = sum(node.logs.appends.values())
+            await put(node, rows(1, n))
+            asked.append(sum(node.logs.appends.values()) - before)
+        # Others follow whenever the time has come: at most once here, on an idle machine.
+        assert sorted(asked)[frames // 2] == parity + 2
+        behind = [one.lag_bytes for one in node.journal.status().values()]
+        assert sum(lag > 0 for lag in behind) <= disks - (parity + 1)
+
+    async def caught_up(node: Any) -> None:
+        await work(node)
+        await until(lambda: not any(one.lag_bytes for one in node.journal.status().values()))
+
+    live(world, caught_up)
+    whole = list(range(1, frames + 3))
+    assert [sequences(world, slot) for slot in range(disks)] == [whole] * disks
+
+
+@pytest.mark.parametrize("stalled", [1, 2, 3, 4])
+def test_whoever_a_frame_went_to_first_nobody_waits_for_a_stalled_disk(
+    tmp_path: Path, stalled: int
+) -> None:
+    world = World(tmp_path, disks=8, parity=3, settings=QUICK)
+
+    async def work(node: Any) -> None:
+        await put(node, rows(1))
+        await until(lambda: not any(one.lag_bytes for one in node.journal.status().values()))
+        slow = asyncio.Event()
+        node.logs.gates = dict.fromkeys(range(stalled), slow)  # those that it goes to first
+        for n in range(5):
+            await put(node, rows(1, n))
+        assert all(node.journal.status()[slot].lag_bytes for slot in range(stalled))
+        slow.set()
+        await until(lambda: not any(one.lag_bytes for one in node.journal.status().values()))
+
+    live(world, work)
+
+
 def test_under_load_batches_gather_and_alone_nobody_waits(tmp_path: Path) -> None:
     world = World(tmp_path, disks=3, parity=1, settings=QUICK)
 

@@ -120,6 +120,65 @@ def test_does_what_a_sorted_dict_does(open_kv: Open, history: Any) -> None:
         asyncio.run(run(Path(root)))
 
 
+@settings(max_examples=100, deadline=None)
+@given(history=transactions)
+def test_what_is_asked_for_at_once_is_done_in_turn(history: Any) -> None:
+    """In one batch and its frame: each sees what those before it did, additions too."""
+
+    async def run(root: Path) -> None:
+        async with lmdb_kv(root) as kv:
+            await kv.write(lambda tx: tx.put(b"k", b""))
+            asked = [
+                kv.write(lambda tx, o=operations, r=refuse: perform(tx, o, r))
+                for operations, refuse in history
+            ]
+            told = await asyncio.gather(*asked, return_exceptions=True)
+            rows = {b"k": b""}
+            for (operations, refuse), answer in zip(history, told, strict=True):
+                plain = Plain(dict(rows))
+                if refuse:
+                    assert isinstance(answer, Refused)
+                else:
+                    assert answer == perform(plain, operations, False)
+                    rows = plain.rows
+            assert kv.read(everything) == sorted(rows.items())
+
+    with tempfile.TemporaryDirectory() as root:
+        asyncio.run(run(Path(root)))
+
+
+def test_a_refusal_is_told_when_what_it_rests_on_is_durable_and_is_in_no_frame(
+    tmp_path: Path,
+) -> None:
+    def once(tx: Any) -> None:
+        if tx.get(b"k") is not None:
+            raise S3Error("PreconditionFailed")
+        tx.put(b"k", b"")
+
+    def seen(tx: Any) -> bool:
+        return tx.get(b"k") is not None
+
+    async def run() -> None:
+        async with lmdb_kv(tmp_path) as kv:
+            gate = asyncio.Event()
+            kv.logs.gates = dict.fromkeys(kv.homes, gate)
+            first = asyncio.ensure_future(kv.write(once))
+            while kv.pending == kv.sequence:
+                await asyncio.sleep(0.01)
+            later = [asyncio.ensure_future(kv.write(fn)) for fn in (once, seen, seen)]
+            done, _ = await asyncio.wait({first, *later}, timeout=0.1)
+            assert not done, "nothing is durable"
+            gate.set()
+            await first
+            told = await asyncio.gather(*later, return_exceptions=True)
+            assert isinstance(told[0], S3Error) and told[1:] == [True, True]
+            with pytest.raises(S3Error):
+                await kv.write(once)
+            assert kv.sequence == kv.journal.durable.sequence == 1
+
+    asyncio.run(run())
+
+
 @each
 def test_concurrent_histories_are_serial(open_kv: Open, tmp_path: Path) -> None:
     """Transfers between accounts: sums stay, nobody goes below zero, no update is lost."""
