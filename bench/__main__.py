@@ -18,6 +18,7 @@ run on 127.0.0.1, are stopped and their folders removed in the end, also on Ctrl
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -46,6 +47,7 @@ from bench import (
     wrk,
 )
 from bench.client import Failure
+from bench.node import EDGES_VARIABLE
 from bench.presign import Keys
 from bench.scene import Scene
 
@@ -213,6 +215,7 @@ def _heading(run: Run, parts: tuple[str, ...]) -> None:
 @click.option("--folder", default=tempfile.gettempdir(), show_default=True,
               type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="On the disk that is to be measured.")  # fmt: skip
+@click.option("--edges", type=int, help="Of the node [default: as it chooses].")
 @click.option("--endpoint", help="One more S3 endpoint to compare with.")
 @click.option("--key", help="Its access key.")
 @click.option("--secret", help="Its secret key.")
@@ -228,6 +231,7 @@ def main(
     slice_kib: int,
     objects: int,
     folder: Path,
+    edges: int | None,
     endpoint: str | None,
     key: str | None,
     secret: str | None,
@@ -235,6 +239,8 @@ def main(
 ) -> None:
     for each in STOPPED_BY:
         signal.signal(each, _stop)
+    if edges is not None:
+        os.environ[EDGES_VARIABLE] = str(edges)
     out = Console()
     out = out if out.is_terminal else Console(width=WIDTH_OF_A_FILE)
     stage = Scene(folder.resolve(), _other(endpoint, key, secret))

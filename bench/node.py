@@ -20,6 +20,8 @@ REGION = "us-east-1"
 KEYS = Keys(ACCESS_KEY, SECRET_KEY, REGION)
 DISKS, PARITY = 12, 4
 STOP_S_MAX = 60
+EDGES_VARIABLE = "S3NODE_BENCH_EDGES"
+"""How many edges nodes are to have; as they choose themselves when it is not set."""
 
 
 class BenchNode(Server):
@@ -35,6 +37,8 @@ class BenchNode(Server):
         command = [sys.executable, "-m", "s3node", "quickstart", "--data", str(data)]
         command += ["--disks", str(disks), "--parity", str(parity)]
         command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+        if EDGES_VARIABLE in os.environ:
+            command += ["--edges", os.environ[EDGES_VARIABLE]]
         keys = {"S3NODE_ROOT_ACCESS_KEY": ACCESS_KEY, "S3NODE_ROOT_SECRET_KEY": SECRET_KEY}
         log = data.parent / f"{data.name}.log"
         with log.open("w") as stream:

@@ -51,6 +51,9 @@ def cpu_by_thread(pid: int) -> dict[tuple[int, int], tuple[str, float]]:
 
 
 def _called(pid: int) -> str:
+    name = _text(Path(f"/proc/{pid}/comm")).strip()
+    if name.startswith("s3node-"):  # the engine or an edge
+        return name
     words = _text(Path(f"/proc/{pid}/cmdline")).split("\0")
     named = [word for word in words[1:] if word.isalpha() and word != "s3node"]
     return named[0] if named else "?"

@@ -8,6 +8,8 @@
     region = "us-east-1"
     domains = ["s3.example.org"]                    # bucket.s3.example.org reaches the bucket
     allow_non_mount = false                         # accept disks that are plain directories
+    edges = 2                                       # processes that speak HTTP; 0: one does all
+    log_level = "info"                              # debug, info, warning, error
     [tls]
     certificate = "/etc/s3node/cert.pem"
     key = "/etc/s3node/key.pem"
@@ -33,6 +35,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +48,7 @@ SECRET_KEY_VARIABLE = "S3NODE_ROOT_SECRET_KEY"  # noqa: S105  # the variable's n
 DEFAULT_REGION = "us-east-1"
 DEFAULT_PORT = 9000
 DEFAULT_ADMIN_PORT = 9001
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _ACCESS_KEY = re.compile(r"[A-Za-z0-9._-]{3,128}\Z")
 _SECRET_KEY = re.compile(r"[\x21-\x7e]{8,128}\Z")
@@ -118,6 +122,8 @@ class Config:
     allow_non_mount: bool = False
     requests_max: int = limits.REQUESTS_MAX
     connections_max: int = limits.CONNECTIONS_MAX
+    edges: int = 0
+    log_level: str = LOG_LEVELS[1]
 
 
 class Table:
@@ -187,6 +193,8 @@ def load(path: Path, environment: Mapping[str, str], *, offline: bool = False) -
         domains=_domains(top),
         tls=_tls(top.table("tls"), base),
         allow_non_mount=top.take("allow_non_mount", bool, False),
+        edges=checked_edges(top.take("edges", int, default_edges()), partial(top.fault, "edges")),
+        log_level=_log_level(top),
         **_limits(top.table("limits")),
     )
     top.end()
@@ -216,6 +224,24 @@ def _text(table: Table, key: str, shape: re.Pattern[str], default: str) -> str:
     if not shape.match(value):
         raise table.fault(key, f"{value!r} is not a valid name here")
     return value
+
+
+def default_edges() -> int:
+    """Processes that speak HTTP, by the cores that this process may use; 0: one does all."""
+    return 0
+
+
+def checked_edges(edges: int, fault: Callable[[str], ConfigError]) -> int:
+    if not 0 <= edges <= limits.EDGES_MAX:
+        raise fault(f"must be from 0 to {limits.EDGES_MAX}, not {edges}")
+    return edges
+
+
+def _log_level(table: Table) -> str:
+    level: str = table.take("log_level", str, LOG_LEVELS[1])
+    if level not in LOG_LEVELS:
+        raise table.fault("log_level", f"must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
+    return level
 
 
 def _domains(table: Table) -> tuple[str, ...]:

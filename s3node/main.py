@@ -14,24 +14,52 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from s3node.base.errors import ConfigError
 from s3node.cli import Commands, Progress, group
-from s3node.cli.commands import Announce, Finding
+from s3node.cli.commands import Again, Announce, Finding
 from s3node.config import Config
 
 
-def _serve(config: Config, announce: Announce) -> int:
+def _serve(config: Config, announce: Announce, again: Again) -> int:
     import uvloop
 
-    from s3node import serving
     from s3node.base.clock import SystemClock
     from s3node.edge.http import refuse_slow_parser
-    from s3node.node import open_node
+    from s3node.linked import open_link
+    from s3node.node import open_engine, open_node
     from s3node.ops import OPERATIONS
+    from s3node.serving.alone import serve
+    from s3node.serving.edge_life import EdgeLife
+    from s3node.serving.engine_life import engine_life
+    from s3node.serving.seats import ENGINE
+    from s3node.serving.supervisor import Inherited, supervise
 
     refuse_slow_parser()
-    return uvloop.run(
-        serving.serve(
-            config, announce, open_node, OPERATIONS, clock=SystemClock(), random=os.urandom
+    clock, random = SystemClock(), os.urandom
+
+    def become(given: Inherited) -> int:
+        if given.seat.name == ENGINE:
+            life = given.board.life
+            return uvloop.run(
+                engine_life(given.config, given.line, given.knocks, life, open_engine)
+            )
+        return uvloop.run(edge(given))
+
+    async def edge(given: Inherited) -> int:
+        life = EdgeLife(
+            given.config,
+            given.seat.number,
+            given.board,
+            given.knocks,
+            open_link,
+            OPERATIONS,
+            clock=clock,
+            random=random,
         )
+        return await life.run(given.line, given.sockets)
+
+    if config.edges:
+        return supervise(config, announce, again, become)
+    return uvloop.run(
+        serve(config, announce, open_node, OPERATIONS, again=again, clock=clock, random=random)
     )
 
 

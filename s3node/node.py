@@ -11,12 +11,14 @@ import hashlib
 import hmac
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from ec import Codec, Geometry, NativeCodec
 from s3node.base import metrics
@@ -30,17 +32,18 @@ from s3node.config import Config
 from s3node.edge.admin_listener import View
 from s3node.meta import tables
 from s3node.meta.index import IndexPlace
-from s3node.meta.kv import ReadTx
+from s3node.meta.kv import Kv, ReadTx
 from s3node.meta.lmdb_index import LmdbPlace
 from s3node.meta.metadata import Metadata, Recovered, Settings
 from s3node.objects.doubt import Doubts
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.store import ObjectStore
 from s3node.ops.context import Node
+from s3node.processes.door import Door, ReadOnly, Terms
 from s3node.services.monitor import DiskMonitor
 from s3node.services.start import Looked, Site, look, settle, stamp
 from s3node.store.diskset import Disks
-from s3node.store.engine import Engine
+from s3node.store.engine import Counters, Engine
 from s3node.store.limits import Limits
 from s3node.store.native import NativeEngine
 from s3node.store.seams import DiskState, DiskStatus
@@ -52,6 +55,7 @@ RETRY_S = 1.0
 OWED_ROWS_COUNTED_MAX = 10_000
 
 Tell = Callable[[str], None]
+R = TypeVar("R", bound="RunningNode")
 
 
 def site_of(config: Config) -> Site:
@@ -76,16 +80,24 @@ class Machine:
 
 async def open_node(config: Config, tell: Tell, machine: Machine | None = None) -> RunningNode:
     """Open the node; while too few disks are there, `tell` why and try again."""
-    machine = machine or Machine()
+    return await _open(config, tell, machine or Machine(), RunningNode)
+
+
+async def open_engine(config: Config, tell: Tell, machine: Machine | None = None) -> EngineNode:
+    """The same for a node whose requests are answered by other processes."""
+    return await _open(config, tell, machine or Machine(), EngineNode)
+
+
+async def _open(config: Config, tell: Tell, machine: Machine, kind: type[R]) -> R:
     while True:
         try:
-            return await _open_once(config, machine)
+            return await _open_once(config, machine, kind)
         except QuorumLost as fault:
             tell(str(fault))
             await asyncio.sleep(RETRY_S)
 
 
-async def _open_once(config: Config, machine: Machine) -> RunningNode:
+async def _open_once(config: Config, machine: Machine, kind: type[R]) -> R:
     site = site_of(config)
     looked = await asyncio.to_thread(look, site, machine.fs)
     place = machine.index(site.index)
@@ -97,7 +109,7 @@ async def _open_once(config: Config, machine: Machine) -> RunningNode:
     except BaseException:
         looked.close()
         raise
-    node = RunningNode(config, machine, looked, recovered)
+    node = kind(config, machine, looked, recovered)
     await node.start()
     return node
 
@@ -144,8 +156,20 @@ class RunningNode:
             self.metadata.distrust,
         )
         self._monitoring: asyncio.Task[None] | None = None
-        self.node = _ops_node(config, machine, self, looked.deployment.deployment_id)
+        self._config, self._machine = config, machine
         self.views: Mapping[str, View] = {"status": self.status, "disks": self.disk_list}
+
+    @property
+    def node(self) -> Node:
+        """What operations work with."""
+        assert self._config.keys is not None, "refused at start"
+        return self.rekey(self._config.keys.secret)
+
+    def rekey(self, secret: str) -> Node:
+        """The same, with a root secret that has changed."""
+        deployment_id = self._looked.deployment.deployment_id
+        kv = self.metadata.kv
+        return ops_node(self._config, self._machine, kv, self.objects, deployment_id, secret)
 
     async def start(self) -> None:
         await self.metadata.start()
@@ -222,9 +246,7 @@ class RunningNode:
             "alarms": self.alarms(),
             "counters": {
                 "engine": asdict(self.disks.counters()),
-                "objects": asdict(self.objects.counters),
-                "buffer_bytes": self.objects.writing.used + self.objects.reading.used,
-                "buffer_bytes_peak": self.objects.writing.peak + self.objects.reading.peak,
+                **objects_told(self.objects),
             },
         }
 
@@ -249,12 +271,48 @@ class RunningNode:
             metrics.JOURNAL_LAG.labels(slot).set(log.lag_bytes)
         metrics.OWED_SHARDS.set(self.metadata.kv.read(_owed_shards))
         metrics.JOURNAL_SEQUENCE.set(self.metadata.sequence)
-        metrics.BUFFER_BYTES.set(self.objects.writing.used + self.objects.reading.used)
-        for name, value in asdict(self.disks.counters()).items():
-            metrics.ENGINE.labels(name).set(value)
-        for name, value in asdict(self.objects.counters).items():
-            if isinstance(value, int):
-                metrics.OBJECTS.labels(name).set(value)
+        objects_gauges(self.objects, self.disks.counters())
+
+
+class EngineNode(RunningNode):
+    """A node that other processes answer requests with: they come in by its door."""
+
+    async def start(self) -> None:
+        await super().start()
+        recovered = self.metadata.recovered
+        deciding = self.metadata.engine or ReadOnly(recovered.behind, self.metadata.sequence)
+        deployment_id = self._looked.deployment.deployment_id
+        terms = Terms(recovered.epoch, deployment_id, str(self._looked.site.index))
+        self._door = Door(deciding, self.disks, terms, self.metadata.index.reader_check)
+        self._door.start()
+
+    def accept(self, sock: socket.socket) -> None:
+        """An edge, at the other end of a connected stream socket."""
+        self._door.accept(sock)
+
+    async def close(self) -> None:
+        """Nobody asks for anything more; then as one that serves by itself."""
+        await self._door.close()
+        await super().close()
+
+
+def objects_told(objects: ObjectStore) -> dict[str, object]:
+    """What reads and writes did, and the memory that they take."""
+    return {
+        "objects": asdict(objects.counters),
+        "buffer_bytes": objects.writing.used + objects.reading.used,
+        "buffer_bytes_peak": objects.writing.peak + objects.reading.peak,
+    }
+
+
+def objects_gauges(objects: ObjectStore, engine: Counters) -> None:
+    """The same as metrics."""
+    metrics.BUFFER_BYTES.set(objects.writing.used + objects.reading.used)
+    for name, value in asdict(engine).items():
+        metrics.ENGINE.labels(name).set(value)
+    for name, value in asdict(objects.counters).items():
+        if isinstance(value, int):
+            metrics.OBJECTS.labels(name).set(value)
 
 
 def _is_low(disk: DiskStatus) -> bool:
@@ -266,15 +324,22 @@ def _low(disk: DiskStatus) -> str:
     return f"disk {disk.slot} ({disk.path}) is nearly full: {free} % are free"
 
 
-def _ops_node(config: Config, machine: Machine, running: RunningNode, deployment_id: bytes) -> Node:
-    assert config.keys is not None, "refused at start"
+def ops_node(
+    config: Config,
+    machine: Machine,
+    kv: Kv,
+    objects: ObjectStore,
+    deployment_id: bytes,
+    secret: str,
+) -> Node:
+    """What operations work with."""
     owner_id = hashlib.sha256(b"s3node owner " + deployment_id).hexdigest()
-    secret = config.keys.secret.encode()
-    token_key = hmac.digest(secret, b"s3node continuation tokens " + deployment_id, "sha256")
+    purpose = b"s3node continuation tokens " + deployment_id
+    token_key = hmac.digest(secret.encode(), purpose, "sha256")
     return Node(
-        kv=running.metadata.kv,
-        objects=running.objects,
-        clock=running.clock,
+        kv=kv,
+        objects=objects,
+        clock=machine.clock,
         random=machine.random,
         region=config.region,
         owner_id=owner_id,

@@ -215,5 +215,8 @@ DISKS_MIN = 3
 SETTING_MAX = 65536
 """What a limit in the configuration may be set to at the most."""
 
+EDGES_MAX = 64
+"""Processes that speak HTTP."""
+
 assert DISKS_MIN <= DISKS_MAX
 assert CONNECTIONS_MAX <= SETTING_MAX

@@ -233,3 +233,8 @@ def _record(fields: Mapping[str, object]) -> logging.LogRecord:
     record = logging.LogRecord(ACCESS.name, logging.INFO, "", 0, "request", (), None)
     record.fields = fields
     return record
+
+
+def set_level(level: str) -> None:
+    """Write lines of this level and above from now on."""
+    logging.getLogger().setLevel(level.upper())

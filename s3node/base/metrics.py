@@ -107,13 +107,18 @@ OBJECTS = Gauge(
 _watchers: list[Callable[[], None]] = []
 
 
-def watch(refresh: Callable[[], None] | None) -> None:
-    """Have `refresh` bring gauges up to date before they are told; None: nobody any more."""
-    _watchers[:] = [refresh] if refresh else []
+def watch(watcher: Callable[[], None] | None) -> None:
+    """Have `watcher` bring gauges up to date before they are told; None: nobody any more."""
+    _watchers[:] = [watcher] if watcher else []
+
+
+def refresh() -> None:
+    """Bring gauges up to date."""
+    for each in _watchers:
+        each()
 
 
 def text() -> bytes:
     """All of them in the text exposition format."""
-    for refresh in _watchers:
-        refresh()
+    refresh()
     return generate_latest(REGISTRY)

@@ -36,6 +36,9 @@ Progress = Callable[[str, int, int], None]
 Announce = Callable[["Endpoints", str], None]
 """Told when the node is ready, with "", and before that what it waits for."""
 
+Again = Callable[[], Config]
+"""The configuration as its file says now. ConfigError."""
+
 Inspect = Callable[[str, Config | None, Sequence[str]], object]
 
 
@@ -48,7 +51,7 @@ class Commands:
     and raises ConfigError for a kind that is not there.
     """
 
-    serve: Callable[[Config, Announce], int]
+    serve: Callable[[Config, Announce, Again], int]
     initialise: Callable[[Config], None]
     initialised: Callable[[Config], bool]
     check: Callable[[Config, Progress], Iterable[Finding]]

@@ -15,7 +15,7 @@ import click
 from s3node import refusals
 from s3node.base import log
 from s3node.base.errors import ConfigError
-from s3node.cli.commands import Commands
+from s3node.cli.commands import Again, Commands
 from s3node.cli.output import as_json, fail, print_json
 from s3node.config import (
     DEFAULT_ADMIN_PORT,
@@ -25,10 +25,12 @@ from s3node.config import (
     Address,
     Config,
     check_geometry,
+    checked_edges,
     keys_from_environment,
     load,
     make_keys,
     parse_address,
+    read_keys,
     sync_names,
     write_quickstart,
 )
@@ -49,6 +51,13 @@ config_file = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     help="The node's configuration (TOML).",
+)
+
+
+edges_option = click.option(
+    "--edges",
+    type=int,
+    help="Processes that speak HTTP; 0: one does all [default: as configured, or by cores].",
 )
 
 
@@ -91,6 +100,7 @@ class AddressType(click.ParamType[Address]):
     show_default=True,
     help="Health, metrics, and what status asks.",
 )
+@edges_option
 @click.pass_obj
 def quickstart(
     commands: Commands,
@@ -99,6 +109,7 @@ def quickstart(
     parity: int | None,
     listen: Address,
     admin_listen: Address,
+    edges: int | None,
 ) -> None:
     """Set up a node over plain directories, and serve in the foreground."""
     _prepare(data, disks, parity)
@@ -107,11 +118,32 @@ def quickstart(
         keys = make_keys(data / KEY_FILE, os.urandom)
     found = load(data / NODE_FILE, os.environ, offline=True)
     _refuse_other_geometry(found, data, disks, parity)
-    config = replace(found, keys=keys, listen=listen, admin_listen=admin_listen)
+    config = replace(
+        found,
+        keys=keys,
+        listen=listen,
+        admin_listen=admin_listen,
+        edges=found.edges if edges is None else checked_edges(edges, _edges_fault),
+    )
     refusals.refuse(config, os.path.ismount, os.path.exists)
     if not commands.initialised(config):
         commands.initialise(config)
-    _run(commands, config, data / KEY_FILE if keys.generated else None)
+
+    def again() -> Config:
+        found = load(data / NODE_FILE, os.environ, offline=True)
+        new = replace(
+            config,
+            keys=read_keys(data / KEY_FILE) if keys.generated else keys,
+            domains=found.domains,
+            requests_max=found.requests_max,
+            connections_max=found.connections_max,
+            log_level=found.log_level,
+            tls=found.tls,
+        )
+        refusals.refuse_exposed_keys(new)
+        return new
+
+    _run(commands, config, data / KEY_FILE if keys.generated else None, again)
 
 
 def _prepare(data: Path, disks: int | None, parity: int | None) -> None:
@@ -136,6 +168,10 @@ def _prepare(data: Path, disks: int | None, parity: int | None) -> None:
 
 def _option_fault(key: str, what: str) -> ConfigError:
     return ConfigError(f"--{key}: {what}")
+
+
+def _edges_fault(what: str) -> ConfigError:
+    return _option_fault("edges", what)
 
 
 def _refuse_other_geometry(
@@ -167,14 +203,27 @@ def init(commands: Commands, file: Path, as_json: bool) -> None:
 
 @click.command()
 @config_file
+@edges_option
 @click.pass_obj
-def serve(commands: Commands, file: Path) -> None:
+def serve(commands: Commands, file: Path, edges: int | None) -> None:
     """Serve in the foreground until SIGTERM or Ctrl-C."""
-    config = load(file, os.environ)
+
+    def found() -> Config:
+        config = load(file, os.environ)
+        chosen = config.edges if edges is None else checked_edges(edges, _edges_fault)
+        return replace(config, edges=chosen)
+
+    config = found()
     refusals.refuse(config, os.path.ismount, _holds_something)
     if not commands.initialised(config):
         raise ConfigError(f"{file}: the disks are new: run s3node init --config {file} first")
-    _run(commands, config, None)
+
+    def again() -> Config:
+        new = found()
+        refusals.refuse_exposed_keys(new)
+        return new
+
+    _run(commands, config, None, again)
 
 
 def _holds_something(path: str) -> bool:
@@ -189,10 +238,10 @@ def _holds_something(path: str) -> bool:
         return True
 
 
-def _run(commands: Commands, config: Config, key_file: Path | None) -> None:
+def _run(commands: Commands, config: Config, key_file: Path | None, again: Again) -> None:
     keys = config.keys
     assert keys is not None, "refused at start"
-    log.setup(sys.stderr)
+    log.setup(sys.stderr, level=config.log_level)
     log.hide(keys.secret)
 
     def announce(endpoints: Endpoints, waiting: str) -> None:
@@ -206,7 +255,7 @@ def _run(commands: Commands, config: Config, key_file: Path | None) -> None:
         click.echo(f"ready {endpoints.s3}")
         sys.stdout.flush()
 
-    sys.exit(commands.serve(config, announce))
+    sys.exit(commands.serve(config, announce, again))
 
 
 def _welcome(config: Config, endpoints: Endpoints, key_file: Path | None) -> None:

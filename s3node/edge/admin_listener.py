@@ -22,11 +22,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import inspect
 import ipaddress
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from s3node.base import metrics
 from s3node.edge.exchange import Exchange
@@ -38,7 +40,7 @@ REALM = 'Basic realm="s3node admin", charset="UTF-8"'
 API = "/v1/"
 
 View = Callable[[], object]
-"""A value in JSON's types, made when asked for."""
+"""A value in JSON's types, made when asked for, or something to await that gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +59,22 @@ class AdminListener:
         secrets: Mapping[str, str],
         views: Mapping[str, View],
         *,
-        unready: Callable[[], str],
+        unready: Callable[[], str | Awaitable[str]],
         names: Sequence[str] = (),
+        text: Callable[[], bytes | Awaitable[bytes]] = metrics.text,
     ) -> None:
-        """`unready` says why S3 is not served, "" if it is; `views` are by path below /v1/."""
+        """`unready` says why S3 is not served, "" if it is; `views` are by path below /v1/;
+        `text` is all metrics.
+        """
         self._secrets = secrets
         self._views = views
         self._unready = unready
+        self._text = text
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
-        answer = self._answer(exchange)
+        answer = await self._answer(exchange)
         headers = [
             ("Content-Type", answer.kind),
             ("Cache-Control", "no-store"),
@@ -82,7 +88,7 @@ class AdminListener:
         answer = _fault(HTTPStatus.BAD_REQUEST, f"{code}: {message}")
         return answer.status, [("Content-Type", answer.kind)], answer.body
 
-    def _answer(self, exchange: Exchange) -> Answer:
+    async def _answer(self, exchange: Exchange) -> Answer:
         path = exchange.target.partition(b"?")[0].decode("latin-1")
         if exchange.method not in ("GET", "HEAD"):
             allowed = (("Allow", "GET, HEAD"),)
@@ -90,12 +96,12 @@ class AdminListener:
         if path == "/healthz":
             return Answer(HTTPStatus.OK, TEXT, b"alive\n")
         if path == "/readyz":
-            return self._readiness()
+            return await self._readiness()
         headers = {name.lower(): value.decode("latin-1") for name, value in exchange.headers}
-        return self._guard(headers) or self._protected(path)
+        return self._guard(headers) or await self._protected(path)
 
-    def _readiness(self) -> Answer:
-        reason = self._unready()
+    async def _readiness(self) -> Answer:
+        reason = await _made(self._unready())
         status = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
         return _json({"ready": not reason, "reason": reason}, status)
 
@@ -136,13 +142,18 @@ class AdminListener:
             right |= hmac.compare_digest(given, f"{access}:{secret}".encode())
         return right
 
-    def _protected(self, path: str) -> Answer:
+    async def _protected(self, path: str) -> Answer:
         if path == "/metrics":
-            return Answer(HTTPStatus.OK, metrics.CONTENT_TYPE, metrics.text())
+            return Answer(HTTPStatus.OK, metrics.CONTENT_TYPE, await _made(self._text()))
         view = self._views.get(path.removeprefix(API)) if path.startswith(API) else None
         if view is None:
             return _fault(HTTPStatus.NOT_FOUND, "there is nothing at this path")
-        return _json(view(), HTTPStatus.OK)
+        return _json(await _made(view()), HTTPStatus.OK)
+
+
+async def _made(value: Any) -> Any:
+    """A value, or what is awaited for it."""
+    return await value if inspect.isawaitable(value) else value
 
 
 def _without_port(host: str) -> str:

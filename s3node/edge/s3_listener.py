@@ -106,6 +106,11 @@ class S3Listener:
         self.reason = reason
         metrics.READY.set(0)
 
+    def change(self, domains: Sequence[str], requests_max: int) -> None:
+        """Use these from now on; secrets change in the mapping that was given."""
+        self._domains = domains
+        self._requests_max = requests_max
+
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
         trace = self._trace()

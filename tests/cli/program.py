@@ -16,12 +16,12 @@ import uvloop
 from s3node.base.clock import SystemClock
 from s3node.base.errors import ConfigError, QuorumLost
 from s3node.cli import Commands, Progress, group
-from s3node.cli.commands import Announce
+from s3node.cli.commands import Again, Announce
 from s3node.config import Config
 from s3node.edge.admin_listener import View
 from s3node.ops import OPERATIONS
 from s3node.ops.context import Node
-from s3node.serving import serve
+from s3node.serving.alone import serve
 from tests.ops.world import make_world
 
 
@@ -30,6 +30,9 @@ class MemoryNode:
         self.node: Node = make_world(config.region).node
         self._config = config
         self.views: Mapping[str, View] = {"status": self._status, "disks": self._disks}
+
+    def rekey(self, secret: str) -> Node:
+        return self.node
 
     def failed(self) -> BaseException | None:
         fault = self._config.meta / "broken"
@@ -82,9 +85,10 @@ async def open_node(config: Config, tell: Callable[[str], None]) -> MemoryNode:
     return MemoryNode(config)
 
 
-def run_serve(config: Config, announce: Announce) -> int:
+def run_serve(config: Config, announce: Announce, again: Again) -> int:
+    clock, random = SystemClock(), os.urandom
     return uvloop.run(
-        serve(config, announce, open_node, OPERATIONS, clock=SystemClock(), random=os.urandom)
+        serve(config, announce, open_node, OPERATIONS, again=again, clock=clock, random=random)
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from s3node.objects.budget import Budget
-from s3node.serving import watch_callbacks
+from s3node.serving.life import watch_callbacks
 
 
 def ours() -> None:

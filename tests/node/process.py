@@ -27,6 +27,9 @@ from typing import Any
 ACCESS_KEY = "TESTACCESSKEY0000001"
 SECRET_KEY = "test-secret-key-of-forty-characters-0001"
 REGION = "us-east-1"
+EDGES = int(os.environ.get("S3NODE_TEST_EDGES", "0"))
+"""Of a node whose test does not say; 0 is one process for all."""
+
 WAIT_S_MAX = 240
 """For whatever a test waits for: it ends one that would never end, and decides nothing."""
 
@@ -42,6 +45,7 @@ class NodeProcess:
         parity: int = 2,
         env: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        edges: int = EDGES,
         program: tuple[str, ...] = ("-m", "s3node"),
     ) -> None:
         """`program` is what Python runs; a test may put something in front of the real one."""
@@ -50,7 +54,8 @@ class NodeProcess:
         self.parity = parity
         self.endpoint = self.admin = ""
         self.log_path = data.parent / f"{data.name}.log"
-        self._arguments = arguments
+        self.edges = edges
+        self._arguments = ("--edges", str(edges), *arguments)
         self._program = program
         self._env = {
             **os.environ,

@@ -1,0 +1,93 @@
+"""What of a configuration can change while the node runs, and how it is put to use.
+
+Keys, domains, limits, the log's level and the files of the certificate can. Everything else says
+what the node is, where it listens or how many processes it has: that is refused with a message,
+all of it together, and the old configuration stays in use.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, MutableMapping
+from dataclasses import fields
+from pathlib import Path
+
+from s3node.base import log
+from s3node.base.errors import ConfigError
+from s3node.config import Config
+from s3node.edge.front import Front
+from s3node.edge.s3_listener import S3Listener
+from s3node.serving.control import Settings
+
+LOG = logging.getLogger("s3node")
+
+Again = Callable[[], Config]
+"""The configuration as its file says now. ConfigError."""
+
+CHANGEABLE = ("keys", "domains", "requests_max", "connections_max", "log_level", "tls")
+
+
+def changed(old: Config, new: Config) -> list[str]:
+    """The settings that are not the same. ConfigError when one cannot change now."""
+    names = [one.name for one in fields(Config) if getattr(old, one.name) != getattr(new, one.name)]
+    fixed = [name for name in names if name not in CHANGEABLE]
+    if "tls" in names and (old.tls is None) != (new.tls is None):
+        fixed.append("tls (on or off)")
+    if fixed:
+        raise ConfigError(f"{', '.join(fixed)}: cannot change while the node runs: restart it")
+    return names
+
+
+def load_again(old: Config, again: Again) -> Config:
+    """The new configuration; the old one, with a line in the log, when it cannot be used."""
+    try:
+        new = again()
+        names = changed(old, new)
+    except ConfigError as fault:
+        LOG.error("the configuration was not loaded again, the old one stays: %s", fault)
+        return old
+    LOG.info("configuration loaded again", extra={"fields": {"changed": ", ".join(names)}})
+    return new
+
+
+def settings_of(config: Config) -> Settings:
+    """What can change, as processes tell it each other."""
+    assert config.keys is not None, "refused at start"
+    tls = config.tls and (str(config.tls.certificate), str(config.tls.key))
+    return Settings(
+        access=config.keys.access,
+        secret=config.keys.secret,
+        domains=config.domains,
+        requests_max=config.requests_max,
+        connections_max=config.connections_max,
+        log_level=config.log_level,
+        tls=tls,
+    )
+
+
+async def use(
+    settings: Settings,
+    secrets: MutableMapping[str, str],
+    front: Front | None,
+    s3: S3Listener | None = None,
+    edges: int = 1,
+) -> None:
+    """From now on, in this process; requests that are being worked on keep what they began with.
+
+    `edges` share the bound of requests.
+    """
+    log.hide(settings.secret)
+    log.set_level(settings.log_level)
+    secrets.clear()
+    secrets[settings.access] = settings.secret
+    if s3 is not None:
+        s3.change(settings.domains, requests_share(settings.requests_max, edges))
+    if front is not None:
+        front.limit(settings.connections_max)
+        tls = settings.tls and (Path(settings.tls[0]), Path(settings.tls[1]))
+        await front.reload_certificate(tls)
+
+
+def requests_share(requests_max: int, edges: int) -> int:
+    """How many requests each of the edges may work on; rounded up."""
+    return -(-requests_max // edges)
