@@ -78,6 +78,8 @@ class Arena:
         self.total = total
         self.peak = 0  # where the highest place ever taken ended: what has pages
         self.fd = _sealed_file(total) if shared else -1
+        if shared:
+            weakref.finalize(self, os.close, self.fd)
         kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         memory = mmap.mmap(self.fd, total, flags=kind)
         memory.madvise(mmap.MADV_DONTDUMP)  # objects' bytes are no part of a core file

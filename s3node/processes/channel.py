@@ -36,12 +36,15 @@ class Channel(asyncio.Protocol):
         unpack: Callable[[memoryview], Sequence[Any]],
         take: Take,
         ended: Ended,
+        farewell: Callable[[str], Message] | None = None,
     ) -> None:
+        """`farewell` makes the last message, of the reason why this end closes."""
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._unpack = unpack
         self._take = take
         self._tell = ended
+        self._farewell = farewell
         self._out: list[Message] = []
         self.flushes = 0  # what was sent since the last one can still be added to
         self._in = bytearray()
@@ -72,6 +75,8 @@ class Channel(asyncio.Protocol):
     def close(self, reason: str) -> None:
         """What was sent before goes out first; `ended` is told now."""
         if not self._reason:
+            if self._farewell is not None:
+                self._out.append(self._farewell(reason))
             self._flush()
             self._end(reason)
             if self._transport is not None:

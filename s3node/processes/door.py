@@ -232,7 +232,6 @@ class Edge:
             self._sock.close()
             self._ended(reason)
         else:
-            self._channel.send(Farewell(reason))
             self._channel.close(reason)
 
     # ---- how it begins
@@ -258,7 +257,9 @@ class Edge:
             for fd in fds:
                 os.close(fd)
         self._loop.remove_reader(self._sock.fileno())
-        self._channel = Channel(self._sock, messages.unpack_from_edge, self._take, self._ended)
+        self._channel = Channel(
+            self._sock, messages.unpack_from_edge, self._take, self._ended, Farewell
+        )
         task = self._loop.create_task(self._channel.open())
         self._door.tasks.add(task)
         task.add_done_callback(self._door.tasks.discard)
