@@ -50,6 +50,9 @@ CLIENT_SLOW_S = 1.0
 OFFLOAD_BYTES_MIN = 32 * KIB
 """Hashing and coding of less than this is done on the event loop: a hop to a thread costs more."""
 
+REBUILD_INLINE_BYTES_MAX = 1 * MIB
+"""Shards are rebuilt on the event loop up to this: a third of a millisecond."""
+
 HASH_STEP_BYTES = 512 * KIB
 """Of each stream's bytes this many are hashed before it is looked which other streams have come:
 under a millisecond for a lone one, two for a full set of lanes."""
@@ -74,6 +77,9 @@ shorter than a disk's own retries of a bad sector. Where reads usually take less
 
 READ_HEDGE_S_MIN = 0.03
 """It is never less than this: several seeks of a spinning disk."""
+
+READ_HEDGE_S_FIRST = 0.1
+"""What it is as long as nothing is known."""
 
 READ_HEDGE_AGAIN_S = 6.0
 """The same once too few shards came in time, for all disks were busy: were there no bound now, a
@@ -198,7 +204,7 @@ DESCRIPTORS_MIN = 4096
 """Below this the node does not start."""
 
 assert 4 * XML_BODY_BYTES_MAX <= XML_BODIES_BYTES_MAX
-assert READ_HEDGE_S_MIN <= READ_HEDGE_S <= READ_HEDGE_AGAIN_S
+assert READ_HEDGE_S_MIN <= READ_HEDGE_S_FIRST <= READ_HEDGE_S <= READ_HEDGE_AGAIN_S
 assert REQUEST_LINE_BYTES_MAX <= HEADER_BYTES_MAX
 assert HEADER_FIELD_BYTES_MAX <= HEADER_BYTES_MAX
 assert UNREAD_BYTES_MAX <= LINGER_BYTES_MAX

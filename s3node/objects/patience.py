@@ -6,7 +6,7 @@ that are busy are given more time, for asking others only adds to their work. Pu
 
 from __future__ import annotations
 
-from s3node.base.limits import READ_HEDGE_S, READ_HEDGE_S_MIN
+from s3node.base.limits import READ_HEDGE_S, READ_HEDGE_S_FIRST, READ_HEDGE_S_MIN
 
 _KEPT = 7 / 8
 """Of the mean, when another measurement comes; of the deviation twice as much is given up."""
@@ -21,13 +21,20 @@ class Patience:
 
     @property
     def seconds(self) -> float:
-        """READ_HEDGE_S as long as nothing is known, and at the most."""
+        """Between READ_HEDGE_S_MIN and READ_HEDGE_S."""
         if self._mean is None:
-            return READ_HEDGE_S
+            return READ_HEDGE_S_FIRST
         return min(READ_HEDGE_S, max(READ_HEDGE_S_MIN, self._mean + 4 * self._deviation))
 
-    def learn(self, seconds: float) -> None:
-        """A read took so long, or was given up then."""
+    def learn(self, seconds: float, late: int) -> None:
+        """Reads of a stripe's shards took so long; when `late` had not come, they were given up.
+
+        One that is late alone says something of its disk, and nothing of the others.
+        """
+        if late == 1:
+            return
+        if late:  # they would have taken longer; who knows how long
+            seconds *= 2
         if self._mean is None:
             self._mean, self._deviation = seconds, seconds / 2
             return

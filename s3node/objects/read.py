@@ -13,7 +13,7 @@ matched: an error of the code itself would be caught there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -23,9 +23,9 @@ from ec import Codec, Geometry
 from s3node.base.errors import DiskSlow, QuorumLost, ShardCorrupt, ShardMissing
 from s3node.base.limits import (
     CLIENT_SLOW_S,
-    OFFLOAD_BYTES_MIN,
     READ_HEDGE_AGAIN_S,
     READ_STEP_BYTES_MIN,
+    REBUILD_INLINE_BYTES_MAX,
 )
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
 from s3node.objects import layout
@@ -81,6 +81,21 @@ class _Stripe:
     def shard_bytes(self) -> int:
         return layout.shard_bytes(self.row.stripe_bytes, self.row.k)
 
+    def parts(self, ranges: Sequence[ShardRange]) -> list[Part]:
+        """Where they are; an owed shard has no place."""
+        shards = self.row.shards
+        return [
+            Part(shard, None if (at := shards[shard]) is None else place_of(at), start, stop)
+            for shard, start, stop in ranges
+        ]
+
+    def others(self, ranges: Sequence[ShardRange]) -> Iterator[Part]:
+        """Whole shards that are somewhere and of which none of `ranges` is."""
+        used = {part.shard for part in ranges}
+        for shard, location in enumerate(self.row.shards):
+            if location is not None and shard not in used:
+                yield Part(shard, place_of(location), 0, self.shard_bytes)
+
 
 class StripeReader:
     """Reads ranges of single stripes; knows nothing of whole objects."""
@@ -123,7 +138,9 @@ class StripeReader:
     ) -> dict[int, memoryview]:
         """The whole `lost` shards of a stripe, from any k others; QuorumLost."""
         one = _Stripe(item, index, stripe, None, False)
-        return await self._rebuild(one, lost, 0, one.shard_bytes, {})
+        out = {shard: memoryview(bytearray(one.shard_bytes)) for shard in lost}
+        await self._rebuild(one, out, 0, one.shard_bytes, {})
+        return out
 
     def _stripe(self, wanted: StripeRange) -> Stripe:
         row = self._locate(wanted.data.data_id, wanted.run)
@@ -140,102 +157,114 @@ class StripeReader:
         """Shards that are too slow are rebuilt from others."""
         stripe = _Stripe(wanted.data, wanted.stripe, row, patience, hurry)
         ranges = list(layout.shard_ranges(row.stripe_bytes, row.k, wanted.start, wanted.stop))
-        fetched = await self._fetch(stripe, ranges)
-        if fetched is not None and len(fetched.parts) == len(ranges):
-            pieces = fetched.whole()
-            if pieces is not None:
-                return pieces
-        return await self._degraded(stripe, ranges, _got(fetched))
+        spares: Iterable[Part] = ()
+        if wanted.stop - wanted.start == row.stripe_bytes:  # what they are good for is known
+            spares = stripe.others(ranges)
+        fetched = await self._fetch(stripe, ranges, spares)
+        pieces = fetched.whole()
+        if pieces is None:
+            pieces = await self._degraded(stripe, fetched, len(ranges))
+        return pieces
 
-    async def _degraded(
-        self, stripe: _Stripe, ranges: Sequence[ShardRange], got: dict[int, memoryview]
-    ) -> Pieces:
-        """The same where not all of the shards have come."""
+    async def _degraded(self, stripe: _Stripe, fetched: Fetched, count: int) -> Pieces:
+        """The same where not all of the first `count` parts have come."""
         self._counters.stripes_degraded += 1
-        missing = [part for part in ranges if part.shard not in got]
-        start = min(part.start for part in missing) // BLOCK_BYTES * BLOCK_BYTES
-        stop = max(part.stop for part in missing)
+        parts = fetched.parts[:count]
+        missing = [i for i in range(count) if fetched.got(i) is None]
+        start = min(parts[i].start for i in missing) // BLOCK_BYTES * BLOCK_BYTES
+        stop = max(parts[i].stop for i in missing)
         known = {
-            part.shard: got[part.shard][start - part.start : stop - part.start]
-            for part in ranges
-            if part.shard in got and part.start <= start and part.stop >= stop
+            part.shard: piece[start - part.start : stop - part.start]
+            for i, part in enumerate(fetched.parts)
+            if (piece := fetched.got(i)) is not None and part.start <= start and part.stop >= stop
         }
-        lost = tuple(part.shard for part in missing)
-        rebuilt = await self._rebuild(stripe, lost, start, stop, known)
-        for part in missing:
-            got[part.shard] = rebuilt[part.shard][part.start - start : part.stop - start]
-        return [got[part.shard] for part in ranges]
+        out: dict[int, memoryview] = {}
+        direct = set()
+        for i in missing:  # to where it belongs, if that is so large, and nobody writes there
+            room = fetched.room(i)
+            if room is not None and len(room) == stop - start:
+                direct.add(i)
+            else:
+                room = memoryview(bytearray(stop - start))
+            out[parts[i].shard] = room
+        await self._rebuild(stripe, out, start, stop, known)
+        for i in missing:
+            _, _, begin, end = parts[i]
+            room = None if i in direct else fetched.room(i)
+            if room is not None:
+                room[:] = out[parts[i].shard][begin - start : end - start]
+            if room is not None or i in direct:
+                fetched.mended(i)
+        return fetched.whole() or [
+            fetched.got(i) or out[part.shard][part.start - start : part.stop - start]
+            for i, part in enumerate(parts)
+        ]
 
-    async def _fetch(self, stripe: _Stripe, ranges: Sequence[ShardRange]) -> Fetched | None:
-        """What of `ranges` can be read in time; None if none of them is anywhere."""
-        shards = stripe.row.shards
-        parts = []
-        for shard, start, stop in ranges:
-            location = shards[shard]
-            if location is not None:
-                parts.append(Part(shard, place_of(location), start, stop))
-        if not parts:
-            return None
-        identity = stripe_identity(stripe.item, stripe.index, stripe.row)
-        hurry_s = stripe.patience if stripe.hurry else None
-        fetched = self._disks.fetch(identity, stripe.shard_bytes, parts, hurry_s)
+    async def _fetch(
+        self,
+        stripe: _Stripe,
+        ranges: Sequence[ShardRange],
+        spares: Iterable[Part] = (),
+    ) -> Fetched:
+        """What of `ranges` can be read in time."""
+        fetched = self._disks.fetch(
+            stripe_identity(stripe.item, stripe.index, stripe.row),
+            stripe.shard_bytes,
+            stripe.parts(ranges),
+            stripe.patience if stripe.hurry else None,
+            spares,
+        )
         if fetched.left:
             clock = asyncio.get_running_loop().time
             began = clock()
             await fetched.wait(stripe.patience)
-            self._patience.learn(clock() - began)
+            self._patience.learn(clock() - began, fetched.left)
             self._counters.reads_hedged += fetched.left
-        for fault in fetched.faults.values():
+        for position, fault in fetched.faults.items():
             if isinstance(fault, DiskSlow):
                 self._counters.reads_hedged += 1
-            else:
+            elif fetched.parts[position].place is not None:
                 self._counters.fault(fault)
         return fetched
 
     async def _rebuild(
         self,
         stripe: _Stripe,
-        lost: Sequence[int],
+        out: Mapping[int, memoryview],
         start: int,
         stop: int,
-        known: dict[int, memoryview],
-    ) -> dict[int, memoryview]:
-        """Bytes start..stop of the `lost` shards, from any k others; `known` is already read."""
+        known: Mapping[int, memoryview],
+    ) -> None:
+        """Bytes start..stop of the lost shards into `out`, from any k others.
+
+        `known` is what has been read of them already.
+        """
         row = stripe.row
         sources = dict(known)
         untried = [
             shard
             for shard in range(row.k + row.m)
-            if shard not in sources and shard not in lost and row.shards[shard] is not None
+            if shard not in sources and shard not in out and row.shards[shard] is not None
         ]
         while len(sources) < row.k and untried:
             batch = untried[: row.k - len(sources)]
             del untried[: len(batch)]
-            ranges = [ShardRange(shard, start, stop) for shard in batch]
-            sources |= _got(await self._fetch(stripe, ranges))
+            fetched = await self._fetch(stripe, [ShardRange(i, start, stop) for i in batch])
+            for position, shard in enumerate(batch):
+                piece = fetched.got(position)
+                if piece is not None:
+                    sources[shard] = piece
         if len(sources) < row.k:
             raise QuorumLost(
                 f"{len(sources)} of the {row.k} shards needed for stripe {stripe.index} of data "
                 f"{stripe.item.data_id.hex()} can be read now"
             )
-        out = {shard: memoryview(bytearray(stop - start)) for shard in lost}
-        work = (Geometry(row.k, row.m), sources, tuple(lost), tuple(out.values()))
-        if stop - start < OFFLOAD_BYTES_MIN:
+        work = (Geometry(row.k, row.m), sources, tuple(out), tuple(out.values()))
+        if len(out) * (stop - start) <= REBUILD_INLINE_BYTES_MAX:
             self._codec.rebuild(*work)
         else:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._threads, self._codec.rebuild, *work)
-        return out
-
-
-def _got(fetched: Fetched | None) -> dict[int, memoryview]:
-    """What has come, by shard index."""
-    got: dict[int, memoryview] = {}
-    for position, part in enumerate(fetched.parts if fetched is not None else ()):
-        piece = fetched.got(position) if fetched is not None else None
-        if piece is not None:
-            got[part.shard] = piece
-    return got
 
 
 class ItemCheck:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from s3node.base.arena import Arena
 from s3node.base.clock import Clock
@@ -110,9 +110,14 @@ class RemoteDisks:
         return self._reads.read(place, shard, payload_bytes, start, stop)
 
     def fetch(
-        self, stripe: Shard, payload_bytes: int, parts: Sequence[Part], hurry_s: float | None
+        self,
+        stripe: Shard,
+        payload_bytes: int,
+        parts: Sequence[Part],
+        hurry_s: float | None,
+        spares: Iterable[Part] = (),
     ) -> Fetched:
-        return self._reads.fetch(stripe, payload_bytes, parts, hurry_s)
+        return self._reads.fetch(stripe, payload_bytes, parts, hurry_s, spares)
 
     # ---- what the engine answers and tells
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -115,10 +115,15 @@ class Disks:
         return self._reads.read(place, shard, payload_bytes, start, stop)
 
     def fetch(
-        self, stripe: Shard, payload_bytes: int, parts: Sequence[Part], hurry_s: float | None
+        self,
+        stripe: Shard,
+        payload_bytes: int,
+        parts: Sequence[Part],
+        hurry_s: float | None,
+        spares: Iterable[Part] = (),
     ) -> Fetched:
         self._check_open()
-        return self._reads.fetch(stripe, payload_bytes, parts, hurry_s)
+        return self._reads.fetch(stripe, payload_bytes, parts, hurry_s, spares)
 
     def unpin(self, places: Sequence[Place]) -> None:
         for place in places:

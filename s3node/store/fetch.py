@@ -12,12 +12,13 @@ of its own will do.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import mmap
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from s3node.base.arena import Arena
-from s3node.base.errors import MemoryShort, StorageFault
+from s3node.base.errors import MemoryShort, ShardMissing, StorageFault
 from s3node.base.limits import KIB, READ_ARENA_BYTES
 from s3node.store import record
 from s3node.store.engine import File, Read, Stage
@@ -58,8 +59,10 @@ class Fetch:
     """What was asked for of one stripe, and what has come of it."""
 
     __slots__ = (
+        "_asked",
         "_at",
         "_bodies",
+        "_flying",
         "_head",
         "_hurry",
         "_loop",
@@ -80,7 +83,9 @@ class Fetch:
         stripe: Shard,
         payload_bytes: int,
         parts: Sequence[Part],
+        asked: int,
     ) -> None:
+        """The first `asked` of `parts` are asked for, the others are spare."""
         self.parts = parts
         self.left = len(parts)  # neither read nor failed yet
         self.faults: dict[int, StorageFault] = {}  # by position in `parts`
@@ -90,6 +95,8 @@ class Fetch:
         self._head = record.payload_start(payload_bytes)
         self._hurry = [False] * len(parts)
         self._settled = [False] * len(parts)
+        self._asked = asked
+        self._flying: set[int] = set()  # a disk may write there
         self._waiters: list[Future[None]] = []
         at = len(parts) * self._head
         self._bodies = []  # where each part's blocks begin, and how many bytes they are
@@ -109,17 +116,31 @@ class Fetch:
             return None
         return self._view(position)
 
+    def room(self, position: int) -> memoryview | None:
+        """See `Fetched.room`."""
+        if position not in self.faults or position in self._flying:
+            return None
+        part, begin = self.parts[position], self._at[position]
+        return self._memory[begin : begin + part.stop - part.start]
+
+    def mended(self, position: int) -> None:
+        """See `Fetched.mended`."""
+        del self.faults[position]
+
     def whole(self) -> list[memoryview] | None:
-        """All parts, in order, what lies together as one; None unless all are there."""
-        if self.left or self.faults:
+        """See `Fetched.whole`."""
+        count = self._asked
+        if self.left and not all(self._settled[:count]):
+            return None
+        if self.faults and min(self.faults) < count:
             return None
         pieces: list[memoryview] = []
         begin = end = self._at[0]
-        for position, part in enumerate(self.parts):
+        for position in range(count):
             if self._at[position] != end:
                 pieces.append(self._memory[begin:end])
                 begin = self._at[position]
-            end = self._at[position] + part.stop - part.start
+            end = self._at[position] + self.parts[position].stop - self.parts[position].start
         pieces.append(self._memory[begin:end])
         return [piece.toreadonly() for piece in pieces]
 
@@ -147,8 +168,16 @@ class Fetch:
         """This part is not worth asking the disk."""
         self._hurry[position] = True
 
+    def flying(self, index: int, *, now: bool) -> None:
+        """Whether a disk may yet write where this part belongs."""
+        if now:
+            self._flying.add(index)
+        else:
+            self._flying.discard(index)
+
     def read_of(self, index: int, token: int, file: File, disk_id: bytes) -> Read:
         part = self.parts[index]
+        assert part.place is not None, "what has no place is not read"
         slot, segment, offset = part.place
         begin, size = self._bodies[index]
         first = part.start & -BLOCK_BYTES
@@ -170,6 +199,7 @@ class Fetch:
 
     def wanted(self, index: int) -> Wanted:
         part = self.parts[index]
+        assert part.place is not None, "what has no place is not read"
         shard = self._stripe._replace(shard_index=part.shard)
         return Wanted(part.place, shard, self._payload_bytes, part.start, part.stop)
 
@@ -198,36 +228,73 @@ class Reads:
         self._memory = memory or Lender(Arena(READ_ARENA_BYTES)).take
 
     def fetch(
-        self, stripe: Shard, payload_bytes: int, parts: Sequence[Part], hurry_s: float | None
+        self,
+        stripe: Shard,
+        payload_bytes: int,
+        parts: Sequence[Part],
+        hurry_s: float | None,
+        spares: Iterable[Part] = (),
     ) -> Fetch:
-        """See `DiskSet.fetch`."""
-        context = self._context
-        fetch = Fetch(context.loop, self._memory, stripe, payload_bytes, parts)
-        token = context.tokens(len(parts))
-        asked: list[int] = []
-        reads: list[Read] = []
+        """See `ShardDisks.fetch`."""
+        refusals: dict[int, StorageFault] = {}
+        slow: set[int] = set()
+        asked = [*parts]
         for index, part in enumerate(parts):
-            reader = self._readers[part.place.slot]
-            refusal = reader.refusal()
-            if refusal is not None:
-                fetch.settle(index, refusal)
-                continue
-            if hurry_s is not None and reader.silent_s() > hurry_s:
-                fetch.hurry(index)
-            read = reader.begin(fetch, index, part.place.segment, token + index)
+            self._sort(index, part, hurry_s, refusals, slow)
+        wanted = len(refusals) + len(slow)
+        if wanted:
+            asked += itertools.islice((part for part in spares if self._serves(part)), wanted)
+        fetch = Fetch(self._context.loop, self._memory, stripe, payload_bytes, asked, len(parts))
+        for index in slow:
+            fetch.hurry(index)
+        for index, fault in refusals.items():
+            fetch.settle(index, fault)
+        self._begin(fetch, [index for index in range(len(asked)) if index not in refusals])
+        return fetch
+
+    def _sort(
+        self,
+        index: int,
+        part: Part,
+        hurry_s: float | None,
+        refusals: dict[int, StorageFault],
+        slow: set[int],
+    ) -> None:
+        """Note a part that cannot be read, or that is on a disk that has been silent for long."""
+        place = part.place
+        if place is None:
+            refusals[index] = ShardMissing(f"shard {part.shard} is owed")
+            return
+        reader = self._readers[place.slot]
+        fault = reader.refusal()
+        if fault is not None:
+            refusals[index] = fault
+        elif hurry_s is not None and reader.silent_s() > hurry_s:
+            slow.add(index)
+
+    def _serves(self, part: Part) -> bool:
+        return part.place is not None and self._readers[part.place.slot].refusal() is None
+
+    def _begin(self, fetch: Fetch, indexes: Sequence[int]) -> None:
+        """Give these parts to the engine, at once."""
+        token = self._context.tokens(len(fetch.parts))
+        begun: list[tuple[int, Place]] = []
+        reads: list[Read] = []
+        for index in indexes:
+            place = fetch.parts[index].place
+            assert place is not None, "what has no place is refused"
+            read = self._readers[place.slot].begin(fetch, index, place.segment, token + index)
             if read is not None:
-                asked.append(index)
+                begun.append((index, place))
                 reads.append(read)
-        answers = context.engine.read(reads) if reads else ()
-        for index, read, answer in zip(asked, reads, answers, strict=True):
+        answers = self._context.engine.read(reads) if reads else ()
+        for (index, place), read, answer in zip(begun, reads, answers, strict=True):
             if answer is None:
-                place = parts[index].place
                 self._readers[place.slot].queued(fetch, index, place.segment, read)
             elif answer.stage == Stage.VERIFIED:
                 fetch.settle(index, None)
             else:
-                self._readers[read.slot].finish(fetch, index, read, answer)
-        return fetch
+                self._readers[place.slot].finish(fetch, index, read, answer)
 
     def read(
         self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int

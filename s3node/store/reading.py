@@ -37,7 +37,7 @@ from s3node.store.disks import SEGMENTS
 from s3node.store.engine import Completion, File, Lane, Read, Stage
 from s3node.store.record import BLOCK_BITS, BLOCK_BYTES
 from s3node.store.seams import Place, Shard
-from s3node.store.state import Context, Disk
+from s3node.store.state import READABLE, Context, Disk
 
 READ_QUEUES = 2
 """What may be read from a disk at once, in queues of writes: more only piles up on a slow one."""
@@ -122,6 +122,9 @@ class Asked(Protocol):
 
     def wanted(self, index: int) -> Wanted: ...
 
+    def flying(self, index: int, *, now: bool) -> None:
+        """Whether the engine may yet write where part `index` belongs."""
+
     def settle(self, index: int, fault: StorageFault | None) -> None:
         """Part `index` has been read and is right, or will not come. The first time counts."""
 
@@ -154,14 +157,15 @@ class SegmentReader:
         self._files: OrderedDict[int, _OpenFile] = OrderedDict()
         self._flying: dict[int, _Flying] = {}  # by token: given to the engine
         self._flying_bytes = 0
+        self._flying_max = READ_QUEUES * context.limits.queue_bytes
         self._since: dict[int | _OpenFile, float] = {}  # when the disk was asked, oldest first
 
     def refusal(self) -> StorageFault | None:
         """Why nothing is read from this disk now."""
-        if not self.disk.readable:
+        if self.disk.state not in READABLE:
             text = f"slot {self.disk.slot} is {self.disk.state.value}: {self.disk.reason}"
             return DiskOffline(text)
-        if self._flying_bytes > READ_QUEUES * self._context.limits.queue_bytes:
+        if self._flying_bytes > self._flying_max:
             text = f"slot {self.disk.slot}: {self._flying_bytes} bytes are being read already"
             return DiskOffline(text)
         return None
@@ -294,6 +298,7 @@ class SegmentReader:
     def _queue(self, flying: _Flying) -> None:
         token = flying.read.token
         flying.one.users += 1
+        flying.asked.flying(flying.position, now=True)
         self._flying[token] = flying
         self._flying_bytes += flying.read.head_bytes + flying.read.body_bytes
         self._since[token] = self._context.loop.time()
@@ -302,6 +307,7 @@ class SegmentReader:
     def _done(self, completion: Completion) -> None:
         flying = self._flying.pop(completion.token)
         flying.one.users -= 1
+        flying.asked.flying(flying.position, now=False)
         self._flying_bytes -= flying.read.head_bytes + flying.read.body_bytes
         del self._since[completion.token]
         self._close_idle(flying.one)

@@ -11,7 +11,7 @@ created the disk set. A fault of one disk is that disk's: it never raises for an
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -56,10 +56,13 @@ class Place(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Bytes start..stop of the payload of the stripe's shard number `shard`, recorded there."""
+    """Bytes start..stop of the payload of the stripe's shard number `shard`, recorded there.
+
+    Without a place it is missing: its bytes have room among the others, but cannot be read.
+    """
 
     shard: int
-    place: Place
+    place: Place | None
     start: int
     stop: int
 
@@ -69,7 +72,7 @@ class Fetched(Protocol):
 
     @property
     def parts(self) -> Sequence[Part]:
-        """What was asked for."""
+        """What was asked for, then the spare parts that were."""
 
     @property
     def left(self) -> int:
@@ -85,8 +88,17 @@ class Fetched(Protocol):
     def got(self, position: int) -> memoryview | None:
         """The bytes of one part, verified (I7); None if they are not there, or not yet."""
 
+    def room(self, position: int) -> memoryview | None:
+        """Where the bytes of a part belong that will not come; None while a disk may write there.
+
+        To be filled, and `mended` then.
+        """
+
+    def mended(self, position: int) -> None:
+        """The part is there after all."""
+
     def whole(self) -> Sequence[memoryview] | None:
-        """The bytes of all parts, in order, as few pieces; None unless all are there."""
+        """The bytes of all but spare parts, in order, as few pieces; None unless all are there."""
 
     async def wait(self, seconds: float | None) -> None:
         """Until nothing is left to come, or for so many seconds."""
@@ -167,12 +179,18 @@ class ShardDisks(Protocol):
         """
 
     def fetch(
-        self, stripe: Shard, payload_bytes: int, parts: Sequence[Part], hurry_s: float | None
+        self,
+        stripe: Shard,
+        payload_bytes: int,
+        parts: Sequence[Part],
+        hurry_s: float | None,
+        spares: Iterable[Part] = (),
     ) -> Fetched:
         """`read` for several shards of one stripe, at one crossing.
 
         `stripe` says what is the same of all of them (its shard index is ignored). With `hurry_s`,
-        a disk that has been silent for longer is not asked: DiskSlow, unless it is in memory.
+        a disk that has been silent for longer is not asked: DiskSlow, unless it is in memory. For
+        each of `parts` whose disk is not or may not be asked, one of `spares` is read as well.
         """
 
 

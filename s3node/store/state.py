@@ -25,6 +25,7 @@ from s3node.store.seams import DiskState, DiskStatus
 T = TypeVar("T")
 
 _ORDER = (DiskState.ONLINE, DiskState.READONLY, DiskState.FENCED, DiskState.OFFLINE)
+READABLE = (DiskState.ONLINE, DiskState.READONLY)
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ESTALE, errno.ENOTCONN}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -43,7 +44,7 @@ class Disk:
 
     @property
     def readable(self) -> bool:
-        return self.state in (DiskState.ONLINE, DiskState.READONLY)
+        return self.state in READABLE
 
     def demote(self, state: DiskState, reason: str) -> None:
         """Make the state worse; an earlier, worse one stays."""

@@ -66,7 +66,8 @@ def test_nor_when_the_other_disks_are_slow_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At first nobody answers in time; the hung ones are not waited for then either."""
-    monkeypatch.setattr(patience, "READ_HEDGE_S", 0.0)
+    for name in ("READ_HEDGE_S", "READ_HEDGE_S_FIRST", "READ_HEDGE_S_MIN"):
+        monkeypatch.setattr(patience, name, 0.0)
     monkeypatch.setattr(read, "READ_HEDGE_AGAIN_S", 1.0)
 
     async def scenario() -> None:
