@@ -83,3 +83,13 @@ def roomy_disks(
             )
         raise QuorumLost(f"{len(disks)} disks are writable, a stripe needs at least {wanted.m + 1}")
     return roomy
+
+
+def need_room(disks: Sequence[DiskStatus], wanted: Geometry, stripe_bytes: int) -> None:
+    """Return where `roomy_disks` does not raise; looks no further than it takes to know."""
+    found = 0
+    for disk in disks:
+        found += room(disk) >= stripe_bytes
+        if found > wanted.m:
+            return
+    roomy_disks(disks, wanted, stripe_bytes)

@@ -31,7 +31,7 @@ from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Owed
 from s3node.objects import layout
 from s3node.objects.budget import Budget, Lease
 from s3node.objects.hashing import SharedHashing
-from s3node.objects.placement import Plan, plan_stripe, roomy_disks, write_quorum
+from s3node.objects.placement import Plan, need_room, plan_stripe, write_quorum
 from s3node.store.record import block_digests
 from s3node.store.seams import Append, Place, Shard, ShardDisks
 
@@ -336,7 +336,7 @@ class ObjectWriter:
         assert len(content) == length, "the payload promised another length"
         # Journal and checkpoints take it. They must keep room for deletes: what is refused to
         # large objects is refused to small ones.
-        roomy_disks(self._disks.writable(), self._geometry, length)
+        need_room(self._disks.writable(), self._geometry, length)
         update(memoryview(content))
         self._md5.update(content)
         self._digest.update(content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from s3node.base.errors import S3Error
+from s3node.base.limits import INLINE_BYTES_MAX
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.model.conditions import WriteConditions
 from s3node.model.rows import BucketRow, VersionRow
@@ -20,7 +22,20 @@ async def put_object(node: Node, call: Call) -> Response:
     parameters.admit(call)
     kept = parameters.stored_headers(call.request)
     conditions = parameters.write_conditions(call.request)
-    node.kv.read(lambda tx: check_put(tx, node, call, conditions))
+    if call.payload.length > INLINE_BYTES_MAX or "expect" in call.request.headers:
+        node.kv.read(lambda tx: check_put(tx, node, call, conditions))
+        return await _put(node, call, kept, conditions)
+    try:  # a small body comes with its head: the transaction refuses it as soon
+        return await _put(node, call, kept, conditions)
+    except S3Error:
+        # What may not be written at all is told before what is wrong with the body.
+        node.kv.read(lambda tx: check_put(tx, node, call, conditions))
+        raise
+
+
+async def _put(
+    node: Node, call: Call, kept: parameters.StoredHeaders, conditions: WriteConditions
+) -> Response:
     sums = Sums(call)
     pieces, length = receive(call), call.payload.length
     written = await node.objects.write(pieces, sums.update, length, md5=sums.md5)

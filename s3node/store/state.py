@@ -41,6 +41,7 @@ class Disk:
     reason: str
     usage: Usage
     lock_fd: int
+    _told: DiskStatus | None = None  # the last status: asked for all the time, hardly ever another
 
     @property
     def readable(self) -> bool:
@@ -85,7 +86,11 @@ class Disk:
     def status(self) -> DiskStatus:
         disk_id = self.identity.disk_id if self.identity else None
         total, free = self.usage
-        return DiskStatus(self.slot, self.path, disk_id, self.state, self.reason, total, free)
+        told = self._told
+        now = (self.slot, self.path, disk_id, self.state, self.reason, total, free)
+        if told is None or told != now:
+            told = self._told = DiskStatus(*now)
+        return told
 
 
 class _Since(NamedTuple):
