@@ -143,10 +143,11 @@ class Exchange:
     ) -> None:
         """The head with the first pieces, then the rest of the stream."""
         self._settle_connection()
-        lead = head(status, headers, None if status in _BODILESS else length, self.keep_alive)
+        bodiless = status in _BODILESS
+        lead = head(status, headers, None if bodiless else length, self.keep_alive)
         self.answered = True
         try:
-            if self.method == "HEAD" or status in _BODILESS:
+            if bodiless or self.method == "HEAD":
                 await self._wire.send((lead,))
                 return
             await self._send(lead, pieces, length)

@@ -9,6 +9,7 @@ Scans are lazy, in exact byte order, and see the writes made before they began.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -66,7 +67,15 @@ def _put(tx: WriteTx, key: bytes, row: Row) -> None:
 
 
 def get_bucket(tx: ReadTx, name: str) -> BucketRow | None:
-    return _get(tx, BucketRow, schema.bucket(name))
+    key = schema.bucket(name)
+    value = tx.get(key)
+    return None if value is None else _bucket(key, value)
+
+
+@lru_cache(256)
+def _bucket(key: bytes, value: bytes) -> BucketRow:
+    """Nearly every request asks for its bucket, which nearly never changes."""
+    return decode(BucketRow, key, value)
 
 
 def put_bucket(tx: WriteTx, name: str, row: BucketRow) -> None:

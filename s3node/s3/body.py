@@ -48,6 +48,15 @@ _CHUNKED_KINDS = frozenset(
 )
 
 
+_UNCONCERNED = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "connection", "host", "origin"),
+        *("content-length", "range", "referer", "user-agent", "x-amz-content-sha256"),
+        *("authorization", "date", "x-amz-date"),
+    }
+)
+"""Headers that say nothing of a payload, or that are looked at before it is known."""
+
 _NOTHING: Mapping[str, Hasher] = {}
 
 
@@ -77,21 +86,32 @@ class Payload:
         self, spec: PayloadSpec, request: Request, *, algorithm: str | None = None
     ) -> None:
         headers = request.headers
-        kind = _framing(spec.kind, headers)
-        self.length: int = _length(kind, request)
         self._spec = spec
-        self._content_md5 = _content_md5(headers)
         self._md5: Md5 | None = None
+        self._decoder: Decoder | None = None
+        self._verifier: ChunkVerifier | None = None
+        self._fed = 0
+        self._hashed = 0
+        self._ended = False
+        self.length: int
+        self.declared: Declared | None = None
+        self.algorithm: str | None = None
+        self._content_md5: bytes | None = None
+        self._hashers: Mapping[str, Hasher] = _NOTHING
+        if _has_none(spec, request) and algorithm is None:
+            self.length = 0
+            return
+        kind = _framing(spec.kind, headers)
+        self.length = _length(kind, request)
+        self._content_md5 = _content_md5(headers)
         trailing = kind in (PayloadKind.CHUNKS_SIGNED_TRAILER, PayloadKind.CHUNKS_UNSIGNED_TRAILER)
         announced = _announced(headers, trailing)
         self.declared = _declared(request, announced)
         chosen = self.declared.algorithm if self.declared else None
         if chosen is None and algorithm is not None:
             chosen = checksums.named(algorithm)
-        self.algorithm: str | None = chosen.name if chosen else None
+        self.algorithm = chosen.name if chosen else None
         self._hashers = self._start(chosen)
-        self._decoder: Decoder | None = None
-        self._verifier: ChunkVerifier | None = None
         if kind in _CHUNKED_KINDS:
             signed = spec.signer is not None
             self._decoder = Decoder(
@@ -99,9 +119,6 @@ class Payload:
             )
             if spec.signer is not None:
                 self._verifier = ChunkVerifier(spec.signer, self._decoder.marks)
-        self._fed = 0
-        self._hashed = 0
-        self._ended = False
 
     @property
     def md5(self) -> Md5:
@@ -204,6 +221,17 @@ class Payload:
                 "BadDigest",
                 f"The {algorithm.name} you specified did not match the calculated checksum.",
             )
+
+
+def _has_none(spec: PayloadSpec, request: Request) -> bool:
+    """Whether there is no payload, and nothing is said of one: so it is with most requests."""
+    headers = request.headers
+    return (
+        request.method in ("GET", "HEAD")
+        and spec.kind is PayloadKind.UNSIGNED
+        and _UNCONCERNED.issuperset(headers.names())
+        and headers.get("content-length", "0") == "0"
+    )
 
 
 def _framing(kind: PayloadKind, headers: Headers) -> PayloadKind:

@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -32,12 +32,38 @@ _SPACES = re.compile(r"[ \t]+")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*\Z")  # RFC 3986 section 2.3
 _PLAIN_PATH = re.compile(rb"[A-Za-z0-9_.~/-]*\Z")
 _REMEMBERED_BYTES_MAX = 128
+# RFC 2104, section 2, with SHA-256.
+_BLOCK_BYTES = 64
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+
+
+class SigningKey:
+    """HMAC-SHA-256 under one key: what every message begins with has been hashed already."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        assert len(key) <= _BLOCK_BYTES, "longer keys would have to be hashed first"
+        padded = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(padded.translate(_INNER_PAD))
+        self._outer = hashlib.sha256(padded.translate(_OUTER_PAD))
+
+    def sign(self, message: str) -> str:
+        """The signature of a message (latin-1), in hex."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message.encode("latin-1"))
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+    def __repr__(self) -> str:
+        return "SigningKey()"
 
 
 class ChunkSigner(msgspec.Struct, frozen=True):
     """Checks the signatures of a chunked payload, each over the one before it."""
 
-    key: bytes
+    key: SigningKey
     timestamp: str
     scope: str
     seed: str
@@ -48,12 +74,12 @@ class ChunkSigner(msgspec.Struct, frozen=True):
     def chunk(self, previous: str, data_sha256: str) -> str:
         """The signature of a chunk whose data has this SHA-256 (hex)."""
         head = f"AWS4-HMAC-SHA256-PAYLOAD\n{self.timestamp}\n{self.scope}\n{previous}"
-        return hmac_hex(self.key, f"{head}\n{SHA256_EMPTY}\n{data_sha256}")
+        return self.key.sign(f"{head}\n{SHA256_EMPTY}\n{data_sha256}")
 
     def trailer(self, previous: str, canonical: bytes) -> str:
         """The signature of trailers in the form ``name:value\\n``, one after the other."""
         head = f"AWS4-HMAC-SHA256-TRAILER\n{self.timestamp}\n{self.scope}\n{previous}"
-        return hmac_hex(self.key, f"{head}\n{hashlib.sha256(canonical).hexdigest()}")
+        return self.key.sign(f"{head}\n{hashlib.sha256(canonical).hexdigest()}")
 
 
 class KeyCache:
@@ -66,13 +92,13 @@ class KeyCache:
 
     def __init__(self, size: int = KEY_CACHE_ENTRIES) -> None:
         self._size = size
-        self._keys: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._keys: OrderedDict[tuple[str, str, str], SigningKey] = OrderedDict()
 
-    def signing_key(self, secret: str, date: str, region: str) -> bytes:
+    def signing_key(self, secret: str, date: str, region: str) -> SigningKey:
         name = (secret, date, region)
         key = self._keys.get(name)
         if key is None:
-            key = signing_key(secret, date, region)
+            key = SigningKey(signing_key(secret, date, region))
             self._keys[name] = key
             if len(self._keys) > self._size:
                 self._keys.popitem(last=False)
@@ -92,16 +118,13 @@ def signing_key(secret: str, date: str, region: str) -> bytes:
     return key
 
 
-def canonical_request(request: Request, signed_headers: Sequence[str], payload_hash: str) -> str:
-    """The canonical request; header values are the wire's bytes as latin-1."""
-    if all(map(_UNRESERVED.match, request.query)):  # then encoding changes no name, and no order
-        parameters = [
-            f"{name}={_quoted(value)}"
-            for name, value in sorted(request.query.items())
-            if name != "X-Amz-Signature"
-        ]
-    else:
-        parameters = _in_order(request)
+def canonical_request(
+    request: Request, signed_headers: Sequence[str], payload_hash: str, query: str = ""
+) -> str:
+    """The canonical request; header values are the wire's bytes as latin-1.
+
+    `query` is the canonical query where that is known.
+    """
     header = request.headers.get
     headers = [f"{name}:{_trimmed(header(name) or '')}\n" for name in signed_headers]
     path = request.path
@@ -109,7 +132,7 @@ def canonical_request(request: Request, signed_headers: Sequence[str], payload_h
         (
             request.method,
             path.decode("ascii") if _PLAIN_PATH.match(path) else quote(path, safe="/"),
-            "&".join(parameters),
+            query or canonical_query(request.query),
             "".join(headers),
             ";".join(signed_headers),
             payload_hash,
@@ -117,14 +140,14 @@ def canonical_request(request: Request, signed_headers: Sequence[str], payload_h
     )
 
 
-def _in_order(request: Request) -> list[str]:
-    """The canonical parameters where encoding a name may change its place."""
+def canonical_query(parameters: Mapping[str, str]) -> str:
+    """All of them but the signature, encoded, in the order of what that gives."""
     pairs = sorted(
         (_quoted(name), _quoted(value))
-        for name, value in request.query.items()
+        for name, value in parameters.items()
         if name != "X-Amz-Signature"
     )
-    return [f"{name}={value}" for name, value in pairs]
+    return "&".join([f"{name}={value}" for name, value in pairs])
 
 
 def _quoted(text: str) -> str:
@@ -149,7 +172,3 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
     """What is signed: the canonical request stands in it as its digest."""
     digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
-
-
-def hmac_hex(key: bytes, message: str) -> str:
-    return hmac.digest(key, message.encode("latin-1"), "sha256").hex()

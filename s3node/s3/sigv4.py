@@ -38,8 +38,8 @@ from s3node.s3.signing import (
     TERMINATOR,
     ChunkSigner,
     KeyCache,
+    canonical_query,
     canonical_request,
-    hmac_hex,
     string_to_sign,
 )
 
@@ -48,8 +48,8 @@ __all__ = ["ANONYMOUS", "Identity", "KeyCache", "PayloadKind", "PayloadSpec", "a
 SKEW_MS_MAX = 15 * 60 * 1000
 EXPIRES_S_MAX = 7 * 24 * 3600
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-REMEMBERED = 256  # of each part of a claim; clients under load say the same many times
-REMEMBERED_BYTES_MAX = 256  # what is longer is read anew each time
+REMEMBERED = 256  # clients under load send the same second many times
+REMEMBERED_BYTES_MAX = 1024  # what is longer is read anew each time
 
 _WRITES = frozenset({"PUT", "POST", "DELETE", "PATCH"})
 _QUERY_NAMES = (
@@ -106,21 +106,23 @@ class PayloadSpec(msgspec.Struct, frozen=True):
     signer: ChunkSigner | None = None  # when kind is one of the signed chunk kinds
 
 
-class _Claim(NamedTuple):
+class _Claim(msgspec.Struct, frozen=True):
     """What a request says about its signature; header and query forms become the same."""
 
     access_key: str
     date: str
     region: str
     timestamp: str
+    scope: str
     signed_headers: tuple[str, ...]
     signature: str
     payload_hash: str
     presigned: bool
+    query: str = ""  # the canonical query, where it is known
 
-    @property
-    def scope(self) -> str:
-        return f"{self.date}/{self.region}/{SERVICE}/{TERMINATOR}"
+
+def _scope(date: str, region: str) -> str:
+    return f"{date}/{region}/{SERVICE}/{TERMINATOR}"
 
 
 def authenticate(
@@ -143,9 +145,10 @@ def authenticate(
     _check_signed(request, claim)
     secret = secret_for(claim.access_key)
     key = key_cache.signing_key(_NO_SECRET if secret is None else secret, claim.date, claim.region)
-    canonical = canonical_request(request, claim.signed_headers, claim.payload_hash)
+    names = claim.signed_headers
+    canonical = canonical_request(request, names, claim.payload_hash, claim.query)
     to_sign = string_to_sign(claim.timestamp, claim.scope, canonical)
-    right = hmac.compare_digest(hmac_hex(key, to_sign), claim.signature)
+    right = hmac.compare_digest(key.sign(to_sign), claim.signature)
     if secret is None:
         raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=claim.access_key)
     if not right:
@@ -216,7 +219,10 @@ def _header_claim(request: Request, header: str, now_ms: int, region: str) -> _C
     names = malformed.signed_headers(signed_headers)
     if not _SIGNATURE.match(signature):
         raise malformed.because("the signature is not 64 hexadecimal digits")
-    return _Claim(access_key, date, region, timestamp, names, signature, payload_hash, False)
+    scope = _scope(date, region)
+    return _Claim(
+        access_key, date, region, timestamp, scope, names, signature, payload_hash, presigned=False
+    )
 
 
 def _authorization_fields(rest: str) -> tuple[str, str, str]:
@@ -282,11 +288,6 @@ class _Malformed(NamedTuple):
 
     def credential(self, value: str, region: str) -> tuple[str, str]:
         """(access key, day) of ``key/day/region/service/terminator``, for this node."""
-        if len(value) <= REMEMBERED_BYTES_MAX:
-            return _credential(self, value, region)
-        return self.read_credential(value, region)
-
-    def read_credential(self, value: str, region: str) -> tuple[str, str]:
         parts = value.rsplit("/", 4)
         if len(parts) != 5 or not parts[0]:
             raise self.because(
@@ -325,11 +326,6 @@ class _Malformed(NamedTuple):
 
     def signed_headers(self, value: str) -> tuple[str, ...]:
         """The signed header names: lower case, each once, host among them."""
-        if len(value) <= REMEMBERED_BYTES_MAX:
-            return _signed_headers(self, value)
-        return self.read_signed_headers(value)
-
-    def read_signed_headers(self, value: str) -> tuple[str, ...]:
         names = tuple(value.split(";"))
         if len(set(names)) != len(names) or not all(_NAME.match(name) for name in names):
             raise self.because("the SignedHeaders are mal-formed.")
@@ -349,23 +345,22 @@ _QUERY_MALFORMED = _Malformed(
     "AuthorizationQueryParametersError", "Error parsing the X-Amz-Credential parameter"
 )
 
-# What a client says the same way in all its requests. Nothing that is refused is remembered.
 
+class _Signer(msgspec.Struct, frozen=True):
+    """What a presigned query says of its signature but for the signature itself."""
 
-@functools.lru_cache(REMEMBERED)
-def _credential(malformed: _Malformed, value: str, region: str) -> tuple[str, str]:
-    return malformed.read_credential(value, region)
-
-
-@functools.lru_cache(REMEMBERED)
-def _signed_headers(malformed: _Malformed, value: str) -> tuple[str, ...]:
-    return malformed.read_signed_headers(value)
+    access_key: str
+    date: str
+    scope: str
+    sent_ms: int
+    expires_s: int
+    signed_headers: tuple[str, ...]
+    query: str  # canonical, of these parameters alone
 
 
 def _query_claim(request: Request, now_ms: int, region: str) -> _Claim:
     parameter = request.query.get
-    given = [parameter(name) or "" for name in _QUERY_NAMES]
-    algorithm, credential, timestamp, expires, signed_headers, signature = given
+    given = tuple([parameter(name) or "" for name in _QUERY_NAMES])
     if not all(given):
         raise S3Error(
             "AuthorizationQueryParametersError",
@@ -373,6 +368,29 @@ def _query_claim(request: Request, now_ms: int, region: str) -> _Claim:
             "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and "
             "X-Amz-Expires parameters.",
         )
+    signature = given[-1]
+    remembered = sum(map(len, given)) <= REMEMBERED_BYTES_MAX
+    signer = (_signer if remembered else _read_signer)(region, given[:-1])
+    _check_validity(signer, now_ms)
+    if not _SIGNATURE.match(signature):
+        raise _QUERY_MALFORMED.because("the signature is not 64 hexadecimal digits")
+    return _Claim(
+        signer.access_key,
+        signer.date,
+        region,
+        given[_QUERY_NAMES.index("X-Amz-Date")],
+        signer.scope,
+        signer.signed_headers,
+        signature,
+        _content_sha256(request) or UNSIGNED_PAYLOAD,
+        presigned=True,
+        query=signer.query if len(request.query) == len(_QUERY_NAMES) else "",
+    )
+
+
+def _read_signer(region: str, given: tuple[str, ...]) -> _Signer:
+    """Of the parameters in _QUERY_NAMES, but for the last."""
+    algorithm, credential, timestamp, expires, signed_headers = given
     if algorithm == "AWS4-ECDSA-P256-SHA256":
         raise S3Error("NotImplemented", "Signature Version 4A is not implemented.")
     if algorithm != ALGORITHM:
@@ -384,16 +402,23 @@ def _query_claim(request: Request, now_ms: int, region: str) -> _Claim:
         message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
         raise S3Error(malformed.code, message)
     malformed.same_day(date, timestamp)
-    _check_validity(expires, sent_ms, now_ms)
-    names = malformed.signed_headers(signed_headers)
-    if not _SIGNATURE.match(signature):
-        raise malformed.because("the signature is not 64 hexadecimal digits")
-    payload_hash = _content_sha256(request) or UNSIGNED_PAYLOAD
-    return _Claim(access_key, date, region, timestamp, names, signature, payload_hash, True)
+    seconds = _expires_s(expires)
+    return _Signer(
+        access_key,
+        date,
+        _scope(date, region),
+        sent_ms,
+        seconds,
+        malformed.signed_headers(signed_headers),
+        canonical_query(dict(zip(_QUERY_NAMES, given, strict=False))),
+    )
 
 
-def _check_validity(expires: str, sent_ms: int, now_ms: int) -> None:
-    """A presigned URL holds from its date (give or take the skew) for `expires` seconds."""
+_signer = functools.lru_cache(REMEMBERED)(_read_signer)
+"""A client says the same in all its requests of a second. Nothing that is refused is remembered."""
+
+
+def _expires_s(expires: str) -> int:
     code = "AuthorizationQueryParametersError"
     if not _EXPIRES.match(expires):
         raise S3Error(code, "X-Amz-Expires should be a number")
@@ -406,11 +431,20 @@ def _check_validity(expires: str, sent_ms: int, now_ms: int) -> None:
             "X-Amz-Expires must be less than a week (in seconds); that is, the given "
             f"X-Amz-Expires must be less than {EXPIRES_S_MAX} seconds",
         )
-    if sent_ms > now_ms + SKEW_MS_MAX:
+    return seconds
+
+
+def _check_validity(signer: _Signer, now_ms: int) -> None:
+    """A presigned URL holds from its date (give or take the skew) for `expires_s` seconds."""
+    if signer.sent_ms > now_ms + SKEW_MS_MAX:
         raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=_iso(now_ms))
-    end_ms = sent_ms + seconds * 1000
+    end_ms = signer.sent_ms + signer.expires_s * 1000
     if now_ms > end_ms:
-        fields = {"X-Amz-Expires": expires, "Expires": _iso(end_ms), "ServerTime": _iso(now_ms)}
+        fields = {
+            "X-Amz-Expires": str(signer.expires_s),
+            "Expires": _iso(end_ms),
+            "ServerTime": _iso(now_ms),
+        }
         raise _error("AccessDenied", "Request has expired", fields)
 
 

@@ -388,11 +388,11 @@ def test_presigned_with_a_signed_payload_hash() -> None:
 
 def test_the_key_cache_is_bounded_and_forgets_replaced_secrets() -> None:
     cache = KeyCache(3)
-    keys = [cache.signing_key(f"secret{i}", "20130524", "r") for i in range(5)]
+    keys = [cache.signing_key(f"secret{i}", "20130524", "r").sign("x") for i in range(5)]
     assert len(cache) == 3 and len(set(keys)) == 5
-    assert cache.signing_key("secret4", "20130524", "r") == keys[4]
-    assert cache.signing_key("secret0", "20130524", "r") == keys[0]
-    assert cache.signing_key("other", "20130524", "r") not in keys
+    assert cache.signing_key("secret4", "20130524", "r").sign("x") == keys[4]
+    assert cache.signing_key("secret0", "20130524", "r").sign("x") == keys[0]
+    assert cache.signing_key("other", "20130524", "r").sign("x") not in keys
 
 
 def test_headers_hoisted_into_the_query_are_signed_and_count() -> None:
