@@ -13,12 +13,9 @@ While the node is not ready every request is answered 503 with the reason.
 from __future__ import annotations
 
 import base64
-import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-from prometheus_client import Counter, Histogram
 
 from s3node.base import limits, log, metrics
 from s3node.base.clock import Clock
@@ -131,7 +128,8 @@ class S3Listener:
         """The answer to what is no HTTP request that S3 could understand."""
         trace = self._trace()
         response = self._render(S3Error(code, message), trace, "", head=False)
-        metrics.REQUESTS.labels(NO_OPERATION, response.status).inc()
+        seconds = (self._clock.monotonic_ns() - trace.began_ns) / 1e9
+        metrics.REQUESTS.count(NO_OPERATION, response.status, seconds)
         told = {"request_id": trace.request_id, "status": response.status, "error": code}
         log.access(told)
         return response.status, self._headers(response, trace), response.body
@@ -251,13 +249,8 @@ class S3Listener:
     def _account(self, exchange: Exchange, trace: Trace) -> None:
         """One request is over: the log and the counters."""
         seconds = (self._clock.monotonic_ns() - trace.began_ns) / 1e9
-        _requests(trace.operation, trace.status).inc()
-        _request_seconds(trace.operation).observe(seconds)
         received, sent = exchange.body.received, exchange.sent
-        if received:
-            metrics.RECEIVED_BYTES.inc(received)
-        if sent:
-            metrics.SENT_BYTES.inc(sent)
+        metrics.REQUESTS.count(trace.operation, trace.status, seconds, received, sent)
         fields: dict[str, object] = {
             "request_id": trace.request_id,
             "operation": trace.operation,
@@ -281,19 +274,6 @@ def _request_ids(drawn: bytes) -> list[str]:
     """As many ids as there are random bytes for; to ask for the bytes each time is slow."""
     text, step = drawn.hex().upper(), 2 * REQUEST_ID_BYTES
     return [text[at : at + step] for at in range(0, len(text), step)]
-
-
-# Finding a labelled series takes longer than counting: each is found once.
-
-
-@functools.cache
-def _requests(operation: str, status: int) -> Counter:
-    return metrics.REQUESTS.labels(operation, status)
-
-
-@functools.cache
-def _request_seconds(operation: str) -> Histogram:
-    return metrics.REQUEST_SECONDS.labels(operation)
 
 
 def _come_back(code: str, message: str | None) -> S3Error:

@@ -19,70 +19,31 @@ Chunks", "Including Trailing Headers". Error texts as S3 answers them.
 
 from __future__ import annotations
 
-import enum
-import functools
 import hmac
 import re
-import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
 
 import msgspec
 
 from s3node.base.errors import S3Error
-from s3node.s3.headers import parse_http_date, utc_seconds
-from s3node.s3.request import Request
-from s3node.s3.signing import (
-    ALGORITHM,
-    SERVICE,
-    TERMINATOR,
-    ChunkSigner,
-    KeyCache,
-    canonical_query,
-    canonical_request,
-    string_to_sign,
+from s3node.s3.claims import (
+    STREAMING,
+    UNSIGNED_PAYLOAD,
+    Claim,
+    PayloadKind,
+    content_sha256,
+    error,
+    read_claim,
 )
+from s3node.s3.request import Request
+from s3node.s3.signing import ChunkSigner, KeyCache, canonical_request, string_to_sign
 
 __all__ = ["ANONYMOUS", "Identity", "KeyCache", "PayloadKind", "PayloadSpec", "authenticate"]
 
-SKEW_MS_MAX = 15 * 60 * 1000
-EXPIRES_S_MAX = 7 * 24 * 3600
-UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-REMEMBERED = 256  # clients under load send the same second many times
-REMEMBERED_BYTES_MAX = 1024  # what is longer is read anew each time
-
 _WRITES = frozenset({"PUT", "POST", "DELETE", "PATCH"})
-_QUERY_NAMES = (
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-SignedHeaders",
-    "X-Amz-Signature",
-)
-_QUERY_MARKS = frozenset(("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"))
-_SIGV2_MARKS = frozenset(("AWSAccessKeyId", "Signature"))
-_TIMESTAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z\Z")
-_SIGNATURE = re.compile(r"[0-9a-f]{64}\Z")
-_EXPIRES = re.compile(r"-?[0-9]{1,18}\Z")
-_SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 _NO_SECRET = "\0" * 40  # stands in for the secret of an unknown key: same work, never right
 # Signed values that are secrets themselves and so are not echoed with a mismatch.
 _SECRET_HEADERS = re.compile(r"(?:security-token|encryption-customer-key)\Z")
-
-
-class PayloadKind(enum.Enum):
-    """How a payload is framed and vouched for."""
-
-    UNSIGNED = "UNSIGNED-PAYLOAD"
-    LITERAL = "a SHA-256 in hex"
-    CHUNKS_SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
-    CHUNKS_SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
-    CHUNKS_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-
-
-_STREAMING = {kind.value: kind for kind in PayloadKind if kind.value.startswith("STREAMING-")}
 _SIGNED_KINDS = (PayloadKind.CHUNKS_SIGNED, PayloadKind.CHUNKS_SIGNED_TRAILER)
 
 
@@ -106,25 +67,6 @@ class PayloadSpec(msgspec.Struct, frozen=True):
     signer: ChunkSigner | None = None  # when kind is one of the signed chunk kinds
 
 
-class _Claim(msgspec.Struct, frozen=True):
-    """What a request says about its signature; header and query forms become the same."""
-
-    access_key: str
-    date: str
-    region: str
-    timestamp: str
-    scope: str
-    signed_headers: tuple[str, ...]
-    signature: str
-    payload_hash: str
-    presigned: bool
-    query: str = ""  # the canonical query, where it is known
-
-
-def _scope(date: str, region: str) -> str:
-    return f"{date}/{region}/{SERVICE}/{TERMINATOR}"
-
-
 def authenticate(
     request: Request,
     *,
@@ -139,9 +81,9 @@ def authenticate(
 
     `secret_for` gives the secret of an access key, or None. All keys belong to one owner.
     """
-    claim = _claim(request, now_ms, region)
+    claim = read_claim(request, now_ms, region)
     if claim is None:
-        return ANONYMOUS, _payload_spec(_content_sha256(request) or UNSIGNED_PAYLOAD, None)
+        return ANONYMOUS, _payload_spec(content_sha256(request) or UNSIGNED_PAYLOAD, None)
     _check_signed(request, claim)
     secret = secret_for(claim.access_key)
     key = key_cache.signing_key(_NO_SECRET if secret is None else secret, claim.date, claim.region)
@@ -158,325 +100,13 @@ def authenticate(
     return identity, _payload_spec(claim.payload_hash, signer)
 
 
-def _claim(request: Request, now_ms: int, region: str) -> _Claim | None:
-    """The one signature that a request carries, checked for form and time; None if anonymous."""
-    header = request.headers.get("authorization")
-    query = request.query
-    presigned = not _QUERY_MARKS.isdisjoint(query)
-    if header is not None and (presigned or "Signature" in query):
-        raise S3Error(
-            "InvalidArgument",
-            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
-            "query string parameter or the Authorization header should be specified",
-            ArgumentName="Authorization",
-        )
-    if "x-amz-security-token" in request.headers or "X-Amz-Security-Token" in query:
-        raise S3Error("InvalidToken")
-    if not _SIGV2_MARKS.isdisjoint(query):
-        raise _sigv2()
-    if presigned:
-        return _query_claim(request, now_ms, region)
-    return None if header is None else _header_claim(request, header, now_ms, region)
-
-
-def _sigv2() -> S3Error:
-    message = "The authorization mechanism you have provided is not supported. Please use "
-    return S3Error("InvalidRequest", message + f"{ALGORITHM}.")
-
-
-def _error(code: str, message: str | None, fields: Mapping[str, str]) -> S3Error:
-    """An error with fields whose names need not be identifiers."""
-    error = S3Error(code, message)
-    error.fields.update(fields)
-    return error
-
-
-def _header_claim(request: Request, header: str, now_ms: int, region: str) -> _Claim:
-    scheme, _, rest = header.partition(" ")
-    if scheme == "AWS":
-        raise _sigv2()
-    if scheme == "AWS4-ECDSA-P256-SHA256":
-        raise S3Error("NotImplemented", "Signature Version 4A is not implemented.")
-    if scheme != ALGORITHM:
-        message = "Unsupported Authorization Type"
-        raise S3Error("InvalidArgument", message, ArgumentName="Authorization")
-    credential, signed_headers, signature = _authorization_fields(rest)
-    malformed = _HEADER_MALFORMED
-    access_key, date = malformed.credential(credential, region)
-    timestamp = _header_timestamp(request)
-    sent_ms = _timestamp_ms(timestamp)
-    if sent_ms is None:
-        raise S3Error(
-            "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
-        )
-    malformed.same_day(date, timestamp)
-    _check_skew(timestamp, sent_ms, now_ms)
-    payload_hash = _content_sha256(request)
-    if payload_hash is None:
-        raise S3Error(
-            "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
-        )
-    names = malformed.signed_headers(signed_headers)
-    if not _SIGNATURE.match(signature):
-        raise malformed.because("the signature is not 64 hexadecimal digits")
-    scope = _scope(date, region)
-    return _Claim(
-        access_key, date, region, timestamp, scope, names, signature, payload_hash, presigned=False
-    )
-
-
-def _authorization_fields(rest: str) -> tuple[str, str, str]:
-    """Credential, SignedHeaders and Signature, each exactly once, in any order."""
-    values: dict[str, str] = {}
-    for piece in rest.split(","):
-        name, _, value = piece.strip(" \t").partition("=")
-        if name in values or name not in ("Credential", "SignedHeaders", "Signature") or not value:
-            break
-        values[name] = value
-    else:
-        if len(values) == 3:
-            return values["Credential"], values["SignedHeaders"], values["Signature"]
-    raise S3Error(
-        "AuthorizationHeaderMalformed",
-        "The authorization header is malformed; the authorization component is malformed.",
-    )
-
-
-def _header_timestamp(request: Request) -> str:
-    """x-amz-date, else Date in either of its forms, as YYYYMMDDTHHMMSSZ; "" when missing."""
-    stamp = request.headers.get("x-amz-date") or request.headers.get("date") or ""
-    if _TIMESTAMP.match(stamp) or "x-amz-date" in request.headers:
-        return stamp
-    seconds = parse_http_date(stamp)
-    return "" if seconds is None else format_timestamp(seconds * 1000)
-
-
-def format_timestamp(ms: int) -> str:
-    """YYYYMMDDTHHMMSSZ of milliseconds since 1970."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(ms // 1000))
-
-
-@functools.lru_cache(REMEMBERED)
-def _timestamp_ms(stamp: str) -> int | None:
-    match = _TIMESTAMP.match(stamp)
-    seconds = utc_seconds(tuple(map(int, match.groups()))) if match else None
-    return None if seconds is None else seconds * 1000
-
-
-def _iso(ms: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ms // 1000))
-
-
-def _check_skew(timestamp: str, sent_ms: int, now_ms: int) -> None:
-    if abs(now_ms - sent_ms) > SKEW_MS_MAX:
-        raise S3Error(
-            "RequestTimeTooSkewed",
-            RequestTime=timestamp,
-            ServerTime=_iso(now_ms),
-            MaxAllowedSkewMilliseconds=str(SKEW_MS_MAX),
-        )
-
-
-class _Malformed(NamedTuple):
-    """The two spellings of "this is not a SigV4 claim": header and query."""
-
-    code: str
-    prefix: str
-
-    def because(self, reason: str, **fields: str) -> S3Error:
-        return _error(self.code, f"{self.prefix}; {reason}", fields)
-
-    def credential(self, value: str, region: str) -> tuple[str, str]:
-        """(access key, day) of ``key/day/region/service/terminator``, for this node."""
-        parts = value.rsplit("/", 4)
-        if len(parts) != 5 or not parts[0]:
-            raise self.because(
-                'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/'
-                'aws4_request".'
-            )
-        access_key, date, scope_region, service, terminator = parts
-        if not re.fullmatch("[0-9]{8}", date):
-            raise self.because(
-                f'incorrect date format "{date}". This date in the credential must be in the '
-                'format "yyyyMMdd".'
-            )
-        if scope_region != region:
-            error = self.because(
-                f"the region '{scope_region}' is wrong; expecting '{region}'", Region=region
-            )
-            error.headers["x-amz-bucket-region"] = region  # what SDKs learn it from after a HEAD
-            raise error
-        if service != SERVICE:
-            raise self.because(
-                f'incorrect service "{service}". This endpoint belongs to "{SERVICE}".'
-            )
-        if terminator != TERMINATOR:
-            raise self.because(
-                f'incorrect terminal "{terminator}". This endpoint uses "{TERMINATOR}".'
-            )
-        return access_key, date
-
-    def same_day(self, date: str, timestamp: str) -> None:
-        day = timestamp[:8]
-        if date != day:
-            raise self.because(
-                f'Invalid credential date "{date}". This date is not the same as X-Amz-Date: '
-                f'"{day}".'
-            )
-
-    def signed_headers(self, value: str) -> tuple[str, ...]:
-        """The signed header names: lower case, each once, host among them."""
-        names = tuple(value.split(";"))
-        if len(set(names)) != len(names) or not all(_NAME.match(name) for name in names):
-            raise self.because("the SignedHeaders are mal-formed.")
-        if "host" not in names:
-            raise S3Error(
-                "AccessDenied",
-                "There were headers present in the request which were not signed",
-                HeadersNotSigned="host",
-            )
-        return names
-
-
-_HEADER_MALFORMED = _Malformed(
-    "AuthorizationHeaderMalformed", "The authorization header is malformed"
-)
-_QUERY_MALFORMED = _Malformed(
-    "AuthorizationQueryParametersError", "Error parsing the X-Amz-Credential parameter"
-)
-
-
-class _Signer(msgspec.Struct, frozen=True):
-    """What a presigned query says of its signature but for the signature itself."""
-
-    access_key: str
-    date: str
-    scope: str
-    sent_ms: int
-    expires_s: int
-    signed_headers: tuple[str, ...]
-    query: str  # canonical, of these parameters alone
-
-
-def _query_claim(request: Request, now_ms: int, region: str) -> _Claim:
-    parameter = request.query.get
-    given = tuple([parameter(name) or "" for name in _QUERY_NAMES])
-    if not all(given):
-        raise S3Error(
-            "AuthorizationQueryParametersError",
-            "Query-string authentication version 4 requires the X-Amz-Algorithm, "
-            "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and "
-            "X-Amz-Expires parameters.",
-        )
-    signature = given[-1]
-    remembered = sum(map(len, given)) <= REMEMBERED_BYTES_MAX
-    signer = (_signer if remembered else _read_signer)(region, given[:-1])
-    _check_validity(signer, now_ms)
-    if not _SIGNATURE.match(signature):
-        raise _QUERY_MALFORMED.because("the signature is not 64 hexadecimal digits")
-    return _Claim(
-        signer.access_key,
-        signer.date,
-        region,
-        given[_QUERY_NAMES.index("X-Amz-Date")],
-        signer.scope,
-        signer.signed_headers,
-        signature,
-        _content_sha256(request) or UNSIGNED_PAYLOAD,
-        presigned=True,
-        query=signer.query if len(request.query) == len(_QUERY_NAMES) else "",
-    )
-
-
-def _read_signer(region: str, given: tuple[str, ...]) -> _Signer:
-    """Of the parameters in _QUERY_NAMES, but for the last."""
-    algorithm, credential, timestamp, expires, signed_headers = given
-    if algorithm == "AWS4-ECDSA-P256-SHA256":
-        raise S3Error("NotImplemented", "Signature Version 4A is not implemented.")
-    if algorithm != ALGORITHM:
-        raise S3Error(_QUERY_MALFORMED.code, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
-    malformed = _QUERY_MALFORMED
-    access_key, date = malformed.credential(credential, region)
-    sent_ms = _timestamp_ms(timestamp)
-    if sent_ms is None:
-        message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
-        raise S3Error(malformed.code, message)
-    malformed.same_day(date, timestamp)
-    seconds = _expires_s(expires)
-    return _Signer(
-        access_key,
-        date,
-        _scope(date, region),
-        sent_ms,
-        seconds,
-        malformed.signed_headers(signed_headers),
-        canonical_query(dict(zip(_QUERY_NAMES, given, strict=False))),
-    )
-
-
-_signer = functools.lru_cache(REMEMBERED)(_read_signer)
-"""A client says the same in all its requests of a second. Nothing that is refused is remembered."""
-
-
-def _expires_s(expires: str) -> int:
-    code = "AuthorizationQueryParametersError"
-    if not _EXPIRES.match(expires):
-        raise S3Error(code, "X-Amz-Expires should be a number")
-    seconds = int(expires)
-    if seconds < 1:
-        raise S3Error(code, "X-Amz-Expires must be greater than zero")
-    if seconds > EXPIRES_S_MAX:
-        raise S3Error(
-            code,
-            "X-Amz-Expires must be less than a week (in seconds); that is, the given "
-            f"X-Amz-Expires must be less than {EXPIRES_S_MAX} seconds",
-        )
-    return seconds
-
-
-def _check_validity(signer: _Signer, now_ms: int) -> None:
-    """A presigned URL holds from its date (give or take the skew) for `expires_s` seconds."""
-    if signer.sent_ms > now_ms + SKEW_MS_MAX:
-        raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=_iso(now_ms))
-    end_ms = signer.sent_ms + signer.expires_s * 1000
-    if now_ms > end_ms:
-        fields = {
-            "X-Amz-Expires": str(signer.expires_s),
-            "Expires": _iso(end_ms),
-            "ServerTime": _iso(now_ms),
-        }
-        raise _error("AccessDenied", "Request has expired", fields)
-
-
-def _content_sha256(request: Request) -> str | None:
-    """x-amz-content-sha256 from the header or, presigned, from the query; checked for form."""
-    header = request.headers.get("x-amz-content-sha256")
-    parameter = request.param("X-Amz-Content-Sha256")
-    if header is not None and parameter is not None and header != parameter:
-        message = "The x-amz-content-sha256 header and query parameter differ."
-        raise S3Error("InvalidArgument", message, ArgumentName="x-amz-content-sha256")
-    value = parameter if header is None else header
-    if value is None or value == UNSIGNED_PAYLOAD or value in _STREAMING or _SHA256.match(value):
-        return value
-    if value.startswith("STREAMING-AWS4-ECDSA-"):
-        raise S3Error("NotImplemented", f"{value} is not implemented.")
-    raise S3Error(
-        "InvalidArgument",
-        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a "
-        "valid sha256 value.",
-        ArgumentName="x-amz-content-sha256",
-        ArgumentValue=value,
-    )
-
-
 _UNSIGNED = PayloadSpec(PayloadKind.UNSIGNED)
 
 
 def _payload_spec(payload_hash: str, signer: ChunkSigner | None) -> PayloadSpec:
     if payload_hash == UNSIGNED_PAYLOAD:
         return _UNSIGNED
-    kind = _STREAMING.get(payload_hash)
+    kind = STREAMING.get(payload_hash)
     if kind is None:
         return PayloadSpec(PayloadKind.LITERAL, sha256=bytes.fromhex(payload_hash))
     if kind not in _SIGNED_KINDS:
@@ -486,7 +116,7 @@ def _payload_spec(payload_hash: str, signer: ChunkSigner | None) -> PayloadSpec:
     return PayloadSpec(kind, signer=signer)
 
 
-def _check_signed(request: Request, claim: _Claim) -> None:
+def _check_signed(request: Request, claim: Claim) -> None:
     """AccessDenied for a deciding header that the signature does not cover."""
     signed = request.hoisted.union(claim.signed_headers)
     present = request.headers.names()
@@ -511,7 +141,7 @@ def _check_signed(request: Request, claim: _Claim) -> None:
         )
 
 
-def _mismatch(claim: _Claim, to_sign: str, canonical: str) -> S3Error:
+def _mismatch(claim: Claim, to_sign: str, canonical: str) -> S3Error:
     """SignatureDoesNotMatch with what the client needs to find its own mistake."""
     fields = {
         "AWSAccessKeyId": claim.access_key,
@@ -522,4 +152,4 @@ def _mismatch(claim: _Claim, to_sign: str, canonical: str) -> S3Error:
     if not any(_SECRET_HEADERS.search(name) for name in claim.signed_headers):
         fields["CanonicalRequest"] = canonical
         fields["CanonicalRequestBytes"] = canonical.encode("latin-1").hex(" ")
-    return _error("SignatureDoesNotMatch", None, fields)
+    return error("SignatureDoesNotMatch", None, fields)
