@@ -38,4 +38,8 @@ uint32_t record_crc(const uint8_t *data, size_t bytes);
 bool record_verify(const record_claim *claim, const uint8_t *head, size_t head_bytes,
                    const uint8_t *body, size_t body_bytes);
 
+/* The digests of the blocks of `count` payloads of that many bytes each, one right behind the
+ * other: all of the first, then all of the next. */
+void record_digests(const uint8_t *payloads, size_t bytes, size_t count, uint64_t *out);
+
 #endif

@@ -32,7 +32,7 @@ from s3node.objects import layout
 from s3node.objects.budget import Budget, Lease
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.placement import Plan, need_room, plan_stripe, write_quorum
-from s3node.store.record import block_digests
+from s3node.store.digests import Digests, shard_digests
 from s3node.store.seams import Append, Place, Shard, ShardDisks
 
 CODE_CAUCHY = 1
@@ -42,7 +42,6 @@ STRIPES_IN_FLIGHT_MAX = 2
 """Stripes of one object that may be waiting for their quorum while the next one fills."""
 
 Update = Callable[[memoryview], None]
-Digests = list[tuple[int, ...]]
 
 
 class StripeBuffer:
@@ -120,7 +119,7 @@ class FullStripe(NamedTuple):
 
     def digests(self, shards: int) -> Digests:
         """Those of the blocks of the first `shards` shards."""
-        return [block_digests(place) for place in self.row.places[:shards]]
+        return shard_digests(self.row.whole[: shards * self.shard_bytes], self.shard_bytes)
 
 
 class StripeWrite:

@@ -13,6 +13,7 @@ import struct
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from s3node.base.errors import StorageFault
@@ -35,14 +36,21 @@ T = TypeVar("T")
 
 _REAP = 256  # completions taken over at one crossing
 
+_slot: Callable[[Write | Read], int] = itemgetter(Read._fields.index("slot"))
 _READS = 32  # given to the engine at one crossing
 
 # An engine_op that reads: token, file, offset, tail offset, hurry, slot, count of buffers; where
 # these are and how long, the rest unused; the claim.
 _READ = struct.Struct(f"=QQqqqii4Q{ffi.sizeof('engine_op') - 8 * 10 - record.CLAIM.size}x80s")
+# The beginning of one that writes so many buffers; reads' fields are zero.
+_WRITES = [struct.Struct(f"=QQqqqii{2 * count}Q") for count in range(BUFFERS_MAX + 1)]
+_WRITES_FIRST = 256
+_NUMBER = ffi.typeof("uintptr_t")
+from_buffer, cast = ffi.from_buffer, ffi.cast  # looked up once
 _VERIFIED = Completion(0, 0, Stage.VERIFIED, 0)
 _QUEUED: int = lib.ENGINE_QUEUED
 
+assert Write._fields.index("slot") == Read._fields.index("slot"), "one key sorts both"
 assert _READ.size == ffi.sizeof("engine_op"), "as C has it"
 assert ffi.offsetof("engine_op", "iov") == 6 * 8, "the same"
 assert ffi.sizeof("record_claim") == record.CLAIM.size == 80, "the same"
@@ -80,6 +88,8 @@ class NativeEngine:
             raise StorageFault(f"the disk engine does not start: {os.strerror(error[0])}")
         self._alive: dict[int, Sequence[Any]] = {}
         self._reaped = ffi.new(f"engine_completion[{_REAP}]")
+        self._writes = ffi.new("engine_op[]", _WRITES_FIRST)  # used again for each batch
+        self._write_bytes = ffi.buffer(self._writes)
         self._reads = ffi.new(f"engine_op[{_READS}]")
         self._read_bytes = ffi.buffer(self._reads)
         self._read = ffi.new(f"engine_completion[{_READS}]")
@@ -110,12 +120,8 @@ class NativeEngine:
         file.fd, file.pointer, file.address = -1, None, 0
 
     def submit(self, writes: Sequence[Write], reads: Sequence[Read]) -> None:
-        write_ops = ffi.new("engine_op[]", len(writes))
+        write_ops, alive = self._pack_writes(writes)
         read_ops = ffi.new("engine_op[]", len(reads))
-        alive: dict[int, Sequence[Any]] = {}
-        # By slot: what goes to one queue is put there at once, and so drained together.
-        for index, write in enumerate(sorted(writes, key=_slot)):
-            alive[write.token] = _fill_write(write_ops[index], write)
         for index, read in enumerate(sorted(reads, key=_slot)):
             alive[read.token] = _fill_read(read_ops[index], read)
         error = lib.engine_submit(self._engine, write_ops, len(writes), read_ops, len(reads))
@@ -123,6 +129,25 @@ class NativeEngine:
             raise MemoryError("no memory for the disk engine's queue")
         assert error == 0, f"the disk engine refused a batch: {os.strerror(error)}"
         self._alive.update(alive)
+
+    def _pack_writes(self, writes: Sequence[Write]) -> tuple[Any, dict[int, Sequence[Any]]]:
+        """The writes as C has them, and by token what must live until they complete."""
+        if len(writes) > len(self._writes):
+            self._writes = ffi.new("engine_op[]", 2 * len(writes))
+            self._write_bytes = ffi.buffer(self._writes)
+        ops = self._write_bytes
+        alive: dict[int, Sequence[Any]] = {}
+        # By slot: what goes to one queue is put there at once, and so drained together.
+        for index, (token, slot, file, offset, buffers) in enumerate(sorted(writes, key=_slot)):
+            assert isinstance(file, NativeFile), "attached to this engine"
+            views = [from_buffer(buffer) for buffer in buffers]
+            count = len(views)
+            where = [part for view in views for part in (int(cast(_NUMBER, view)), len(view))]
+            _WRITES[count].pack_into(
+                ops, index * _READ.size, token, file.address, offset, 0, 0, slot, count, *where
+            )
+            alive[token] = views
+        return self._writes, alive
 
     def read(self, reads: Sequence[Read]) -> Sequence[Completion | None]:
         answers: list[Completion | None] = []
@@ -196,22 +221,6 @@ class NativeEngine:
         except BlockingIOError:
             return  # cleared by an earlier callback of the same turn
         self._wake()
-
-
-def _slot(one: Write | Read) -> int:
-    return one.slot
-
-
-def _fill_write(op: Any, write: Write) -> Sequence[Any]:
-    """Describe a write to the engine; what must live until it completes."""
-    assert isinstance(write.file, NativeFile), "attached to this engine"
-    assert len(write.buffers) <= BUFFERS_MAX, "too many buffers for one write"
-    views = [ffi.from_buffer(buffer) for buffer in write.buffers]
-    op.token, op.slot, op.file = write.token, write.slot, write.file.pointer
-    op.offset, op.count = write.offset, len(views)
-    for index, view in enumerate(views):
-        op.iov[index].base, op.iov[index].length = view, len(view)
-    return views
 
 
 def _fill_read(op: Any, read: Read) -> Sequence[Any]:

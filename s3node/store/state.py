@@ -11,7 +11,7 @@ import errno
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from s3node.base.clock import Clock
 from s3node.base.errors import DiskFull, DiskOffline, StorageFault
@@ -64,7 +64,8 @@ class Disk:
 
         No room or no permission: read-only. A failed sync leaves open what the kernel dropped,
         and a file that never took anything is no better than the next one: read-only until
-        somebody has probed it. A failed write to a file that worked: the next file may do.
+        somebody has probed it. A failed write to a file that worked: the next file may do, as
+        after a moment without memory, which is no disk's fault.
         """
         name = errno.errorcode.get(error, str(error))
         if error in _GONE:
@@ -75,7 +76,7 @@ class Disk:
             self.demote(DiskState.READONLY, "the file system is read-only (EROFS): see dmesg")
         elif stage == Stage.SYNC:
             self.demote(DiskState.READONLY, f"a sync failed ({name}): see dmesg, replace the disk")
-        elif not proven:
+        elif not proven and error != errno.ENOMEM:
             self.demote(DiskState.READONLY, f"writes fail ({name}): see dmesg, replace the disk")
 
     def read_failed(self, error: int) -> None:
@@ -93,14 +94,8 @@ class Disk:
         return told
 
 
-class _Since(NamedTuple):
-    slot: int
-    looks: int
-
-
-class _Expected(NamedTuple):
-    since: _Since
-    callback: Callable[[Completion], None]
+_Since = tuple[int, int]  # the slot that was asked, and how many looks there had been
+_Expected = tuple[_Since, Callable[[Completion], None]]
 
 
 @dataclass(slots=True)
@@ -123,7 +118,7 @@ class Context:
     def expect(self, slot: int, callback: Callable[[Completion], None]) -> int:
         """A token for an operation of a slot; its completion goes to `callback`."""
         self._token += 1
-        self._waiting[self._token] = _Expected(_Since(slot, self.looks), callback)
+        self._waiting[self._token] = (slot, self.looks), callback
         return self._token
 
     def tokens(self, count: int) -> int:
@@ -134,12 +129,12 @@ class Context:
 
     def await_one(self, token: int, slot: int, callback: Callable[[Completion], None]) -> None:
         """The completion of one of `tokens` goes to `callback`."""
-        self._waiting[token] = _Expected(_Since(slot, self.looks), callback)
+        self._waiting[token] = (slot, self.looks), callback
 
     def run(self, slot: int, lane: Lane, work: Callable[[], T]) -> Future[T]:
         """Cold work of a slot, see `Engine.run`."""
         future = self.engine.run(slot, lane, work)
-        self._cold[future] = _Since(slot, self.looks)
+        self._cold[future] = (slot, self.looks)
         future.add_done_callback(self._cold.pop)
         return future
 
@@ -149,7 +144,7 @@ class Context:
         Looks and not seconds: a process that was stopped for a minute blames no disk.
         """
         since: dict[int, int] = {}
-        for slot, asked in [one.since for one in self._waiting.values()] + [*self._cold.values()]:
+        for slot, asked in [since for since, _ in self._waiting.values()] + [*self._cold.values()]:
             since[slot] = max(since.get(slot, 0), self.looks - asked)
         return since
 
@@ -183,9 +178,9 @@ class Context:
         except MemoryError:
             for token in [one.token for one in writes] + [one.token for one in reads]:
                 failed = Completion(token, errno.ENOMEM, Stage.DEAD, 0)
-                self.loop.call_soon(self._waiting.pop(token).callback, failed)
+                self.loop.call_soon(self._waiting.pop(token)[1], failed)
 
     def wake(self) -> None:
         """Hand out what the engine completed."""
         for completion in self.engine.completions():
-            self._waiting.pop(completion.token).callback(completion)
+            self._waiting.pop(completion.token)[1](completion)

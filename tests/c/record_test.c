@@ -229,6 +229,25 @@ static void records(const uint8_t *payload)
     printf("%u refused\n", refused);
 }
 
+/* Of payloads side by side, whose last block is short, whole, or all there is. */
+static void rows(const uint8_t *data)
+{
+    const size_t block = (size_t)1 << RECORD_BLOCK_BITS;
+    const size_t sizes[] = {1, 100, block - 1, block, block + 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (size_t count = 0; count * sizes[i] <= PAYLOAD && count < 4; count++) {
+            size_t bytes = sizes[i], blocks = (bytes + block - 1) / block;
+            uint64_t out[8], *next = out;
+            record_digests(data, bytes, count, out);
+            for (size_t shard = 0; shard < count; shard++)
+                for (size_t b = 0; b < blocks; b++, next++) {
+                    size_t at = b * block, length = bytes - at < block ? bytes - at : block;
+                    REQUIRE(*next == xxh3_64(data + shard * bytes + at, length),
+                            "shard %zu of %zu bytes, block %zu", shard, bytes, b);
+                }
+        }
+}
+
 int main(void)
 {
     static uint8_t data[PAYLOAD + 100];
@@ -238,5 +257,6 @@ int main(void)
     choices();
     digests(data);
     records(data);
+    rows(data);
     return 0;
 }

@@ -162,3 +162,26 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
 
     world.run(scenario)
     disks.close_disks(world.fs, disks.open_disks(world.fs, world.paths))
+
+
+def test_a_moment_without_memory_takes_no_disk(tmp_path: Path) -> None:
+    """The first records of some disks, or all, go to the engine, and it cannot take them."""
+
+    async def scenario() -> None:
+        world = World("native", tmp_path)
+        opened = world.open()
+        submit = opened._context.engine.submit
+
+        def refuse(*_: object) -> None:
+            opened._context.engine.submit = submit  # type: ignore[method-assign]
+            raise MemoryError("injected")
+
+        opened._context.engine.submit = refuse  # type: ignore[method-assign]
+        batch = [append_of(b"x" * 3000, slot, 0) for slot in range(SLOTS)]
+        first = await outcomes(opened.append(batch))
+        assert any(isinstance(one, StorageFault) for one in first)
+        second = await outcomes(opened.append(batch))
+        assert all(isinstance(one, Place) for one in second)
+        await opened.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), TEST_S_MAX))
