@@ -3,8 +3,8 @@
 Found by Python itself at start, before anything of a node. Every `STEP_S` of the process's CPU
 time the stack of the main thread is noted, weighted by the CPU time that this very thread used
 since: waiting counts nothing, nor do other threads. A call into C counts for the function that
-made it. That is done as long as there is a file "on" in the folder SAMPLES; at the end of the
-process the sums go to another file there.
+made it. That is done while there is a file "on" in the folder SAMPLES; when it is gone, at the
+next step, the sums go to another file there. A forked process begins anew.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def _sample(_number: int, frame: FrameType | None) -> None:
     now = time.thread_time()
     spent, _last = now - _last, now
     if not ON.exists():
+        _write()
         return
     seen = set()
     if frame is not None:
@@ -58,14 +59,24 @@ def _sample(_number: int, frame: FrameType | None) -> None:
 
 
 def _write() -> None:
-    signal.setitimer(signal.ITIMER_PROF, 0)
-    if not _own:
-        return
-    found = {"command": sys.argv, "own": dict(_own), "all": dict(_all)}
-    ON.with_name(f"{os.getpid()}.json").write_text(json.dumps(found))
+    if _own:
+        found = {"command": sys.argv, "own": dict(_own), "all": dict(_all)}
+        ON.with_name(f"{os.getpid()}.json").write_text(json.dumps(found))
+        _forget()
+
+
+def _forget() -> None:
+    _own.clear()
+    _all.clear()
+
+
+def _begin() -> None:
+    _forget()
+    signal.setitimer(signal.ITIMER_PROF, STEP_S, STEP_S)
 
 
 if FOLDER:
     atexit.register(_write)
+    os.register_at_fork(after_in_child=_begin)
     signal.signal(signal.SIGPROF, _sample)
-    signal.setitimer(signal.ITIMER_PROF, STEP_S, STEP_S)
+    _begin()
