@@ -19,6 +19,7 @@ import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -253,6 +254,11 @@ def state_of(txn: Any, deployment_id: bytes) -> Position:
     value = txn.get(schema.NODE_STATE)
     if value is None:
         return ORIGIN
+    return _position(value, deployment_id)
+
+
+@lru_cache(maxsize=4)  # asked for with every read, and the same until the next commit
+def _position(value: bytes, deployment_id: bytes) -> Position:
     found, sequence, chain = _STATE.unpack(values.unseal(schema.NODE_STATE, value))
     if found != deployment_id:
         raise FormatError("the index belongs to another deployment")
