@@ -146,10 +146,10 @@ HEADER_BYTES_MAX = 64 * KIB
 """Request line and headers together, so that connections cannot pin memory field by field."""
 
 RECEIVE_BUFFER_BYTES = 256 * KIB
-"""Body bytes held per request before the socket is no longer read (twice this at the most)."""
+"""Body bytes held per request that nobody has asked for; then the socket is no longer read."""
 
 SEND_BUFFER_BYTES = 512 * KIB
-"""Response bytes queued per connection before the producer waits."""
+"""Response bytes that a client is given one `SEND_IDLE_S` to take."""
 
 COALESCE_BYTES_MAX = 16 * KIB
 """A first piece of a response up to this goes out together with its head."""
@@ -185,11 +185,14 @@ BODY_RATE_BYTES_MIN = 1 * KIB
 this long in all; time spent on our side does not count."""
 
 SEND_IDLE_S = 60.0
-"""Without the client taking enough of the response for the next piece to be queued."""
+"""For the client to take the next `SEND_BUFFER_BYTES` of the response, or what is left of it."""
 
 LINGER_S = 5.0
 STOP_GRACE_S = 30.0
 """For requests in progress after SIGTERM."""
+
+CUT_S = 1.0
+"""For requests that outlast it to unwind."""
 
 TLS_RELOAD_S = 30.0
 """Between looks at the certificate files."""

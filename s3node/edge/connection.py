@@ -397,11 +397,11 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.abort()
 
     async def cut(self) -> None:
-        """End whatever is being worked on, and wait until it has ended."""
+        """End whatever is being worked on; it is given a moment to give back what it holds."""
         self.abort()
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=limits.CUT_S)
 
     def _refuse(self, fault: HttpProcessingError) -> None:
         """What the parser did not take is answered in the listener's words, and that is all."""

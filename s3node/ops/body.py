@@ -31,12 +31,35 @@ class Totals(NamedTuple):
     checksum: Checksum | None
 
 
-async def receive(call: Call) -> AsyncIterator[memoryview]:
-    """The payload's bytes as they come; S3Error when framing or length is wrong."""
-    async for data in call.body:
-        for piece in call.payload.feed(data):
-            yield piece
-    call.payload.eof()
+class Received:
+    """The payload's bytes as they come; S3Error when framing or length is wrong.
+
+    No generator, which the event loop would keep track of.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._payload = call.payload
+        self._body = call.body
+        self._pieces: list[memoryview] = []  # that came together, the next one last
+
+    def __aiter__(self) -> Received:
+        return self
+
+    async def __anext__(self) -> memoryview:
+        while not self._pieces:
+            try:
+                data = await self._body.__anext__()
+            except StopAsyncIteration:
+                self._payload.eof()
+                raise
+            self._pieces = self._payload.feed(data)
+            self._pieces.reverse()
+        return self._pieces.pop()
+
+
+def receive(call: Call) -> AsyncIterator[memoryview]:
+    """What comes of a call's body, piece by piece, each to be used until the next is asked for."""
+    return Received(call)
 
 
 async def read_document(node: Node, call: Call, parse: Callable[[bytes], T]) -> T:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import hashlib
+import random
 import ssl
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from s3node.base import limits
 from s3node.base.errors import ConfigError
+from s3node.edge.exchange import Exchange, Patience, ResponseCut
+from s3node.edge.http import Handler, HttpServer
 from s3node.edge.tls import CertificateWatch, make_context
 from tests.edge.listening import Edge, listening
-from tests.edge.wire import Wire, until
+from tests.edge.wire import ANSWER_S_MAX, Wire, refuse, until
 
 
 def make_certificate(folder: Path, serial: int, password: bytes | None = None) -> tuple[Path, Path]:
@@ -106,6 +113,73 @@ async def test_no_connection_is_refused_while_certificates_change(tmp_path: Path
             await served_more()
         done.set()
         await asyncio.gather(*clients)
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    handler: Handler, folder: Path, patience: Patience | None = None
+) -> AsyncIterator[tuple[HttpServer, Wire]]:
+    server = HttpServer(handler, refuse, name="test", patience=patience)
+    port = await server.start("127.0.0.1", 0, make_context(*make_certificate(folder, serial=1)))
+    try:
+        async with await Wire.connect(port, ssl=_client(), limit=1 << 16) as wire:
+            yield server, wire
+    finally:
+        await server.stop(ANSWER_S_MAX)
+
+
+async def test_long_bodies_pass_both_ways(tmp_path: Path) -> None:
+    """Received in place and sent in pieces whose memory is used again, as without TLS."""
+    memory = bytearray(limits.SEND_BUFFER_BYTES + 77_777)
+
+    async def back(exchange: Exchange) -> None:
+        taken = hashlib.sha256()
+        size = 0
+        async for piece in exchange.body:
+            await asyncio.sleep(0)
+            taken.update(piece)
+            size += len(piece)
+        digest = taken.digest()
+
+        async def stream() -> AsyncIterator[Sequence[memoryview]]:
+            for at in range(0, size, len(memory)):
+                count = min(len(memory), size - at)
+                memory[:count] = (digest * (count // len(digest) + 1))[:count]
+                yield [memoryview(memory)[: count // 3], memoryview(memory)[count // 3 : count]]
+
+        await exchange.answer(200, [], stream=stream(), length=size)
+
+    async with _serving(back, tmp_path) as (_, wire):
+        for size in (1, limits.RECEIVE_BUFFER_BYTES, 3_000_001, 5):
+            body = random.Random(size).randbytes(size)
+            head = b"PUT /k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+            answer = await wire.ask(head + body)
+            digest = hashlib.sha256(body).digest()
+            parts = [
+                (digest * (count // len(digest) + 1))[:count]
+                for at in range(0, size, len(memory))
+                for count in (min(len(memory), size - at),)
+            ]
+            assert answer.body == b"".join(parts)
+
+
+async def test_client_that_does_not_read_is_cut(tmp_path: Path) -> None:
+    faults: list[str] = []
+
+    async def pour(exchange: Exchange) -> None:
+        async def stream() -> AsyncIterator[Sequence[memoryview]]:
+            while True:
+                yield [memoryview(bytes(1 << 20))]
+
+        try:
+            await exchange.answer(200, [], stream=stream(), length=1 << 40)
+        except ResponseCut as cut:
+            faults.append(cut.cause)
+
+    async with _serving(pour, tmp_path, Patience(send_idle=0.3)) as (_, wire):
+        await wire.send(b"GET /k HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: faults)
+        assert faults == ["stalled"]
 
 
 async def test_watch_sees_replaced_files(tmp_path: Path) -> None:

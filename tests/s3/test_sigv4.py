@@ -395,6 +395,26 @@ def test_the_key_cache_is_bounded_and_forgets_replaced_secrets() -> None:
     assert cache.signing_key("other", "20130524", "r").sign("x") not in keys
 
 
+def test_what_is_remembered_of_a_presigned_query_lets_nothing_else_through() -> None:
+    """All but the signature is the same for many requests, and is read once; not what is new."""
+    first, signature = presigned("GET", "/b-1/key")
+    for _ in range(2):
+        check(first)
+    target = f"{first.raw_path}?{first.raw_query}"
+    host = {"host": "s3.amazonaws.com"}
+    refused(build.request("GET", f"{target}&versionId=null", host), "SignatureDoesNotMatch")
+    refused(build.request("GET", target.replace("key", "kez"), host), "SignatureDoesNotMatch")
+    refused(build.request("PUT", target, host), "SignatureDoesNotMatch")
+    refused(build.request("GET", target, {"host": "other"}), "SignatureDoesNotMatch")
+    wrong = signature.translate(str.maketrans("0123456789abcdef", "123456789abcdef0"))
+    refused(build.request("GET", target.replace(signature, wrong), host), "SignatureDoesNotMatch")
+    later = NOW_MS + 86_400_000 + 60_000
+    refused(first, "AccessDenied", now_ms=later, says="expired")
+    more, _ = presigned("GET", "/b-1/key", query={"versionId": "null"})
+    check(more)
+    check(first)
+
+
 def test_headers_hoisted_into_the_query_are_signed_and_count() -> None:
     hoisted = {"x-amz-meta-Study": "1.2%203", "x-amz-storage-class": "GLACIER"}
     asked, _ = presigned("PUT", "/bucket/key", query=hoisted)
