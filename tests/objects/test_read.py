@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from s3node.base.errors import S3Error, ShardCorrupt
-from s3node.base.limits import READ_STEP_BYTES_MIN
-from s3node.model.rows import Data, PartRow
+from s3node.base.limits import INLINE_BYTES_MAX, READ_STEP_BYTES_MIN
+from s3node.meta import tables
+from s3node.meta.kv import ReadTx
+from s3node.model.rows import STRIPES_PER_RUN, Data, LocationRow, PartRow
 from s3node.objects.layout import StripeRange, stripe_bytes, stripe_ranges
 from s3node.objects.read import ItemCheck
+from s3node.store import record
+from s3node.store.record import BLOCK_BYTES
 from tests.objects.node import ObjectNode, content, run
+from tests.simulation.faults import Faults, FaultyFileSystem
 
 STRIPE = stripe_bytes(4)
+SMALL_STRIPE = 2 * 4 * BLOCK_BYTES
 
 
 async def close(stream: AsyncIterator[Sequence[memoryview]]) -> None:
@@ -161,3 +170,81 @@ def test_a_row_that_names_another_order_of_shards_is_seen(tmp_path: Path) -> Non
                 await anext(stream)
 
     run(scenario())
+
+
+def test_a_range_of_a_large_object_touches_the_rows_of_its_stripes_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of the segments, the blocks it lies in and what their digests are with."""
+    monkeypatch.setattr("s3node.objects.layout.stripe_bytes", lambda k: k * BLOCK_BYTES)
+    stripe, rows = 4 * BLOCK_BYTES, 5
+    asked: list[int] = []
+    located = tables.get_locations
+
+    def noted(tx: ReadTx, data_id: bytes, run_index: int) -> LocationRow | None:
+        asked.append(run_index)
+        return located(tx, data_id, run_index)
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            size = (rows - 1) * STRIPES_PER_RUN * stripe + 10 * stripe
+            row = await node.put(content(size), piece=1 << 20)
+            monkeypatch.setattr(tables, "get_locations", noted)
+            run_bytes = STRIPES_PER_RUN * stripe
+            for start, stop, runs in (
+                (0, 1, {0}),
+                (2 * run_bytes - 1, 2 * run_bytes + 1, {1, 2}),
+                (3 * run_bytes + 5, 3 * run_bytes + 2 * stripe, {3}),
+                (size - 1, size, {rows - 1}),
+            ):
+                asked.clear()
+                before = node.disks.counters().bytes_read
+                assert await node.get(row, start, stop) == content(size)[start:stop]
+                assert set(asked) == runs
+                blocks = (stop - 1) // BLOCK_BYTES - start // BLOCK_BYTES + 1
+                read = node.disks.counters().bytes_read - before
+                assert read <= blocks * (BLOCK_BYTES + record.payload_start(BLOCK_BYTES))
+
+    run(scenario())
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_range_is_right_with_any_two_disks_gone_slow_or_damaged(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever is rebuilt stands where it belongs, whole or in part."""
+    size = data.draw(st.integers(INLINE_BYTES_MAX + 1, 3 * SMALL_STRIPE))
+    start = data.draw(st.integers(0, size - 1))
+    stop = data.draw(st.integers(start + 1, size))
+    bad = data.draw(st.lists(st.integers(0, 5), max_size=2, unique=True))
+    how = data.draw(st.sampled_from(["fenced", "lost", "held", "failing"]))
+
+    async def scenario() -> None:
+        faults = Faults()
+        folder = tmp_path_factory.mktemp("node")
+        async with ObjectNode(folder, fs=FaultyFileSystem(faults)) as node:
+            row = await node.put(content(size))
+            await node.disks.seal()
+
+            def is_bad(path: str) -> bool:
+                return any(f"disk{slot}/" in path for slot in bad)
+
+            for slot in bad:
+                if how == "fenced":
+                    node.disks.fence(slot, "test")
+                elif how == "lost":
+                    node.lose(slot)
+            if how == "held":
+                faults.hold("pread", is_bad)
+            elif how == "failing":
+                faults.fail("pread", errno.EIO, is_bad)
+            for _ in range(2):
+                assert await node.get(row, start, stop) == content(size)[start:stop]
+            if how == "held":
+                faults.release("pread")
+            faults.heal()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("s3node.objects.layout.stripe_bytes", lambda k: 2 * k * BLOCK_BYTES)
+        run(scenario())

@@ -1,0 +1,234 @@
+"""Parts of a stripe: read at one crossing, into memory that nobody else may see or write."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+from s3node.store._engine import ffi, lib
+
+from s3node.base.arena import Arena
+from s3node.base.errors import DiskOffline, DiskSlow, ShardMissing
+from s3node.store.diskset import Disks
+from s3node.store.fetch import LENT_BYTES_MIN, Lender
+from s3node.store.record import BLOCK_BYTES
+from s3node.store.seams import Append, Fetched, Part, Place
+from tests.simulation.faults import Faults
+from tests.store.world import ENGINES, SLOTS, World, outcomes, shard_of
+
+SIZE = 3 * BLOCK_BYTES + 1000
+KERNELS = [kernel for rank in range(3) if (kernel := lib.xxh3_kernel_at(rank)) != ffi.NULL]
+
+
+def payload_of(index: int) -> bytes:
+    return Random(index).randbytes(SIZE)
+
+
+def stripe() -> list[Append]:
+    """A shard for each slot, of one stripe."""
+    batch = []
+    for slot in range(SLOTS):
+        shard = shard_of(payload_of(slot), 7, k=2, m=1, shard_index=slot)
+        batch.append(Append(slot, shard, payload_of(slot)))
+    return batch
+
+
+async def fetched(
+    disks: Disks, places: Sequence[Place | None], start: int, stop: int, hurry_s: float | None
+) -> Fetched:
+    parts = [Part(index, place, start, stop) for index, place in enumerate(places)]
+    found = disks.fetch(stripe()[0].shard, SIZE, parts, hurry_s)
+    await found.wait(60)
+    return found
+
+
+@pytest.fixture(params=ENGINES)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    return World(request.param, tmp_path)
+
+
+def test_parts_are_verified_and_lie_in_order(world: World) -> None:
+    async def scenario(disks: Disks) -> None:
+        places = await asyncio.gather(*disks.append(stripe()))
+        for start, stop in ((0, SIZE), (5, 6), (BLOCK_BYTES - 1, 2 * BLOCK_BYTES + 1)):
+            found = await fetched(disks, places, start, stop, None)
+            pieces = found.whole()
+            assert pieces is not None
+            assert b"".join(pieces) == b"".join(payload_of(i)[start:stop] for i in range(SLOTS))
+            assert all(piece.readonly for piece in pieces)
+            if stop - start == SIZE:
+                assert len(pieces) == 1, "whole shards are one run of bytes"
+
+    world.run(scenario)
+
+
+def test_what_is_in_memory_is_read_at_one_crossing_by_no_thread(tmp_path: Path) -> None:
+    world = World("native", tmp_path)
+
+    async def scenario(disks: Disks) -> None:
+        places = await asyncio.gather(*disks.append(stripe()))
+        await fetched(disks, places, 0, SIZE, None)  # files are opened
+        before = disks.counters()
+        parts = [Part(index, place, 0, SIZE) for index, place in enumerate(places)]
+        found = disks.fetch(stripe()[0].shard, SIZE, parts, None)
+        assert found.left == 0, "nothing was waited for"
+        after = disks.counters()
+        assert after.crossings == before.crossings + 1
+        assert after.wakes == before.wakes
+        assert after.reads == before.reads + SLOTS, "one call for each shard"
+
+    world.run(scenario)
+
+
+def test_a_part_that_fails_has_room_and_others_their_bytes(world: World) -> None:
+    async def scenario(disks: Disks) -> None:
+        places: list[Place | None] = [*await asyncio.gather(*disks.append(stripe()))]
+        assert places[1] is not None
+        world.flip(world.segment_path(places[1]), places[1].offset + 5000)
+        places[2] = None
+        found = await fetched(disks, places, 0, SIZE, None)
+        assert found.whole() is None and set(found.faults) == {1, 2}
+        assert isinstance(found.faults[2], ShardMissing)
+        assert found.got(0) == payload_of(0) and found.got(1) is None is found.got(2)
+        for index in (1, 2):
+            room = found.room(index)
+            assert room is not None
+            room[:] = payload_of(index)
+            found.mended(index)
+        (piece,) = found.whole() or ()
+        assert piece == b"".join(map(payload_of, range(SLOTS)))
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("kind", ["native", "threads"])
+def test_nobody_writes_where_a_disk_may_yet(kind: str, tmp_path: Path) -> None:
+    """A disk that was given up has no room in the answer until it has answered."""
+    world = World(kind, tmp_path)
+    faults = world.faults
+    assert isinstance(faults, Faults)
+
+    async def scenario(disks: Disks) -> None:
+        places = await asyncio.gather(*disks.append(stripe()))
+        await fetched(disks, places, 0, SIZE, None)
+        faults.hold("pread", lambda path: "disk1/" in path)
+        parts = [Part(index, place, 0, SIZE) for index, place in enumerate(places)]
+        found = disks.fetch(stripe()[0].shard, SIZE, parts, None)
+        await asyncio.to_thread(faults.entered["pread"].wait)
+        while found.left > 1:
+            await asyncio.sleep(0.001)
+        assert found.got(1) is None and found.room(1) is None
+        disks._reads.give_up(1, DiskOffline("test"))
+        assert found.left == 0 and set(found.faults) == {1}
+        assert found.room(1) is None, "the disk may write there"
+        late = disks.fetch(stripe()[0].shard, SIZE, parts, 0.0)
+        await late.wait(60)
+        assert isinstance(late.faults[1], DiskSlow), "it is not asked again"
+        assert late.room(1) is not None
+        faults.release("pread")
+        while found.room(1) is None:
+            await asyncio.sleep(0.001)
+        assert found.got(1) is None, "what was given up does not come back"
+        again = disks.fetch(stripe()[0].shard, SIZE, parts, 0.0)
+        await again.wait(60)
+        assert again.whole() is not None
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("kind", ["native", "threads", "inline"])
+def test_spares_stand_in_for_disks_that_are_not_asked(kind: str, tmp_path: Path) -> None:
+    world = World(kind, tmp_path)
+
+    async def scenario(disks: Disks) -> None:
+        places = await asyncio.gather(*disks.append(stripe()))
+        parts = [Part(index, place, 0, SIZE) for index, place in enumerate(places)]
+        healthy = disks.fetch(stripe()[0].shard, SIZE, parts[:2], None, iter(parts[2:]))
+        await healthy.wait(60)
+        assert [part.shard for part in healthy.parts] == [0, 1]
+        disks.fence(0, "test")
+        found = disks.fetch(stripe()[0].shard, SIZE, parts[:2], None, iter(parts[2:]))
+        await found.wait(60)
+        assert [part.shard for part in found.parts] == [0, 1, 2]
+        assert found.got(1) == payload_of(1) and found.got(2) == payload_of(2)
+        assert found.whole() is None and isinstance(found.faults[0], DiskOffline)
+
+    world.run(scenario)
+
+
+def test_without_memory_for_the_queue_reads_fail_and_nothing_hangs(tmp_path: Path) -> None:
+    world = World("native", tmp_path)
+    faults = world.faults
+    assert isinstance(faults, Faults)
+
+    async def scenario(disks: Disks) -> None:
+        batch = stripe()
+        places = await asyncio.gather(*disks.append(batch))
+        await fetched(disks, places, 0, SIZE, None)
+        faults.fail("pread", 0)  # nothing is in memory
+        faults.hold("pread")
+        faults.fail("allocate", 12)
+        found = [
+            disks.read(place, item.shard, SIZE, 0, 1)
+            for place, item in zip(places, batch, strict=True)
+        ]
+        while not any(one.done() for one in found):
+            found += [disks.read(place, batch[0].shard, SIZE, 0, 1) for place in places[:1] * 100]
+        faults.release("pread")
+        faults.heal()
+        results = await outcomes(found)
+        assert any(isinstance(one, BaseException) for one in results)
+        assert any(one == payload_of(0)[:1] for one in results)
+
+    world.run(scenario)
+
+
+# ---- memory
+
+
+def test_lent_memory_is_used_again_only_when_nobody_sees_it() -> None:
+    arena = Arena(64 * mmap.PAGESIZE)
+    lender = Lender(arena)
+    first = lender.take(LENT_BYTES_MIN)
+    at = arena.offset(first)
+    kept = first[5:6]
+    del first
+    second = lender.take(LENT_BYTES_MIN)
+    assert arena.offset(second) != at, "a part of it is still seen"
+    del kept
+    assert arena.offset(lender.take(LENT_BYTES_MIN)) == at
+    assert arena.find(lender.take(LENT_BYTES_MIN - 1)) is None, "the heap is quicker"
+
+
+def test_when_the_arena_is_full_memory_is_fresh() -> None:
+    arena = Arena(64 * mmap.PAGESIZE)
+    lender = Lender(arena)
+    kept = [lender.take(LENT_BYTES_MIN) for _ in range(4)]
+    assert len(kept[2]) == len(kept[3]) == LENT_BYTES_MIN
+    assert [arena.find(one) is None for one in kept] == [False, False, True, True]
+    kept.clear()
+    while arena.find(lender.take(LENT_BYTES_MIN)) is None:
+        pass  # it is tried again later
+
+
+# ---- digests
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda one: ffi.string(one.name).decode())
+def test_digests_are_those_of_the_xxhash_library(kernel: object) -> None:
+    data = Random(1).randbytes(BLOCK_BYTES + 100)
+    for size in (*range(1100), 4095, 4096, 4097, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 100):
+        found = lib.xxh3_64_with(kernel, data[:size], size)
+        assert found == xxhash.xxh3_64_intdigest(data[:size]), size
+
+
+@given(st.binary(max_size=5000))
+def test_the_chosen_kernel_as_well(data: bytes) -> None:
+    assert lib.xxh3_64(data, len(data)) == xxhash.xxh3_64_intdigest(data)
