@@ -144,6 +144,7 @@ class Journal:
 
     async def close(self, patience: float = 5.0) -> None:
         """Let the slots catch up for a while, then stop."""
+        self._feed_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._caught_up()
@@ -247,7 +248,8 @@ class Journal:
 
     @property
     def _patience(self) -> float:
-        return max(self._limits.patience_seconds, 2 * self._usual_s)
+        limits = self._limits  # a stall that is over must not make the next one longer
+        return min(max(limits.patience_seconds, 2 * self._usual_s), limits.follow_seconds)
 
     def _look_later(self) -> None:
         if self._tick is None:
