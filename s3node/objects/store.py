@@ -66,6 +66,7 @@ class ObjectStore:
         self._ids = ids
         self._clock = clock
         self._hashing = hashing
+        self._lagging: set[int] = set()  # slots that writes no longer wait for
         self._sequence = sequence
         self._arena = arena
         self._late: set[asyncio.Task[None]] = set()
@@ -96,6 +97,7 @@ class ObjectStore:
             self.writing,
             self._arena,
             self._hashing,
+            self._lagging,
             self._ids.data_id(),
         )
         try:

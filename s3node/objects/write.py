@@ -6,6 +6,7 @@
                  digested: in a thread, one stripe of an object at a time, while the next one fills
     appended     one crossing into the disk set; a shard's memory stays until its disk answered
     quorum       enough shards are on the platter: the stripe may be named by a row (I1)
+    prompt       every disk answered, or is one that a write has waited for in vain before
     complete     every disk answered; what failed everywhere is owed
 
 A shard whose disk fails goes to a spare disk that holds none of the stripe. An object that is
@@ -132,13 +133,16 @@ class StripeWrite:
         shards: Sequence[Shard],
         row: Row,
         budget: Budget,
+        lagging: set[int],
     ) -> None:
+        """`lagging`: slots that a write has waited for in vain, silent ever since."""
         loop = asyncio.get_running_loop()
         self.geometry = plan.geometry
         self.index = shards[0].stripe_index
         self.stripe_bytes = shards[0].stripe_bytes
         self.places: list[Place | None] = [None] * plan.geometry.n
         self.quorum: asyncio.Future[None] = loop.create_future()
+        self.prompt: asyncio.Future[None] = loop.create_future()
         self.complete: asyncio.Future[None] = loop.create_future()
         self._disks = disks
         self._shards = shards
@@ -146,7 +150,9 @@ class StripeWrite:
         self._parted = False
         self._budget = budget
         self._spares = list(plan.spares)
-        self._pending = 0
+        self._lagging = lagging
+        self._pending: dict[int, int] = {}  # shard index: the slot that is to answer
+        self._needed = write_quorum(plan.geometry)
         self._synced = 0
         self._faults: list[str] = []
         self._append(range(plan.geometry.n), plan.slots)
@@ -158,15 +164,16 @@ class StripeWrite:
             Append(slot, shards[index], payloads[index])
             for index, slot in zip(indexes, slots, strict=True)
         ]
-        self._pending += len(batch)
+        self._pending.update(zip(indexes, slots, strict=True))
         futures = self._disks.append(batch)
         for index, future in zip(indexes, futures, strict=True):
             future.add_done_callback(partial(self._answered, index))
 
     def _answered(self, index: int, done: asyncio.Future[Place]) -> None:
-        self._pending -= 1
+        slot = self._pending.pop(index)
         fault = done.exception()
         if fault is None:
+            self._lagging.discard(slot)
             self.places[index] = done.result()
             self._synced += 1
             if self._parted and self._memory is not None:
@@ -183,11 +190,12 @@ class StripeWrite:
         self._judge()
 
     def part(self) -> None:
-        """Not every disk has answered, and nobody waits for them: each shard's memory by itself.
+        """Nobody waits for the disks that have not answered: each shard's memory by itself.
 
         Not that of a shard whose disk failed: it may be reading it still. That ends with the last
         reference.
         """
+        self._lagging.update(self._pending.values())
         if self._memory is not None:
             self._parted = True
             for index, place in enumerate(self.places):
@@ -195,18 +203,19 @@ class StripeWrite:
                     self._memory.end(index)
 
     def _judge(self) -> None:
-        needed = write_quorum(self.geometry)
         if not self.quorum.done():
-            if self._synced >= needed:
+            if self._synced >= self._needed:
                 self.quorum.set_result(None)
-            elif self._synced + self._pending < needed:
+            elif self._synced + len(self._pending) < self._needed:
                 self.quorum.set_exception(
                     QuorumLost(
-                        f"{self._synced} of {needed} shards could be written: "
+                        f"{self._synced} of {self._needed} shards could be written: "
                         + "; ".join(sorted(set(self._faults)))
                     )
                 )
-        if self._pending == 0:
+        if not self.prompt.done() and self._lagging.issuperset(self._pending.values()):
+            self.prompt.set_result(None)
+        if not self._pending:
             self._memory = None
             self.complete.set_result(None)
 
@@ -222,7 +231,7 @@ class StripeWrite:
 
     def row(self) -> Stripe:
         """The stripe as far as it is on the platter now."""
-        assert self._synced >= write_quorum(self.geometry), "I1: a row needs a write quorum"
+        assert self._synced >= self._needed, "I1: a row needs a write quorum"
         shards = tuple(place and Location(*place) for place in self.places)
         return Stripe(self.geometry.k, self.geometry.m, self.stripe_bytes, shards, CODE_CAUCHY)
 
@@ -282,6 +291,7 @@ class ObjectWriter:
         budget: Budget,
         arena: Arena,
         hashing: SharedHashing,
+        lagging: set[int],
         data_id: bytes,
     ) -> None:
         self._disks = disks
@@ -290,6 +300,7 @@ class ObjectWriter:
         self._budget = budget
         self._arena = arena
         self._hashing = hashing
+        self._lagging = lagging
         self._md5 = Md5()
         self._data_id = data_id
         self._stripe_bytes = layout.stripe_bytes(geometry.k)
@@ -432,7 +443,7 @@ class ObjectWriter:
             )
             for shard in range(plan.geometry.n)
         ]
-        stripe = StripeWrite(self._disks, plan, shards, full.row, self._budget)
+        stripe = StripeWrite(self._disks, plan, shards, full.row, self._budget, self._lagging)
         self._stripes.append(stripe)
         if self._given_up:
             stripe.abandon()
@@ -475,10 +486,11 @@ class ObjectWriter:
         await self._coded()
         for stripe in self._stripes:
             await asyncio.shield(stripe.quorum)
-        waiting = [stripe.complete for stripe in self._stripes if not stripe.complete.done()]
+        waiting = [stripe.prompt for stripe in self._stripes if not stripe.prompt.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=STRAGGLER_GRACE_S)
-            for stripe in self._stripes:
+        for stripe in self._stripes:
+            if not stripe.complete.done():
                 stripe.part()
 
     async def _abandon(self) -> None:
