@@ -1,0 +1,92 @@
+"""A stripe's memory before its shards go to disks: filled by a client, laid out to be coded.
+
+The bytes lie in the order they come, which is that of the data shards; the parity lies right
+behind them, so that one view is all that a codec needs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ec import Geometry
+from s3node.base.arena import Arena, Row
+from s3node.objects import layout
+from s3node.store.digests import Digests, shard_digests
+
+
+class StripeBuffer:
+    """A stripe that is being filled, in a row of places of an arena: data shards, then parity.
+
+    Shrunk, it has only the places of shards that there are bytes of; `renew` moves it to a whole
+    row.
+    """
+
+    def __init__(self, size: int, geometry: Geometry, arena: Arena) -> None:
+        self.size = size
+        self.filled = 0
+        self.shard_bytes = layout.shard_bytes(size, geometry.k)
+        self._geometry = geometry
+        self._arena = arena
+        self._row = arena.take_row(geometry.n, self.shard_bytes)
+        self._places = geometry.n  # how many of the row's there are
+
+    @property
+    def room(self) -> int:
+        """Bytes that the next `take` takes without more memory."""
+        return min(self.size, self._places * self.shard_bytes) - self.filled
+
+    def take(self, piece: memoryview) -> int:
+        """Copy what fits of `piece`; returns how much that was."""
+        stop = self.filled + min(len(piece), self.room)
+        count = stop - self.filled
+        self._row.whole[self.filled : stop] = piece[:count] if count < len(piece) else piece
+        self.filled = stop
+        return count
+
+    def shrink(self) -> int:
+        """See Memory."""
+        begun = -(-self.filled // self.shard_bytes)
+        for index in range(begun, self._places):
+            self._row.end(index)
+        self._places = begun
+        return begun * self.shard_bytes
+
+    def drop(self) -> None:
+        """See Memory."""
+        del self._row
+
+    def renew(self) -> None:
+        """Have a whole row again, after the lease was restored."""
+        if self._places < self._geometry.n:
+            row = self._arena.take_row(self._geometry.n, self.shard_bytes)
+            row.whole[: self.filled] = self._row.whole[: self.filled]
+            self._row, self._places = row, self._geometry.n
+
+    def stripe(self, geometry: Geometry) -> FullStripe:
+        """What was filled, laid out for this geometry."""
+        assert self.filled == self.size, "a stripe is coded when it is full"
+        row, size = self._row, self.shard_bytes
+        if geometry != self._geometry:
+            size = layout.shard_bytes(self.size, geometry.k)
+            row = self._arena.take_row(geometry.n, size)
+            row.whole[: self.size] = self._row.whole[: self.size]
+        padding = geometry.k * size - self.size
+        if padding:
+            row.whole[self.size : self.size + padding] = bytes(padding)
+        return FullStripe(self.size, size, row)
+
+
+class FullStripe(NamedTuple):
+    """A stripe before it is coded: its bytes and their padding, and room for the parity behind."""
+
+    size: int
+    shard_bytes: int
+    row: Row
+
+    @property
+    def content(self) -> memoryview:
+        return self.row.whole[: self.size]
+
+    def digests(self, shards: int) -> Digests:
+        """Those of the blocks of the first `shards` shards."""
+        return shard_digests(self.row.whole[: shards * self.shard_bytes], self.shard_bytes)
