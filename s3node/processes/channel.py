@@ -1,8 +1,9 @@
 """A connected Unix socket between an engine and an edge: frames of messages, both ways.
 
-What is sent during one turn of the event loop goes out together at its end, in one call. What
-came is handed out message by message, in order. A descriptor crosses once, with the first byte,
-before there is a channel.
+What is sent during one turn of the event loop goes out together at its end, in one call; what
+need not hurry waits a little for something that goes that way, since each call wakes a process.
+What came is handed out message by message, in order. A descriptor crosses once, with the first
+byte, before there is a channel.
 
 Invariants: `ended` is told exactly once, whatever ended it; nothing is handed out afterwards.
 """
@@ -21,6 +22,12 @@ Take = Callable[[Any], None]
 """Is given each message; BadMessage ends the channel."""
 
 Ended = Callable[[str], None]
+
+POST_S = 0.01
+"""How long what need not hurry waits for company."""
+
+CONGESTED_BYTES = 1 << 20
+"""An other end with so much before it does not take anything just now."""
 
 CLOSED = "the other end is gone"
 MARK = b"M"
@@ -46,7 +53,8 @@ class Channel(asyncio.Protocol):
         self._tell = ended
         self._farewell = farewell
         self._out: list[Message] = []
-        self.flushes = 0  # what was sent since the last one can still be added to
+        self._hurried = False  # somebody sees to it that what is in there goes out this turn
+        self._posted = False  # the same, soon
         self._in = bytearray()
         self._transport: asyncio.WriteTransport | None = None
         self._reason = ""
@@ -56,7 +64,17 @@ class Channel(asyncio.Protocol):
         if self._reason:
             self._sock.close()
             return
-        await self._loop.create_unix_connection(lambda: self, sock=self._sock)
+        try:
+            await self._loop.create_unix_connection(lambda: self, sock=self._sock)
+        except OSError as error:
+            self.close(str(error))
+            self._sock.close()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the other end takes nothing, and what is but news had better be left out."""
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() > CONGESTED_BYTES
 
     def take_over(self, take: Take, ended: Ended) -> None:
         """From here on messages, and the end, are told to others; at once if it has ended."""
@@ -68,9 +86,19 @@ class Channel(asyncio.Protocol):
         """At the end of this turn; thrown away if the channel is closed."""
         if self._reason:
             return
-        if not self._out:
-            self._loop.call_soon(self._flush)
         self._out.append(message)
+        if not self._hurried:
+            self._hurried = True
+            self._loop.call_soon(self._flush)
+
+    def post(self, message: Message) -> None:
+        """With the next message that is sent, or soon."""
+        if self._reason:
+            return
+        self._out.append(message)
+        if not self._posted:
+            self._posted = True
+            self._loop.call_later(POST_S, self._post)
 
     def close(self, reason: str) -> None:
         """What was sent before goes out first; `ended` is told now."""
@@ -124,11 +152,16 @@ class Channel(asyncio.Protocol):
                 self.close(f"bad message: {bad}")
         return end - at
 
+    def _post(self) -> None:
+        self._posted = False
+        self._flush()
+
     def _flush(self) -> None:
+        self._hurried = False
         if self._out and not self._reason and self._transport is not None:
             out, self._out = self._out, []
-            self.flushes += 1
-            self._transport.write(messages.pack(out))
+            for frame in messages.pack(out):
+                self._transport.write(frame)
 
     def _end(self, reason: str) -> None:
         if not self._reason:

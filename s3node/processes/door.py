@@ -52,6 +52,10 @@ LOG = logging.getLogger("s3node.door")
 HELLO_S = 10.0
 """From a connection to its Hello: both ends are ours, and on this machine."""
 
+HOLD_S = 0.001
+"""How long answers to the first records of a batch wait for the others: an edge goes on when it
+has enough of them, and each message wakes it."""
+
 LOOK_S = 0.1
 """How often it is looked whether edges are to be told something."""
 
@@ -213,14 +217,14 @@ class Edge:
         self._parted = ""
         self._welcome = False
         self._under_way = 0
-        self._placed: list[tuple[int, int, int]] = []  # in a message that is not packed yet
-        self._placed_at = -1  # while the channel has flushed so often
+        self._placed: list[tuple[int, int, int]] = []  # not told yet
+        self._holding: asyncio.TimerHandle | None = None
         self._pins: Counter[tuple[int, int]] = Counter()
         self._patience = self._loop.call_later(HELLO_S, self.part, "no Hello in time")
         self._loop.add_reader(sock.fileno(), self._meet)
 
     def tell(self, told: Told) -> None:
-        if self._welcome and self._channel is not None:
+        if self._welcome and self._channel is not None and not self._channel.congested:
             self._channel.send(told)
 
     def part(self, reason: str) -> None:
@@ -308,55 +312,62 @@ class Edge:
             self._door.tasks.add(task)
             task.add_done_callback(self._door.tasks.discard)
             return
-        self._verdict(number, fault)
-
-    async def _conflict(self, number: int) -> None:
-        """What it ran into goes into the index first, else it would run into it again."""
-        deciding = self._door.deciding
-        try:
-            await deciding.in_index(deciding.pending)
-        except StorageFault as fault:
-            self._verdict(number, fault)
-        else:
-            self._verdict(number, None, accepted=False)
-
-    def _verdict(self, number: int, fault: BaseException | None, *, accepted: bool = True) -> None:
         if fault is None:
-            self._send(Verdict(number, accepted))
+            self._send(Verdict(number, True))
         elif isinstance(fault, StorageFault):
             self._send(Refused(number, type(fault).__name__, str(fault)))
         self._ends()
         if fault is not None and not isinstance(fault, StorageFault):
             raise fault  # a bug below: the engine is to hear of it
 
+    async def _conflict(self, number: int) -> None:
+        """What it ran into goes into the index first, else it would run into it again."""
+        deciding = self._door.deciding
+        try:
+            await deciding.in_index(deciding.pending)
+            self._send(Verdict(number, False))
+        except StorageFault as fault:
+            self._send(Refused(number, type(fault).__name__, str(fault)))
+        finally:
+            self._ends()
+
     def _append(self, message: Appends) -> None:
         door = self._door
         batch = messages.appends_of(message, door.slots, self._memory)
         door.disks.set_sequence(door.deciding.sequence)
         self._under_way += len(batch)
+        left = [len(batch)]
         for number, future in enumerate(door.disks.append(batch), message.first):
-            future.add_done_callback(partial(self._appended, number))
+            future.add_done_callback(partial(self._appended, number, left))
 
-    def _appended(self, number: int, done: Future[Place]) -> None:
+    def _appended(self, number: int, left: list[int], done: Future[Place]) -> None:
+        """One of a batch, of which so many are `left`, is."""
+        left[0] -= 1
         fault = done.exception()
         if fault is None:
             slot, segment, offset = done.result()
             self._pins[slot, segment] += 1
-            self._place(number, segment, offset)
+            self._placed.append((number, segment, offset))
+            if not left[0]:
+                self._tell_placed()
+            elif self._holding is None:
+                self._holding = self._loop.call_later(HOLD_S, self._hold_no_longer)
         elif isinstance(fault, StorageFault):
+            self._tell_placed()
             self.tell(self._door.now())  # before the answer: the next choice is to be a better one
             self._send(Failed(number, type(fault).__name__, str(fault)))
         self._ends()
         if fault is not None and not isinstance(fault, StorageFault):
             raise fault  # a bug below: the engine is to hear of it
 
-    def _place(self, number: int, segment: int, offset: int) -> None:
-        """Into this turn's message."""
-        assert self._channel is not None, "what was appended came over it"
-        if self._placed_at != self._channel.flushes:
-            self._placed_at, self._placed = self._channel.flushes, []
-            self._send(Placed(self._placed))
-        self._placed.append((number, segment, offset))
+    def _hold_no_longer(self) -> None:
+        self._holding = None
+        self._tell_placed()
+
+    def _tell_placed(self) -> None:
+        if self._placed:
+            placed, self._placed = self._placed, []
+            self._send(Placed(placed))
 
     def _unpin(self, message: Unpin) -> None:
         pins, places = self._pins, []

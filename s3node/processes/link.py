@@ -149,6 +149,7 @@ class Link:
         self.kv = RemoteKv(self._index, channel.send, still, machinery.random)
         self.disks = RemoteDisks(
             channel.send,
+            channel.post,
             arena,
             told.disks,
             welcome.deployment_id,

@@ -169,12 +169,17 @@ _from_edge: Any = msgspec.msgpack.Decoder(list[FromEdge])
 _from_engine: Any = msgspec.msgpack.Decoder(list[FromEngine])
 
 
-def pack(messages: Sequence[Message]) -> bytearray:
-    """One frame."""
+def pack(messages: Sequence[Message]) -> list[bytearray]:
+    """One frame, or as many as it takes."""
     frame = bytearray(LENGTH.size)
     _encoder.encode_into(messages, frame, LENGTH.size)
-    LENGTH.pack_into(frame, 0, len(frame) - LENGTH.size)
-    return frame
+    size = len(frame) - LENGTH.size
+    if size > FRAME_BYTES_MAX:
+        half = len(messages) // 2
+        assert half, "a message fits into a frame"
+        return [*pack(messages[:half]), *pack(messages[half:])]
+    LENGTH.pack_into(frame, 0, size)
+    return [frame]
 
 
 def unpack_from_edge(body: bytes | memoryview) -> list[FromEdge]:

@@ -38,6 +38,7 @@ class RemoteDisks:
     def __init__(
         self,
         send: Callable[[FromEdge], None],
+        post: Callable[[FromEdge], None],
         arena: Arena | None,
         disks: Sequence[DiskTold],
         deployment_id: bytes,
@@ -48,12 +49,14 @@ class RemoteDisks:
         limits: Limits,
         memory: Memory | None = None,
     ) -> None:
-        """`disks` is what the engine told first: as many as there are, in order of slots.
+        """`send` is for what somebody waits for, `post` for what nobody does.
+
+        `disks` is what the engine told first: as many as there are, in order of slots.
 
         `memory` is where payloads are read to; None: an arena of its own.
         """
         loop = asyncio.get_running_loop()
-        self._send = send
+        self._send, self._post = send, post
         self._arena = arena
         self._deployment_id = deployment_id
         self._context = Context(fs, engine, loop, ids, clock, limits)
@@ -63,6 +66,7 @@ class RemoteDisks:
         self._appending: dict[int, _Appending] = {}
         self._number = 0
         self._gone = ""
+        self._closed = False
         self._status: list[DiskStatus] = []
         self._writable: list[DiskStatus] = []
         self.told(disks)
@@ -102,11 +106,12 @@ class RemoteDisks:
 
     def unpin(self, places: Sequence[Place]) -> None:
         if places:
-            self._send(Unpin([(place.slot, place.segment) for place in places]))
+            self._post(Unpin([(place.slot, place.segment) for place in places]))
 
     def read(
         self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int
     ) -> Future[memoryview]:
+        self._refuse_when_closed()
         return self._reads.read(place, shard, payload_bytes, start, stop)
 
     def fetch(
@@ -117,6 +122,7 @@ class RemoteDisks:
         hurry_s: float | None,
         spares: Iterable[Part] = (),
     ) -> Fetched:
+        self._refuse_when_closed()
         return self._reads.fetch(stripe, payload_bytes, parts, hurry_s, spares)
 
     # ---- what the engine answers and tells
@@ -126,7 +132,7 @@ class RemoteDisks:
         for number, segment, offset in places:
             slot, future, _ = self._take(number)
             if future.done():  # given up by whoever waited: nobody will decide it
-                self._send(Unpin([(slot, segment)]))
+                self._post(Unpin([(slot, segment)]))
             else:
                 future.set_result(Place(slot, segment, offset))
 
@@ -156,11 +162,16 @@ class RemoteDisks:
 
     def close(self) -> None:
         """Close the files; the engine for reading is ended by its owner, afterwards."""
+        self._closed = True
         for disk in self._disks:
             self._reads.give_up(disk.slot, DiskOffline("the edge lets go of the disks"))
         self._reads.close()
 
     # ---- how
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise EngineGone(self._gone or "this edge has parted with it")
 
     def _find(self, payload: Buffer) -> int | None:
         return None if self._arena is None else self._arena.find(payload)

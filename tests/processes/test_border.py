@@ -67,7 +67,7 @@ class Raw:
         self._sending.append(asyncio.ensure_future(sending))
 
     def hello(self, arena_bytes: int = 0, version: int = messages.VERSION) -> None:
-        self.send(messages.pack([Hello(version, arena_bytes)]))
+        self.send(*messages.pack([Hello(version, arena_bytes)]))
 
     async def told(self) -> list[Any]:
         """All that comes until the door closes."""
@@ -157,7 +157,7 @@ def bad_beginnings() -> list[tuple[str, Callable[[Door], Raw]]]:
         return raw
 
     def pack(message: Any) -> Callable[[Raw], None]:
-        return lambda raw: raw.send(messages.pack([message]))
+        return lambda raw: raw.send(*messages.pack([message]))
 
     hello: Callable[[Raw], None] = lambda raw: raw.hello()  # noqa: E731
     return [
@@ -275,7 +275,7 @@ def test_a_bad_request_costs_that_connection_only(bad: Any, tmp_path: Path) -> N
         arena = Arena(MIB, shared=True)
         raw = Raw(door, fds=(arena.fd,))
         raw.hello(MIB)
-        raw.send(messages.pack([bad, appends()]))
+        raw.send(*messages.pack([bad, appends()]))
         told = await raw.told()
         assert type(told[-1]).__name__ == "Welcome" or told
         await until(lambda: door.edges == 1)
@@ -291,7 +291,9 @@ def test_a_bad_request_costs_that_connection_only(bad: Any, tmp_path: Path) -> N
 @given(data=st.data())
 def test_no_bytes_end_the_engine(data: st.DataObject) -> None:
     """Whatever an honest frame is changed to, or any bytes at all."""
-    honest = bytearray(messages.pack([Offer(7, WriteSet(0, {}, (), {b"k": b"v"}, {})), appends()]))
+    honest = bytearray(
+        messages.pack([Offer(7, WriteSet(0, {}, (), {b"k": b"v"}, {})), appends()])[0]
+    )
     if data.draw(st.booleans()):
         for _ in range(data.draw(st.integers(1, 4))):
             at = data.draw(st.integers(4, len(honest) - 1))
@@ -318,9 +320,18 @@ def test_messages_cross_unchanged() -> None:
         appends(records=[(1, 2, 64, [1 << 63], b""), (2, 3, b"p" * 100, [0], b"hint")]),
         Unpin([(1, 2), (3, 4)]),
     ]
-    assert messages.unpack_from_edge(bytes(messages.pack(sent)[4:])) == sent
+    assert messages.unpack_from_edge(bytes(messages.pack(sent)[0][4:])) == sent
     with pytest.raises(msgspec.ValidationError):
-        msgspec.msgpack.decode(bytes(messages.pack(sent)[4:]), type=list[Welcome])
+        msgspec.msgpack.decode(bytes(messages.pack(sent)[0][4:]), type=list[Welcome])
+
+
+def test_what_is_too_much_for_a_frame_takes_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "FRAME_BYTES_MAX", 1000)
+    sent = [Offer(n, WriteSet(0, {}, (), {b"k": b"v" * 300}, {})) for n in range(7)]
+    frames = messages.pack(sent)
+    assert len(frames) > 2 and all(len(frame) <= 1004 for frame in frames)
+    got = [one for frame in frames for one in messages.unpack_from_edge(bytes(frame[4:]))]
+    assert got == sent
 
 
 # ---- disks

@@ -19,6 +19,7 @@ from s3node.base.arena import Arena
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import FileSystem, read_file
 from s3node.base.ids import EpochIds
+from s3node.processes.channel import POST_S
 from s3node.processes.door import Door
 from s3node.processes.link import PARTED
 from s3node.processes.remote_disks import RemoteDisks
@@ -168,6 +169,11 @@ class Beyond:
         while self._near.status()[slot].state is not self._far.status()[slot].state:
             await asyncio.sleep(0.01)
 
+    async def seal(self) -> None:
+        """After what was asked before."""
+        await crossed()
+        await self._far.seal()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._far, name)
 
@@ -206,7 +212,9 @@ def append_of(payload: bytes, slot: int = 0, index: int = 0, hint: bytes = b"") 
 
 
 async def crossed() -> None:
-    """Until what was asked before has come to the disks: beyond the border that takes turns."""
+    """Until what was asked before has come to the disks: beyond the border that takes turns, and
+    what nobody waits for takes its time."""
+    await asyncio.sleep(2 * POST_S)
     for _ in range(TURNS):
         await asyncio.sleep(0)
 
