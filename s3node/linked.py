@@ -27,48 +27,55 @@ from s3node.ops.context import Node
 from s3node.processes.link import Link, Machinery, connect
 
 
-async def open_link(
-    config: Config, end: socket.socket, still: Callable[[], bool], machine: Machine | None = None
-) -> LinkedNode:
-    """Link to the engine at the other end, which answers when it has recovered. EngineGone."""
-    machine = machine or Machine()
-    machinery = Machinery(
-        fs=machine.fs,
-        clock=machine.clock,
-        random=machine.random,
-        engine=machine.engine,
-        index=LmdbReader,
-        limits=machine.limits,
-    )
-    pages = WRITE_ARENA_BYTES // config.edges // mmap.PAGESIZE
-    arena = Arena(pages * mmap.PAGESIZE, shared=True)
-    link = await connect(end, arena, machinery, still=still)
-    return LinkedNode(config, machine, link, arena)
+class Linker:
+    """Links to one engine after the other. What requests compute with stays: those that began
+    with an engine that is gone come to their end by themselves.
+    """
+
+    def __init__(self, config: Config, machine: Machine | None = None) -> None:
+        self._config = config
+        self._machine = machine = machine or Machine()
+        self._threads = machine.threads(os.cpu_count() or 1)
+        self._hashing = SharedHashing(machine.threads(1))
+        self._machinery = Machinery(
+            fs=machine.fs,
+            clock=machine.clock,
+            random=machine.random,
+            engine=machine.engine,
+            index=LmdbReader,
+            limits=machine.limits,
+        )
+
+    async def open(self, end: socket.socket, still: Callable[[], bool]) -> LinkedNode:
+        """Link to the engine at the other end, which answers when it has recovered. EngineGone."""
+        pages = WRITE_ARENA_BYTES // self._config.edges // mmap.PAGESIZE
+        arena = Arena(pages * mmap.PAGESIZE, shared=True)
+        link = await connect(end, arena, self._machinery, still=still)
+        objects = ObjectStore(
+            link.kv,
+            link.disks,
+            NativeCodec(),
+            Geometry(len(self._config.disks) - self._config.parity, self._config.parity),
+            link.ids,
+            self._machine.clock,
+            self._threads,
+            self._hashing,
+            lambda: link.sequence,
+            arena,
+            write_bytes=WRITE_BUFFER_BYTES // self._config.edges,
+            read_bytes=READ_BUFFER_BYTES // self._config.edges,
+        )
+        return LinkedNode(self._config, self._machine, link, objects)
 
 
 class LinkedNode:
     """Everything that an edge serves with. Made on the loop that it runs on."""
 
-    def __init__(self, config: Config, machine: Machine, link: Link, arena: Arena) -> None:
+    def __init__(self, config: Config, machine: Machine, link: Link, objects: ObjectStore) -> None:
+        self.objects = objects
         self._config = config
         self._machine = machine
         self._link = link
-        self._threads = machine.threads(os.cpu_count() or 1)
-        self._md5_thread = machine.threads(1)
-        self.objects = ObjectStore(
-            link.kv,
-            link.disks,
-            NativeCodec(),
-            Geometry(len(config.disks) - config.parity, config.parity),
-            link.ids,
-            machine.clock,
-            self._threads,
-            SharedHashing(self._md5_thread),
-            lambda: link.sequence,
-            arena,
-            write_bytes=WRITE_BUFFER_BYTES // config.edges,
-            read_bytes=READ_BUFFER_BYTES // config.edges,
-        )
         metrics.watch(self._gauges)
 
     @property
@@ -95,8 +102,6 @@ class LinkedNode:
         metrics.watch(None)
         await self.objects.close()
         await self._link.close()
-        self._threads.shutdown()
-        self._md5_thread.shutdown()
 
     def _gauges(self) -> None:
         objects_gauges(self.objects, self._link.disks.counters())

@@ -23,7 +23,7 @@ def _serve(config: Config, announce: Announce, again: Again) -> int:
 
     from s3node.base.clock import SystemClock
     from s3node.edge.http import refuse_slow_parser
-    from s3node.linked import open_link
+    from s3node.linked import Linker
     from s3node.node import open_engine, open_node
     from s3node.ops import OPERATIONS
     from s3node.serving.alone import serve
@@ -49,7 +49,7 @@ def _serve(config: Config, announce: Announce, again: Again) -> int:
             given.seat.number,
             given.board,
             given.knocks,
-            open_link,
+            Linker(given.config).open,
             OPERATIONS,
             clock=clock,
             random=random,

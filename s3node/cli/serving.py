@@ -132,13 +132,11 @@ def quickstart(
     def again() -> Config:
         found = load(data / NODE_FILE, os.environ, offline=True)
         new = replace(
-            config,
+            found,
             keys=read_keys(data / KEY_FILE) if keys.generated else keys,
-            domains=found.domains,
-            requests_max=found.requests_max,
-            connections_max=found.connections_max,
-            log_level=found.log_level,
-            tls=found.tls,
+            listen=listen,
+            admin_listen=admin_listen,
+            edges=config.edges,
         )
         refusals.refuse_exposed_keys(new)
         return new

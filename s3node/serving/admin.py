@@ -12,6 +12,7 @@ from s3node.config import Config
 from s3node.edge.admin_listener import AdminListener
 from s3node.edge.front import Front, Sockets
 from s3node.serving import sums
+from s3node.serving.board import Board
 from s3node.serving.change import use
 from s3node.serving.control import Settings
 from s3node.serving.seats import Seat
@@ -29,6 +30,7 @@ class Admin:
         config: Config,
         engine: Seat,
         edges: Sequence[Seat],
+        board: Board,
         why_not: Callable[[], str],
     ) -> None:
         assert config.keys is not None, "refused at start"
@@ -36,6 +38,7 @@ class Admin:
         self._engine = engine
         self._edges = edges
         self._seats = (engine, *edges)
+        self._board = board
         self._why_not = why_not
         self._secrets = {config.keys.access: config.keys.secret}
         self._front: Front | None = None
@@ -95,13 +98,16 @@ class Admin:
         return status
 
     def _process(self, seat: Seat) -> dict[str, object]:
-        return {
+        told: dict[str, object] = {
             "name": str(seat),
             "pid": seat.child.pid if seat.child is not None else None,
             "ready": seat.ready,
             "reason": seat.reason,
             "deaths": seat.deaths,
         }
+        if seat is not self._engine:
+            told["connections"] = self._board.connections(seat.number)
+        return told
 
     # --- metrics ------------------------------------------------------------------------------
 

@@ -46,6 +46,10 @@ class Board:
         self._words[at + 1] = 0
         self._words[at] = alive
 
+    def connections(self, edge: int) -> int:
+        """Open ones of an edge."""
+        return self._words[_EDGES + _FIELDS * edge + 1]
+
     def share(self, edge: int) -> EdgeShare:
         return EdgeShare(self._words, edge)
 

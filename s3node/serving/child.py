@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
-from s3node.serving.control import Answer, Ask, Change, Line, Settings, Stop
+from s3node.serving.control import Absent, Answer, Ask, Change, Line, Settings, Stop
 from s3node.serving.life import ENDED_AT_ONCE, Broken
 from s3node.serving.life import Stop as Stopping
 
@@ -21,6 +21,10 @@ LOG = logging.getLogger("s3node")
 
 Question = Callable[[], object]
 """A value in JSON's types, or something to await that gives it."""
+
+
+Absence = Callable[[str], None]
+"""Told why there is no engine."""
 
 
 class Orders:
@@ -32,6 +36,7 @@ class Orders:
         stop: Stopping,
         change: Callable[[Settings], Awaitable[None]],
         questions: Mapping[str, Question],
+        absent: Absence,
     ) -> None:
         """`questions` may grow."""
         self.grace = 0.0  # that a stop came with
@@ -39,6 +44,7 @@ class Orders:
         self._stop = stop
         self._change = change
         self._questions = questions
+        self._absent = absent
         self._listening: asyncio.Task[None] | None = None
 
     @classmethod
@@ -48,9 +54,10 @@ class Orders:
         stop: Stopping,
         change: Callable[[Settings], Awaitable[None]],
         questions: Mapping[str, Question],
+        absent: Absence = lambda reason: None,
     ) -> Orders:
         """On the running loop."""
-        return cls(await Line.open(end), stop, change, questions)
+        return cls(await Line.open(end), stop, change, questions, absent)
 
     def listen(self, broken: Broken) -> None:
         """From now on; what goes wrong with it is a bug."""
@@ -79,6 +86,8 @@ class Orders:
                 await self._change(message.settings)
             elif isinstance(message, Ask):
                 self.line.send(Answer(message.number, await self._answer(message.question)))
+            elif isinstance(message, Absent):
+                self._absent(message.reason)
             else:
                 raise AssertionError(f"a supervisor does not say {type(message).__name__}")
         LOG.error("the supervisor is gone: ending at once")

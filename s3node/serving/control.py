@@ -10,6 +10,7 @@ number message by          says
 0      Stop    supervisor  finish what is asked, close, end
 1      Change  supervisor  settings that are used from now on
 2      Ask     supervisor  a question by name; its Answer carries the number
+3      Absent  supervisor  why there is no engine, for edges to tell clients
 10     Ready   child       it does its work
 11     Waiting child       it does not, and why
 12     Refused child       it cannot begin (a ConfigError), and ends
@@ -57,6 +58,10 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag=2):
     question: str
 
 
+class Absent(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    reason: str
+
+
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=10):
     pass
 
@@ -74,7 +79,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=13):
     value: Any
 
 
-Message: TypeAlias = Stop | Change | Ask | Ready | Waiting | Refused | Answer
+Message: TypeAlias = Stop | Change | Ask | Absent | Ready | Waiting | Refused | Answer
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: Any = msgspec.msgpack.Decoder(Message)

@@ -57,8 +57,8 @@ class Linked(Protocol):
         """Enter what is late, if the engine is there; let go of everything."""
 
 
-OpenLink = Callable[[Config, socket.socket, Callable[[], bool]], Awaitable[Linked]]
-"""Links to the engine at the other end, as long as the third one tells that it is the newest.
+OpenLink = Callable[[socket.socket, Callable[[], bool]], Awaitable[Linked]]
+"""Links to the engine at the other end, as long as the second one tells that it is the newest.
 StorageFault when the engine is gone before."""
 
 
@@ -105,7 +105,7 @@ class EdgeLife:
         """Until the supervisor says stop; the process's exit status."""
         watch_callbacks(self._broken)
         questions: dict[str, Question] = {"samples": Samples().take, "part": self._part}
-        orders = await Orders.open(end, self._stop, self._change, questions)
+        orders = await Orders.open(end, self._stop, self._change, questions, self._absent)
         orders.listen(self._broken)
         self._front.serve(sockets, self._config.tls)
         serving = asyncio.ensure_future(self._serve(orders))
@@ -138,7 +138,7 @@ class EdgeLife:
         while True:
             try:
                 end, life = await knock(self._knocks)
-                return await self._open_link(self._config, end, partial(self._is_newest, life))
+                return await self._open_link(end, partial(self._is_newest, life))
             except (StorageFault, OSError) as fault:
                 LOG.info("no link to the engine yet: %s", fault)
                 await asyncio.sleep(KNOCK_AGAIN_S)
@@ -160,6 +160,10 @@ class EdgeLife:
         await use(settings, self._secrets, self._front, self._s3, self._config.edges)
         if self._linked is not None and not self._s3.reason:
             self._s3.ready(self._linked.node(settings.secret))
+
+    def _absent(self, reason: str) -> None:
+        if self._linked is None:
+            self._s3.unready(reason)
 
     def _part(self) -> object:
         return self._linked.part() if self._linked is not None else None

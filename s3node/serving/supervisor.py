@@ -30,7 +30,7 @@ from s3node.edge.front import Endpoints, Sockets
 from s3node.serving.admin import Admin
 from s3node.serving.board import Board
 from s3node.serving.change import Again, load_again, settings_of
-from s3node.serving.control import Answer, Change, Line, Ready, Refused, Waiting
+from s3node.serving.control import Absent, Answer, Change, Line, Ready, Refused, Waiting
 from s3node.serving.control import Stop as StopOrder
 from s3node.serving.forking import fork
 from s3node.serving.life import BROKEN, ENDED_AT_ONCE, STOPPED, Announce, Stop
@@ -103,7 +103,7 @@ class Tree:
         self._announced = False
         self._fault: ConfigError | None = None
         self._status = STOPPED
-        self._admin = Admin(config, self.engine, self.edges, self.why_not)
+        self._admin = Admin(config, self.engine, self.edges, self._board, self.why_not)
         self._listening: set[asyncio.Task[None]] = set()
         self._stopping: asyncio.Task[None] | None = None
         self._stopped = False
@@ -168,6 +168,8 @@ class Tree:
         task = loop.create_task(self._listen(seat, seat.child))
         self._listening.add(task)
         task.add_done_callback(self._listening.discard)
+        if seat is not self.engine and self.engine.reason:
+            seat.child.line.send(Absent(self.engine.reason))
         if self._stop.is_asked:  # while it was being born
             seat.child.line.send(StopOrder(limits.STOP_GRACE_S))
         self._bury()  # it may be dead by now
@@ -180,6 +182,8 @@ class Tree:
                 seat.is_ready()
             elif isinstance(message, Waiting):
                 seat.waits(message.reason)
+                if seat is self.engine:
+                    self._tell_edges(message.reason)
                 if seat is self.engine and not self._announced:
                     self._announce(self._endpoints, message.reason)
             elif isinstance(message, Refused):
@@ -190,6 +194,11 @@ class Tree:
                 raise AssertionError(f"a child does not say {type(message).__name__}")
             self._announce_when_ready()
         await child.line.close()
+
+    def _tell_edges(self, reason: str) -> None:
+        for seat in self.edges:
+            if seat.child is not None:
+                seat.child.line.send(Absent(reason))
 
     def _refused(self, seat: Seat, reason: str) -> None:
         if self._announced:
@@ -228,6 +237,7 @@ class Tree:
         LOG.error("%s died", seat, extra={"fields": {"how": how, "deaths": seat.deaths}})
         if seat is self.engine:
             seat.waits(f"the engine died ({how}) and is started again")
+            self._tell_edges(seat.reason)
             if status == BROKEN:
                 self._status = BROKEN
                 self._stop.ask()

@@ -136,6 +136,11 @@ class NodeProcess:
         """SIGTERM, and wait: the clean way. Returns the exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait until it has ended; the exit status."""
+        assert self._process is not None
         status = self._process.wait(WAIT_S_MAX)
         self._forget()
         return status
@@ -165,14 +170,43 @@ class NodeProcess:
     def view(self, name: str) -> Any:
         """A JSON value of the admin API."""
         request = urllib.request.Request(f"{self.admin}/v1/{name}")
-        token = base64.b64encode(f"{ACCESS_KEY}:{SECRET_KEY}".encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
+        request.add_header("Authorization", f"Basic {self._token()}")
         with urllib.request.urlopen(request, timeout=WAIT_S_MAX) as answer:
             return json.load(answer)
 
     def status(self) -> Any:
         """What `s3node status --json` tells."""
         return self.view("status")
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """What status tells of the engine and of each edge, by name."""
+        return {one["name"]: one for one in self.status()["processes"]}
+
+    def kill_one(self, name: str) -> None:
+        """kill -9 of one process, and wait until another one is in its place and all serve."""
+        pid = self.processes()[name]["pid"]
+        os.kill(pid, signal.SIGKILL)
+
+        def replaced() -> bool:
+            now = self.processes()
+            return now[name]["pid"] not in (None, pid) and all(one["ready"] for one in now.values())
+
+        self.wait(replaced)
+
+    def metrics(self) -> dict[str, float]:
+        """Every series and its value."""
+        request = urllib.request.Request(f"{self.admin}/metrics")
+        request.add_header("Authorization", f"Basic {self._token()}")
+        with urllib.request.urlopen(request, timeout=WAIT_S_MAX) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = [line.rpartition(" ") for line in lines if not line.startswith("#")]
+        found = {series: float(value) for series, _, value in pairs}
+        assert len(found) == len(pairs), "a series is told twice"
+        return found
+
+    @staticmethod
+    def _token() -> str:
+        return base64.b64encode(f"{ACCESS_KEY}:{SECRET_KEY}".encode()).decode()
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Until `condition` holds; it is asked for again and again."""
