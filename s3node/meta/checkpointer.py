@@ -123,6 +123,10 @@ class Checkpointer:
         if position.sequence > self._position.sequence:
             self._position = position
 
+    def all_dirty(self) -> bool:
+        """Whether no further frame can make a range more so."""
+        return all(piece.dirty for piece in self._pieces)
+
     def due(self) -> bool:
         """Whether the journal has grown enough for a round."""
         return self._journal.retained_bytes() > self._journal_bytes()

@@ -293,6 +293,8 @@ class Metadata:
             sizes=self._settings.sizes,
         )
         for known in recovered.chain.frames:
+            if checkpointer.all_dirty():
+                break  # the others have nothing to add
             rows = dict(rebuild.frame_rows(recovered.homes, known))
             checkpointer.touch(rows, known.position)
         return checkpointer
