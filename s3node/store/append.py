@@ -21,7 +21,7 @@ import contextlib
 import errno
 import os
 from asyncio import Future
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -83,7 +83,7 @@ class SegmentWriter:
 
     def __init__(self, disk: Disk, context: Context) -> None:
         self.disk = disk
-        self.pins: Counter[int] = Counter()
+        self.pins: dict[int, int] = {}
         self.suspects: dict[int, int] = {}  # segment: where what it had answered ends
         self.queued_bytes = 0
         self._context = context
@@ -126,10 +126,10 @@ class SegmentWriter:
 
     def unpin(self, segment_id: int) -> None:
         """One record of the segment is decided."""
-        assert self.pins[segment_id] > 0, "unpinned more often than pinned"
-        self.pins[segment_id] -= 1
-        if not self.pins[segment_id]:
-            del self.pins[segment_id]
+        count = self.pins.pop(segment_id, 0)
+        assert count > 0, "unpinned more often than pinned"
+        if count > 1:
+            self.pins[segment_id] = count - 1
 
     def abandon(self) -> None:
         """Never touch the open segment again, nor one being made: the disk was away, or failed."""
@@ -257,7 +257,7 @@ class SegmentWriter:
         one.count += 1
         one.chain = seal.extend(one.chain, stored_crc(header[: record.HEADER_BYTES]))
         one.in_flight += 1
-        self.pins[one.id] += 1
+        self.pins[one.id] = self.pins.get(one.id, 0) + 1
         token = context.expect(self.disk.slot, partial(self._done, one, waiting, place))
         self._flying[token] = waiting.future
         buffers = (header, payload, tail) if tail else (header, payload)

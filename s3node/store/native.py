@@ -35,6 +35,7 @@ from s3node.store.plain import ColdThreads
 T = TypeVar("T")
 
 _REAP = 256  # completions taken over at one crossing
+_COMPLETION = struct.Struct("=Qqii")  # token, got, error, stage
 
 _slot: Callable[[Write | Read], int] = itemgetter(Read._fields.index("slot"))
 _READS = 32  # given to the engine at one crossing
@@ -51,6 +52,7 @@ _VERIFIED = Completion(0, 0, Stage.VERIFIED, 0)
 _QUEUED: int = lib.ENGINE_QUEUED
 
 assert Write._fields.index("slot") == Read._fields.index("slot"), "one key sorts both"
+assert _COMPLETION.size == ffi.sizeof("engine_completion"), "as C has it"
 assert _READ.size == ffi.sizeof("engine_op"), "as C has it"
 assert ffi.offsetof("engine_op", "iov") == 6 * 8, "the same"
 assert ffi.sizeof("record_claim") == record.CLAIM.size == 80, "the same"
@@ -88,6 +90,7 @@ class NativeEngine:
             raise StorageFault(f"the disk engine does not start: {os.strerror(error[0])}")
         self._alive: dict[int, Sequence[Any]] = {}
         self._reaped = ffi.new(f"engine_completion[{_REAP}]")
+        self._reaped_bytes = ffi.buffer(self._reaped)
         self._writes = ffi.new("engine_op[]", _WRITES_FIRST)  # used again for each batch
         self._write_bytes = ffi.buffer(self._writes)
         self._reads = ffi.new(f"engine_op[{_READS}]")
@@ -184,9 +187,10 @@ class NativeEngine:
         count = _REAP
         while count == _REAP:
             count = lib.engine_reap(self._engine, self._reaped, _REAP)
-            for one in self._reaped[0:count]:
-                done.append(Completion(one.token, one.error, one.stage, one.got))
-                del self._alive[one.token]
+            reaped = self._reaped_bytes[: count * _COMPLETION.size]
+            for token, got, error, stage in _COMPLETION.iter_unpack(reaped):
+                done.append(Completion(token, error, stage, got))
+                del self._alive[token]
         return done
 
     def run(self, slot: int, lane: Lane, work: Callable[[], T]) -> Future[T]:
