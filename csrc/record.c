@@ -63,7 +63,7 @@ static bool plausible(const header *h)
 {
     static const uint8_t no_key[16];
     unsigned n = (unsigned)h->k + h->m;
-    return !memcmp(h->magic, "s3nRECD\n", 8) & (h->version == 1) & (h->flags == 0) &
+    return !memcmp(h->magic, "s3nRECD\n", 8) & (h->version == RECORD_VERSION) & (h->flags == 0) &
            (h->block_bits == RECORD_BLOCK_BITS) & !memcmp(h->key_id, no_key, 16) & (h->k >= 1) &
            (n <= RECORD_SHARDS_MAX) & (h->shard_index < n) & (h->payload_bytes > 0) &
            (h->payload_bytes <= RECORD_PAYLOAD_BYTES_MAX) &

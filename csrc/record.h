@@ -14,6 +14,7 @@
 #include "xxh3.h"
 
 enum {
+    RECORD_VERSION = 1,
     RECORD_HEADER_BYTES = 128,
     RECORD_BLOCK_BITS = 16,
     RECORD_PAYLOAD_BYTES_MAX = 64 << 20,

@@ -17,6 +17,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from s3node.base.errors import StorageFault
+from s3node.base.limits import DISKS_MAX
 from s3node.store import record
 from s3node.store._engine import ffi, lib
 from s3node.store.engine import (
@@ -57,6 +58,13 @@ assert _READ.size == ffi.sizeof("engine_op"), "as C has it"
 assert ffi.offsetof("engine_op", "iov") == 6 * 8, "the same"
 assert ffi.sizeof("record_claim") == record.CLAIM.size == 80, "the same"
 assert ffi.offsetof("engine_op", "claim") == _READ.size - record.CLAIM.size, "it comes last"
+assert lib.RECORD_VERSION == record.VERSION, "the format of records, as C knows it"
+assert lib.RECORD_HEADER_BYTES == record.HEADER_BYTES, "the same"
+assert lib.RECORD_BLOCK_BITS == record.BLOCK_BITS, "the same"
+assert lib.RECORD_PAYLOAD_BYTES_MAX == record.PAYLOAD_BYTES_MAX, "the same"
+assert lib.RECORD_HINT_BYTES_MAX == record.HINT_BYTES_MAX, "the same"
+assert lib.RECORD_ALIGN == record.ALIGN, "the same"
+assert lib.RECORD_SHARDS_MAX == DISKS_MAX, "the same"
 assert lib.ENGINE_VERIFIED == Stage.VERIFIED, "the same"
 assert lib.ENGINE_BUFFERS == BUFFERS_MAX, "the seam and the engine agree"
 assert lib.ENGINE_IOV_MAX == IOV_MAX, "the same"

@@ -61,6 +61,7 @@ VERSION = 1
 LAYOUT = struct.Struct("<8sHH4B16s16sQQQQIIIHBBHH16sIII")
 HEADER_BYTES = 128
 assert LAYOUT.size == HEADER_BYTES
+# What a read compares a record with in C, which knows the format too (csrc/record.c).
 CLAIM = struct.Struct("<4B3I16s16s4Q")
 DIGEST_BYTES = 8
 BLOCK_BITS = 16
