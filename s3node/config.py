@@ -34,7 +34,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,6 +124,21 @@ class Config:
     connections_max: int = limits.CONNECTIONS_MAX
     edges: int = 0
     log_level: str = LOG_LEVELS[1]
+
+
+CHANGEABLE = ("keys", "domains", "requests_max", "connections_max", "log_level", "tls")
+"""What a node that runs takes on SIGHUP; of TLS the files, not whether there is any."""
+
+
+def changed(old: Config, new: Config) -> list[str]:
+    """The settings that are not the same. ConfigError when one cannot change now."""
+    names = [one.name for one in fields(Config) if getattr(old, one.name) != getattr(new, one.name)]
+    fixed = [name for name in names if name not in CHANGEABLE]
+    if "tls" in names and (old.tls is None) != (new.tls is None):
+        fixed.append("tls (on or off)")
+    if fixed:
+        raise ConfigError(f"{', '.join(fixed)}: cannot change while the node runs: restart it")
+    return names
 
 
 class Table:

@@ -18,6 +18,7 @@ from s3node.base.errors import ConfigError
 from s3node.cli.commands import Again, Commands
 from s3node.cli.output import as_json, fail, print_json
 from s3node.config import (
+    CHANGEABLE,
     DEFAULT_ADMIN_PORT,
     DEFAULT_PORT,
     LOCAL,
@@ -318,8 +319,9 @@ def config_check(file: Path, as_json: bool) -> None:
     geometry = {"k": len(found.disks) - found.parity, "m": found.parity, "disks": len(found.disks)}
     absent = [str(path) for path in found.disks if not path.exists()]
     if as_json:
-        print_json({"ok": True, **geometry, "absent": absent})
+        print_json({"ok": True, **geometry, "absent": absent, "on_sighup": CHANGEABLE})
         return
     click.echo(f"{file}: fine; {geometry['k']}+{geometry['m']} over {geometry['disks']} disks")
+    click.echo(f"on SIGHUP a running node takes {', '.join(CHANGEABLE)}; the rest at its start")
     for path in absent:
         click.echo(f"note: {path} is not there; a node starts without up to {found.parity} disks")

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableMapping
-from dataclasses import fields
 from pathlib import Path
 
 from s3node.base import log
 from s3node.base.errors import ConfigError
-from s3node.config import Config
+from s3node.config import Config, changed
 from s3node.edge.front import Front
 from s3node.edge.s3_listener import S3Listener
 from s3node.serving.control import Settings
@@ -23,19 +22,6 @@ LOG = logging.getLogger("s3node")
 
 Again = Callable[[], Config]
 """The configuration as its file says now. ConfigError."""
-
-CHANGEABLE = ("keys", "domains", "requests_max", "connections_max", "log_level", "tls")
-
-
-def changed(old: Config, new: Config) -> list[str]:
-    """The settings that are not the same. ConfigError when one cannot change now."""
-    names = [one.name for one in fields(Config) if getattr(old, one.name) != getattr(new, one.name)]
-    fixed = [name for name in names if name not in CHANGEABLE]
-    if "tls" in names and (old.tls is None) != (new.tls is None):
-        fixed.append("tls (on or off)")
-    if fixed:
-        raise ConfigError(f"{', '.join(fixed)}: cannot change while the node runs: restart it")
-    return names
 
 
 def load_again(old: Config, again: Again) -> Config:

@@ -40,7 +40,8 @@ def read(folder: Path, text: str, **environment: str) -> Config:
 
 
 def test_everything_is_read(folder: Path) -> None:
-    config = read(folder, BASE + "[limits]\nrequests = 7\nconnections = 8\n")
+    top = 'edges = 3\nlog_level = "debug"\n'
+    config = read(folder, top + BASE + "[limits]\nrequests = 7\nconnections = 8\n")
     assert config == Config(
         disks=tuple(Path(disk) for disk in DISKS),
         meta=Path("/srv/meta"),
@@ -52,6 +53,8 @@ def test_everything_is_read(folder: Path) -> None:
         domains=("s3.example.org",),
         requests_max=7,
         connections_max=8,
+        edges=3,
+        log_level="debug",
     )
     assert "forty-characters" not in repr(config)
 
@@ -96,6 +99,9 @@ MISTAKES: list[tuple[Change, str]] = [
     (swap("parity = 2", ""), "parity: is missing"),
     (swap("parity = 2", 'parity = "2"'), "parity: must be a whole number, not '2'"),
     (swap("parity = 2", "parity = true"), "parity: must be a whole number"),
+    (swap("parity = 2", "parity = 2\nedges = -1"), "edges: must be from 0 to 64, not -1"),
+    (swap("parity = 2", "parity = 2\nedges = 65"), "edges: must be from 0 to 64, not 65"),
+    (swap("parity = 2", 'parity = 2\nlog_level = "loud"'), "log_level: must be one of debug, info"),
     (swap("parity = 2", "parity = 3"), "parity: must be from 1 to 2 with 6 disks, not 3"),
     (swap("parity = 2", "parity = 0"), "parity: must be from 1"),
     (swap(str(DISKS), "[]"), "disks: is missing|disks: from 3 to 16 are needed, not 0"),

@@ -76,8 +76,10 @@ def state_of(s3: Any, key: str) -> str:
         return GONE
 
 
-def test_kill_9_under_load(tmp_path: Path, deep: bool) -> None:
-    cycles = 500 if deep else 20
+@pytest.mark.parametrize("edges", [0, 2])
+def test_kill_9_under_load(edges: int, tmp_path: Path, deep: bool) -> None:
+    """Every process of the node at once."""
+    cycles = 500 if deep else 8 if edges else 20
     chance = random.Random(20)
     possible = {
         f"{writer}/{number}": {GONE}
@@ -85,7 +87,7 @@ def test_kill_9_under_load(tmp_path: Path, deep: bool) -> None:
         for number in range(KEYS_PER_WRITER)
     }
     answered = 0
-    with NodeProcess(tmp_path / "data", disks=6, parity=2) as node:
+    with NodeProcess(tmp_path / "data", disks=6, parity=2, edges=edges) as node:
         node.s3().create_bucket(Bucket=BUCKET)
         for cycle in range(cycles):
             writers = [

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from s3node.base import metrics
 from s3node.base.errors import ConfigError
 from s3node.base.limits import EDGES_MAX
-from s3node.config import Address, Config, Keys, Tls
+from s3node.config import CHANGEABLE, Address, Config, Keys, Tls, changed
 from s3node.serving import sums
 from s3node.serving.board import Board
-from s3node.serving.change import CHANGEABLE, changed, load_again, requests_share, settings_of
+from s3node.serving.change import load_again, requests_share, settings_of
 from s3node.serving.control import Answer, Change, Line, Message, Ready, Stop
 from s3node.serving.engine_life import knock
 from s3node.serving.forking import fork
