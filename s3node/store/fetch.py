@@ -168,6 +168,9 @@ class Fetch:
         """This part is not worth asking the disk."""
         self._hurry[position] = True
 
+    def hurried(self, index: int) -> bool:
+        return self._hurry[index]
+
     def flying(self, index: int, *, now: bool) -> None:
         """Whether a disk may yet write where this part belongs."""
         if now:

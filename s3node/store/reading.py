@@ -122,6 +122,9 @@ class Asked(Protocol):
 
     def wanted(self, index: int) -> Wanted: ...
 
+    def hurried(self, index: int) -> bool:
+        """Whether part `index` is not worth asking the disk."""
+
     def flying(self, index: int, *, now: bool) -> None:
         """Whether the engine may yet write where part `index` belongs."""
 
@@ -185,7 +188,10 @@ class SegmentReader:
         else:
             self._files.move_to_end(segment_id)
         if one.file is None:
-            one.waiting.append((asked, index))
+            if asked.hurried(index):  # not even for the file to be opened
+                asked.settle(index, DiskSlow(f"slot {self.disk.slot} is slow to open a segment"))
+            else:
+                one.waiting.append((asked, index))
             return None
         return asked.read_of(index, token, one.file, self.disk.identity.disk_id)
 
