@@ -11,6 +11,7 @@ of its engine; what began on it fails, and another link brings another node to w
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -133,6 +134,8 @@ class EdgeLife:
             orders.line.send(Waiting(reason))
             self._linked = None
             await linked.close()
+            del linked
+            gc.collect()  # its memory and files hang in cycles, and the next link has as many
 
     async def _link(self) -> Linked:
         while True:

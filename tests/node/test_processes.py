@@ -325,3 +325,25 @@ def test_a_hangup_changes_what_can_change_in_every_process(tmp_path: Path) -> No
         s3.close()
         node.wait(lambda: sum(one.get("connections", 0) for one in node.processes().values()) == 0)
         node.s3().put_object(Bucket=BUCKET, Key="k", Body=b"still there")
+
+
+def test_an_edge_keeps_no_memory_of_an_engine_that_is_gone(two: NodeProcess) -> None:
+    """Each link has an arena of its own, and so many files: they go with it."""
+
+    def arenas() -> list[int]:
+        edges = [one["pid"] for name, one in two.processes().items() if "edge" in name]
+        links = [os.readlink(fd) for pid in edges for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        return [sum("s3node-arena" in link for link in links), len(edges)]
+
+    def work() -> None:
+        for key in "abcd":  # by new connections, which are spread over the edges
+            s3 = two.s3()
+            s3.put_object(Bucket=BUCKET, Key=key, Body=os.urandom(3_000_000))
+            s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    work()
+    before = arenas()
+    for _ in range(2):
+        two.kill_one("engine")
+        work()
+    assert arenas() == before
