@@ -70,6 +70,19 @@ class Row:
         self._arena.free_part(self._watch, start, start + self._size)
 
 
+class Loose(Row):
+    """The same in memory of its own, where an arena has no room for it together."""
+
+    __slots__ = ()
+
+    def __init__(self, count: int, size: int) -> None:
+        self.whole = memoryview(bytearray(count * size))
+        self.places = [self.whole[at : at + size] for at in range(0, count * size, size)]
+
+    def end(self, index: int) -> None:
+        """Nothing: it ends with the last reference to any."""
+
+
 class Arena:
     """`total` bytes of memory, zero until they are used. `fd` is -1 unless `shared`."""
 
@@ -97,12 +110,15 @@ class Arena:
         """A place of `size` bytes, with whatever was there before. MemoryShort when none fits."""
         return self.take_row(1, size).whole
 
-    def take_row(self, count: int, size: int) -> Row:
-        """The same for `count` places of `size` bytes; the first is aligned."""
+    def take_row(self, count: int, size: int, *, thorough: bool = True) -> Row:
+        """The same for `count` places of `size` bytes; the first is aligned.
+
+        `thorough`: what nobody refers to but a cycle is looked for before it is given up.
+        """
         assert size > 0 and count > 0, "a place has bytes"
         bytes_ = count * size
         start = self._carve(bytes_)
-        if start < 0:
+        if start < 0 and thorough:
             gc.collect()  # what only a cycle holds, an exception's traceback say, is nobody's
             start = self._carve(bytes_)
         if start < 0:

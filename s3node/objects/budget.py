@@ -165,6 +165,7 @@ class Budget:
                 shrunk -= lease.held
                 if lease.memory:
                     lease.memory.drop()
+                    lease.memory = None  # its client may be silent for long yet
                 lease.dropped = True
                 self._shrink(lease, 0)
         self._watch()

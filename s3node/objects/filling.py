@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ec import Geometry
-from s3node.base.arena import Arena, Row
+from s3node.base.arena import Arena, Loose, Row
+from s3node.base.errors import MemoryShort
 from s3node.objects import layout
 from s3node.store.digests import Digests, shard_digests
 
@@ -17,8 +18,10 @@ from s3node.store.digests import Digests, shard_digests
 class StripeBuffer:
     """A stripe that is being filled, in a row of places of an arena: data shards, then parity.
 
-    Shrunk, it has only the places of shards that there are bytes of; `renew` moves it to a whole
-    row.
+    Shrunk, it has only the places of shards that there are bytes of, lower down where small gaps
+    are: left where they were, each would break the room that a whole row needs. `renew` moves it
+    to a whole row. What the budget has let in is never refused: where the arena has no room
+    together, a row has memory of its own, and crosses to another process by being sent.
     """
 
     def __init__(self, size: int, geometry: Geometry, arena: Arena) -> None:
@@ -27,7 +30,7 @@ class StripeBuffer:
         self.shard_bytes = layout.shard_bytes(size, geometry.k)
         self._geometry = geometry
         self._arena = arena
-        self._row = arena.take_row(geometry.n, self.shard_bytes)
+        self._row = _row(arena, geometry.n, self.shard_bytes)
         self._places = geometry.n  # how many of the row's there are
 
     @property
@@ -46,9 +49,10 @@ class StripeBuffer:
     def shrink(self) -> int:
         """See Memory."""
         begun = -(-self.filled // self.shard_bytes)
-        for index in range(begun, self._places):
-            self._row.end(index)
-        self._places = begun
+        if begun < self._places:
+            row = _row(self._arena, begun, self.shard_bytes)
+            row.whole[: self.filled] = self._row.whole[: self.filled]
+            self._row, self._places = row, begun
         return begun * self.shard_bytes
 
     def drop(self) -> None:
@@ -58,7 +62,7 @@ class StripeBuffer:
     def renew(self) -> None:
         """Have a whole row again, after the lease was restored."""
         if self._places < self._geometry.n:
-            row = self._arena.take_row(self._geometry.n, self.shard_bytes)
+            row = _row(self._arena, self._geometry.n, self.shard_bytes)
             row.whole[: self.filled] = self._row.whole[: self.filled]
             self._row, self._places = row, self._geometry.n
 
@@ -68,12 +72,19 @@ class StripeBuffer:
         row, size = self._row, self.shard_bytes
         if geometry != self._geometry:
             size = layout.shard_bytes(self.size, geometry.k)
-            row = self._arena.take_row(geometry.n, size)
+            row = _row(self._arena, geometry.n, size)
             row.whole[: self.size] = self._row.whole[: self.size]
         padding = geometry.k * size - self.size
         if padding:
             row.whole[self.size : self.size + padding] = bytes(padding)
         return FullStripe(self.size, size, row)
+
+
+def _row(arena: Arena, count: int, size: int) -> Row:
+    try:
+        return arena.take_row(count, size, thorough=False) if count else Loose(0, size)
+    except MemoryShort:
+        return Loose(count, size)
 
 
 class FullStripe(NamedTuple):

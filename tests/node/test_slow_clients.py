@@ -17,13 +17,19 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from s3node.base.limits import MIB, PART_NUMBER_MAX, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES
+from s3node.base.limits import (
+    MIB,
+    PART_NUMBER_MAX,
+    READ_BUFFER_BYTES,
+    WRITE_ARENA_BYTES,
+    WRITE_BUFFER_BYTES,
+)
 from tests.node.process import NodeProcess
 from tests.node.test_memory import ANONYMOUS_BYTES_MAX, anonymous_bytes
 
 BUCKET = "patience"
 STRIPE = 3 * MIB  # 4+2: data and parity
-UPLOADS = WRITE_BUFFER_BYTES // STRIPE + 20
+UPLOADS = WRITE_ARENA_BYTES // STRIPE + 5  # none is dropped: shrunk, they fit
 DOWNLOADS = READ_BUFFER_BYTES // STRIPE + 20
 CONTENT = random.Random(1).randbytes(3 * MIB)
 GIVEN_UP_S = 900.0

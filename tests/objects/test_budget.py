@@ -98,6 +98,7 @@ class Filled:
         return self.filled
 
     def drop(self) -> None:
+        assert not self.dropped, "dropped once"
         self.dropped = True
 
 
@@ -129,15 +130,21 @@ def test_silent_clients_hold_a_bounded_part_and_the_longest_begun_are_dropped() 
     async def scenario() -> None:
         budget = Budget(24)
         slow = [await budget.lease(STRIPE) for _ in range(4)]
-        for lease in slow:
-            lease.memory = Filled(5 * SHARD)
+        stripes = [Filled(5 * SHARD) for _ in slow]
+        for lease, stripe in zip(slow, stripes, strict=True):
+            lease.memory = stripe
             lease.await_client()
         other = await asyncio.wait_for(budget.lease(STRIPE), SERVED_S_MAX)
         assert [lease.dropped for lease in slow] == [True, False, False, False]
+        assert [one.dropped for one in stripes] == [True, False, False, False]
+        used = budget.used
+        later = asyncio.ensure_future(budget.lease(STRIPE))
+        await asyncio.sleep(2.5 * CLIENT_SILENCE_S)  # looked at again, and silent all the while
+        assert (slow[0].held, budget.used) == (0, used), "what was dropped stays dropped"
         with pytest.raises(BufferLost):
             slow[0].hear()
-        assert [lease.memory.dropped for lease in slow] == [True, False, False, False]
-        for lease in (*slow, other):
+        other.end()
+        for lease in (*slow, await asyncio.wait_for(later, SERVED_S_MAX)):
             lease.end()
         assert budget.used == 0
 
