@@ -227,5 +227,8 @@ SETTING_MAX = 65536
 EDGES_MAX = 64
 """Processes that speak HTTP."""
 
+EDGES_DEFAULT_MAX = 8
+"""As many as a node has by itself, however many cores there are: one engine must keep up."""
+
 assert DISKS_MIN <= DISKS_MAX
 assert CONNECTIONS_MAX <= SETTING_MAX
