@@ -244,8 +244,9 @@ def _text(table: Table, key: str, shape: re.Pattern[str], default: str) -> str:
 def default_edges() -> int:
     """Processes that speak HTTP, by the cores that this process may use; 0: one does all.
 
-    Measured with two cores: two edges read half as much again as one process does, and write a
-    tenth less; one edge is slower than either. More cores were not measured.
+    Measured with two cores only (the README has the figures): beside one process, two edges do
+    better with small and middling reads and a little worse with small and middling writes; one
+    edge does worse than either with nearly everything.
     """
     cores = len(os.sched_getaffinity(0))
     return min(cores, limits.EDGES_DEFAULT_MAX) if cores > 1 else 0
