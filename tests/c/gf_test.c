@@ -6,6 +6,7 @@
  * kernels to run, which must then be there.  With ANY_CPU the test is the CPU, and takes features
  * away to see what is chosen then (GF_CPU_HAS is cpu_has). */
 #include "gf.h"
+#include "require.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,16 +26,6 @@ static uint8_t product[256][256];
 static uint8_t *sources[GF_SHARDS_MAX], *outputs[GF_SHARDS_MAX];
 static uint8_t *source_blocks[GF_SHARDS_MAX], *output_blocks[GF_SHARDS_MAX];
 static unsigned long dot_products;
-
-#define REQUIRE(condition, ...)                  \
-    do {                                         \
-        if (!(condition)) {                      \
-            fprintf(stderr, "%s: ", #condition); \
-            fprintf(stderr, __VA_ARGS__);        \
-            fputc('\n', stderr);                 \
-            exit(1);                             \
-        }                                        \
-    } while (0)
 
 static uint8_t noise(void)
 {

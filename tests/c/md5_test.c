@@ -7,6 +7,7 @@
  * kernels to run, which must then be there.  With ANY_CPU the test is the CPU, and takes features
  * away to see what is chosen then (MD5_CPU_HAS is cpu_has). */
 #include "md5.h"
+#include "require.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,16 +22,6 @@ enum { SHUFFLES = 100, LONGEST = 5000, LENGTHS_STEP = 1 };
 enum { STREAMS_MAX = 40, PIECES_MAX = 6, MISALIGNMENTS = 67 };
 
 static unsigned long digests;
-
-#define REQUIRE(condition, ...)                  \
-    do {                                         \
-        if (!(condition)) {                      \
-            fprintf(stderr, "%s: ", #condition); \
-            fprintf(stderr, __VA_ARGS__);        \
-            fputc('\n', stderr);                 \
-            exit(1);                             \
-        }                                        \
-    } while (0)
 
 static uint32_t noise(void)
 {

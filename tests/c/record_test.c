@@ -5,20 +5,11 @@
  * Prints "KERNEL: N digests" for each, then "N refused"; exits 1 at the first difference. With
  * ANY_CPU the test is the CPU, and takes features away to see what is chosen then. */
 #include "record.h"
+#include "require.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define REQUIRE(condition, ...)                  \
-    do {                                         \
-        if (!(condition)) {                      \
-            fprintf(stderr, "%s: ", #condition); \
-            fprintf(stderr, __VA_ARGS__);        \
-            fputc('\n', stderr);                 \
-            exit(1);                             \
-        }                                        \
-    } while (0)
 
 static const struct {
     size_t bytes;

@@ -16,21 +16,8 @@ import pytest
 from s3node.base import limits
 from s3node.base.errors import S3Error
 from s3node.edge.exchange import Exchange, Patience, ResponseCut
+from tests.edge.handlers import HOST, SHORT, echo, get, put
 from tests.edge.wire import ANSWER_S_MAX, Wire, serving, until
-
-HOST = b"Host: x\r\n"
-SHORT = 0.3
-"""The one patience that a test is about, in seconds; all others stay as they are for clients."""
-
-
-async def echo(exchange: Exchange) -> None:
-    """Answers the target and the body; the framing as headers."""
-    try:
-        body = b"".join([bytes(piece) async for piece in exchange.body])
-    except S3Error as error:
-        await exchange.answer(400, [("X-Code", error.code)])
-        return
-    await exchange.answer(200, [("X-Target", exchange.target.decode("latin-1"))], body)
 
 
 async def refuse_unread(exchange: Exchange) -> None:
@@ -74,44 +61,36 @@ async def test_target_and_body_arrive_as_sent(name: str) -> None:
             assert answer.headers["date"].endswith(" GMT")
 
 
-def _put(lines: bytes, body: bytes = b"") -> bytes:
-    return b"PUT /k HTTP/1.1\r\n" + HOST + lines + b"\r\n" + body
-
-
-def _get(lines: bytes, key: bytes = b"k") -> bytes:
-    return b"GET /" + key + b" HTTP/1.1\r\n" + HOST + lines + b"\r\n"
-
-
 REFUSED = {
-    "length and coding": _put(b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
-    "coding and length": _put(b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", b"0\r\n\r\n"),
-    "two lengths": _put(b"Content-Length: 3\r\nContent-Length: 3\r\n", b"abc"),
-    "length list": _put(b"Content-Length: 3, 3\r\n", b"abc"),
-    "signed length": _put(b"Content-Length: +3\r\n", b"abc"),
-    "negative length": _put(b"Content-Length: -3\r\n", b"abc"),
-    "empty length": _put(b"Content-Length: \r\n", b"abc"),
-    "huge length": _put(b"Content-Length: 99999999999999999999999\r\n", b"abc"),
-    "space before colon": _put(b"Content-Length : 3\r\n", b"abc"),
-    "other coding": _put(b"Transfer-Encoding: xchunked\r\n", b"0\r\n\r\n"),
-    "two codings": _put(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"),
-    "coding twice": _put(b"Transfer-Encoding: chunked\r\n" * 2, b"0\r\n\r\n"),
-    "coding last": _put(b"Transfer-Encoding: chunked, gzip\r\n", b"0\r\n\r\n"),
-    "coding identity": _put(b"Transfer-Encoding: identity\r\n", b"0\r\n\r\n"),
-    "chunked in 1.0": _put(b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n").replace(b"1.1", b"1.0"),
-    "bad chunk size": _put(b"Transfer-Encoding: chunked\r\n", b"zz\r\nabc"),
-    "chunk too long": _put(b"Transfer-Encoding: chunked\r\n", b"3\r\nabcX\r\n0\r\n\r\n"),
-    "chunk bare LF": _put(b"Transfer-Encoding: chunked\r\n", b"3\nabc\n0\n\n"),
-    "chunk size huge": _put(b"Transfer-Encoding: chunked\r\n", b"fffffffffffffffff\r\nabc"),
+    "length and coding": put(b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
+    "coding and length": put(b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", b"0\r\n\r\n"),
+    "two lengths": put(b"Content-Length: 3\r\nContent-Length: 3\r\n", b"abc"),
+    "length list": put(b"Content-Length: 3, 3\r\n", b"abc"),
+    "signed length": put(b"Content-Length: +3\r\n", b"abc"),
+    "negative length": put(b"Content-Length: -3\r\n", b"abc"),
+    "empty length": put(b"Content-Length: \r\n", b"abc"),
+    "huge length": put(b"Content-Length: 99999999999999999999999\r\n", b"abc"),
+    "space before colon": put(b"Content-Length : 3\r\n", b"abc"),
+    "other coding": put(b"Transfer-Encoding: xchunked\r\n", b"0\r\n\r\n"),
+    "two codings": put(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"),
+    "coding twice": put(b"Transfer-Encoding: chunked\r\n" * 2, b"0\r\n\r\n"),
+    "coding last": put(b"Transfer-Encoding: chunked, gzip\r\n", b"0\r\n\r\n"),
+    "coding identity": put(b"Transfer-Encoding: identity\r\n", b"0\r\n\r\n"),
+    "chunked in 1.0": put(b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n").replace(b"1.1", b"1.0"),
+    "bad chunk size": put(b"Transfer-Encoding: chunked\r\n", b"zz\r\nabc"),
+    "chunk too long": put(b"Transfer-Encoding: chunked\r\n", b"3\r\nabcX\r\n0\r\n\r\n"),
+    "chunk bare LF": put(b"Transfer-Encoding: chunked\r\n", b"3\nabc\n0\n\n"),
+    "chunk size huge": put(b"Transfer-Encoding: chunked\r\n", b"fffffffffffffffff\r\nabc"),
     "two hosts": b"GET /k HTTP/1.1\r\n" + HOST * 2 + b"\r\n",
     "no host": b"GET /k HTTP/1.1\r\nA: b\r\n\r\n",
     "bare LF line": b"GET /k HTTP/1.1\n" + HOST + b"\r\n",
     "bare LF header": b"GET /k HTTP/1.1\r\nHost: x\nA: b\r\n\r\n",
-    "bare CR": _get(b"A: b\rc\r\n"),
-    "folded": _get(b"A: b\r\n c\r\n"),
-    "NUL in value": _get(b"A: b\x00c\r\n"),
-    "control in name": _get(b"A\x01: bc\r\n"),
-    "no colon": _get(b"nocolon\r\n"),
-    "no name": _get(b": a\r\n"),
+    "bare CR": get(b"A: b\rc\r\n"),
+    "folded": get(b"A: b\r\n c\r\n"),
+    "NUL in value": get(b"A: b\x00c\r\n"),
+    "control in name": get(b"A\x01: bc\r\n"),
+    "no colon": get(b"nocolon\r\n"),
+    "no name": get(b": a\r\n"),
     "HTTP/2.0": b"GET /k HTTP/2.0\r\n" + HOST + b"\r\n",
     "HTTP/0.9": b"GET /k\r\n\r\n",
     "preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -123,10 +102,10 @@ REFUSED = {
     "NUL in target": b"GET /a\x00b HTTP/1.1\r\n" + HOST + b"\r\n",
     "bad absolute": b"GET http://[bad/ HTTP/1.1\r\n" + HOST + b"\r\n",
     "TLS on plain": b"\x16\x03\x01\x00\xa5\x01\x00",
-    "other expectation": _put(b"Expect: 200-ok\r\nContent-Length: 0\r\n"),
-    "long target": _get(b"", b"a" * limits.REQUEST_LINE_BYTES_MAX),
-    "long field": _get(b"A: " + b"b" * (limits.HEADER_FIELD_BYTES_MAX + 9) + b"\r\n"),
-    "many fields": _get(b"A: b\r\n" * limits.HEADER_FIELDS_MAX),
+    "other expectation": put(b"Expect: 200-ok\r\nContent-Length: 0\r\n"),
+    "long target": get(b"", b"a" * limits.REQUEST_LINE_BYTES_MAX),
+    "long field": get(b"A: " + b"b" * (limits.HEADER_FIELD_BYTES_MAX + 9) + b"\r\n"),
+    "many fields": get(b"A: b\r\n" * limits.HEADER_FIELDS_MAX),
 }  # fmt: skip
 
 
@@ -167,7 +146,7 @@ async def test_malformed_chunk_is_told_to_the_reader_at_once() -> None:
         await exchange.answer(400, [("X-Code", caught.value.code)])
 
     async with serving(read) as (_, port), await Wire.connect(port) as wire:
-        await wire.send(_put(b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n"))
+        await wire.send(put(b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n"))
         await until(lambda: pieces)
         answer = await wire.ask(b"zz\r\n")
         assert answer.headers["x-code"] == "IncompleteBody"
@@ -238,7 +217,7 @@ async def test_bodies_are_received_whole_through_memory_that_is_used_again() -> 
         async with await Wire.connect(port) as wire:
             for size in sizes * 3:
                 body = random.Random(seed + size).randbytes(size)
-                answer = await wire.ask(_put(b"Content-Length: %d\r\n" % size, body))
+                answer = await wire.ask(put(b"Content-Length: %d\r\n" % size, body))
                 assert answer.body == hashlib.sha256(body).hexdigest().encode()
 
     async with serving(digest) as (_, port):
@@ -268,103 +247,6 @@ async def test_pieces_of_an_answer_are_sent_before_the_next_are_asked_for() -> N
             assert got == bytes((number,)) * len(memory)
 
 
-async def test_endless_headers_are_cut() -> None:
-    async with serving(echo) as (_, port), await Wire.connect(port) as wire:
-        await wire.send(b"GET /k HTTP/1.1\r\n" + HOST)
-        field = b"A: " + b"b" * (limits.HEADER_FIELD_BYTES_MAX // 2) + b"\r\n"
-        with pytest.raises((ConnectionError, RuntimeError)):  # uvloop's word for closed
-            for _ in range(1000):
-                await wire.send(field)
-                await asyncio.sleep(0.001)
-
-
-@pytest.mark.parametrize(
-    "sent", [b"", b"G", b"GET /k HTTP/1.1\r\n", b"GET /k HTTP/1.1\r\n" + HOST], ids=repr
-)
-async def test_silence_before_a_request_closes(sent: bytes) -> None:
-    patience = Patience(header=SHORT) if sent else Patience(keepalive=SHORT)
-    async with serving(echo, patience) as (_, port), await Wire.connect(port) as wire:
-        await wire.send(sent)
-        assert await wire.closed() == b""
-
-
-async def test_header_deadline_does_not_move_with_each_byte() -> None:
-    patience = Patience(header=SHORT)
-    async with serving(echo, patience) as (_, port), await Wire.connect(port) as wire:
-        with pytest.raises((ConnectionError, RuntimeError)):  # uvloop's word for closed
-            async with asyncio.timeout(200 * SHORT):
-                for byte in b"GET /k HTTP/1.1\r\nHost: " + b"x" * 10000:
-                    await wire.send(bytes((byte,)))
-                    await asyncio.sleep(SHORT / 15)
-
-
-async def test_idle_connection_closes_after_keepalive() -> None:
-    """Counted from the last answer: whoever goes on asking is not idle."""
-    patience = Patience(keepalive=2.0)
-    clock = asyncio.get_running_loop().time
-    async with serving(echo, patience) as (_, port), await Wire.connect(port) as wire:
-        began = clock()
-        while clock() - began < 1.2 * patience.keepalive:
-            assert (await wire.ask(GOOD["plain"][0])).status == 200
-        assert await wire.closed() == b""
-
-
-async def test_stalled_body_is_a_request_timeout() -> None:
-    patience = Patience(body_idle=SHORT)
-    async with serving(echo, patience) as (_, port), await Wire.connect(port) as wire:
-        answer = await wire.ask(_put(b"Content-Length: 10\r\n", b"abc"))
-        assert answer.headers["x-code"] == "RequestTimeout"
-
-
-async def test_trickled_body_is_a_request_timeout() -> None:
-    """Never idle for long, yet below the minimum rate."""
-    patience = Patience(body_window=2 * SHORT, body_rate=1000)
-    async with serving(echo, patience) as (_, port), await Wire.connect(port) as wire:
-        await wire.send(_put(b"Content-Length: 100000\r\n"))
-        answer = asyncio.create_task(wire.answer())
-        while not answer.done():
-            wire.writer.write(b"x")
-            await asyncio.sleep(0.05)
-        assert (await answer).headers["x-code"] == "RequestTimeout"
-
-
-async def test_slow_server_is_not_held_against_the_client() -> None:
-    """It takes longer over one piece than it would wait for one, or for the rate."""
-    patience = Patience(body_idle=3.0, body_window=3.0, body_rate=1 << 40)
-
-    async def dawdle(exchange: Exchange) -> None:
-        count = 0
-        async for piece in exchange.body:
-            if count == 0:
-                await asyncio.sleep(1.2 * patience.body_window)
-            count += len(piece)
-        await exchange.answer(200, [], str(count).encode())
-
-    async with serving(dawdle, patience) as (_, port), await Wire.connect(port) as wire:
-        answer = await wire.ask(_put(b"Content-Length: 2000000\r\n", b"x" * 2_000_000))
-        assert (answer.status, answer.body) == (200, b"2000000")
-
-
-async def test_client_that_does_not_read_is_cut() -> None:
-    faults: list[str] = []
-
-    async def pour(exchange: Exchange) -> None:
-        async def stream() -> AsyncIterator[Sequence[memoryview]]:
-            while True:
-                yield [memoryview(bytes(1 << 20))]
-
-        try:
-            await exchange.answer(200, [], stream=stream(), length=1 << 40)
-        except ResponseCut as cut:
-            faults.append(cut.cause)
-
-    patience = Patience(send_idle=SHORT)
-    async with serving(pour, patience) as (_, port), await Wire.connect(port) as wire:
-        await wire.send(GOOD["plain"][0])
-        await until(lambda: faults)
-        assert faults == ["stalled"]
-
-
 EXPECT = b"Expect: 100-continue\r\nContent-Length: 3\r\n"
 
 
@@ -377,7 +259,7 @@ async def test_continue_is_sent_when_the_body_is_wanted() -> None:
         await echo(exchange)
 
     async with serving(later) as (_, port), await Wire.connect(port) as wire:
-        await wire.send(_put(EXPECT))
+        await wire.send(put(EXPECT))
         await begun.wait()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(wire.reader.read(1), 0.1)
@@ -390,7 +272,7 @@ async def test_continue_is_sent_when_the_body_is_wanted() -> None:
 
 async def test_refused_expectation_gets_the_error_without_continue_and_a_close() -> None:
     async with serving(refuse_unread) as (_, port), await Wire.connect(port) as wire:
-        answer = await wire.ask(_put(EXPECT))
+        answer = await wire.ask(put(EXPECT))
         assert (answer.status, answer.body) == (403, b"no")
         assert answer.headers["connection"] == "close"
         assert await wire.closed() == b""
@@ -398,7 +280,7 @@ async def test_refused_expectation_gets_the_error_without_continue_and_a_close()
 
 async def test_body_that_did_not_wait_needs_no_continue() -> None:
     async with serving(echo) as (_, port), await Wire.connect(port) as wire:
-        answer = await wire.ask(_put(EXPECT, b"abc"))
+        answer = await wire.ask(put(EXPECT, b"abc"))
         assert (answer.status, answer.body) == (200, b"abc")
 
 
@@ -409,7 +291,7 @@ async def test_unread_body_is_drained_or_the_connection_closed(count: int, kept:
     async with serving(refuse_unread) as (_, port), await Wire.connect(port) as wire:
         body = b"GET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n"
         body += b"x" * (count - len(body))
-        answer = await wire.ask(_put(b"Content-Length: %d\r\n" % count, body))
+        answer = await wire.ask(put(b"Content-Length: %d\r\n" % count, body))
         assert answer.status == 403
         if kept:
             assert (await wire.ask(GOOD["plain"][0])).status == 403
@@ -423,7 +305,7 @@ async def test_refusal_is_read_in_whole_by_a_client_that_is_still_sending() -> N
     patience = Patience(linger=ANSWER_S_MAX)
     async with serving(refuse_unread, patience) as (_, port), await Wire.connect(port) as wire:
         answer = asyncio.create_task(wire.answer())
-        await wire.send(_put(b"Content-Length: 50000000\r\n"))
+        await wire.send(put(b"Content-Length: 50000000\r\n"))
         await wire.send(b"x" * 20_000_000)
         assert (await answer).body == b"no"
 
@@ -529,7 +411,7 @@ async def test_streams_are_exact_or_cut(fault: str, after: int) -> None:
     assert closed == [True]
 
 
-UPLOAD = _put(b"Content-Length: 40\r\n", b"0123456789" * 4)
+UPLOAD = put(b"Content-Length: 40\r\n", b"0123456789" * 4)
 
 
 @pytest.mark.parametrize("polite", [True, False], ids=["FIN", "RST"])
@@ -614,7 +496,7 @@ async def test_stop_lets_requests_finish_and_closes_idle_connections() -> None:
         assert (await idle.ask(GOOD["plain"][0])).status == 200
         busy = await Wire.connect(port)
         began.clear()
-        await busy.send(_put(b"Content-Length: 6\r\n", b"abc"))
+        await busy.send(put(b"Content-Length: 6\r\n", b"abc"))
         await began.wait()
         stop = asyncio.create_task(server.stop(ANSWER_S_MAX))
         assert await idle.closed() == b""
@@ -636,7 +518,7 @@ async def test_stop_cuts_what_outlasts_the_grace() -> None:
         await echo(exchange)
 
     async with serving(slow, patience) as (server, port), await Wire.connect(port) as wire:
-        await wire.send(_put(b"Content-Length: 6\r\n", b"abc"))
+        await wire.send(put(b"Content-Length: 6\r\n", b"abc"))
         await begun.wait()
         await asyncio.wait_for(server.stop(SHORT), ANSWER_S_MAX / 2)
         assert b"200" not in await wire.closed()

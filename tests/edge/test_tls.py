@@ -20,9 +20,10 @@ from cryptography.x509.oid import NameOID
 
 from s3node.base import limits
 from s3node.base.errors import ConfigError
-from s3node.edge.exchange import Exchange, Patience, ResponseCut
+from s3node.edge.exchange import Exchange, Patience
 from s3node.edge.http import Handler, HttpServer
 from s3node.edge.tls import CertificateWatch, make_context
+from tests.edge.handlers import SHORT, Pouring, get
 from tests.edge.listening import Edge, listening
 from tests.edge.wire import ANSWER_S_MAX, Wire, refuse, until
 
@@ -164,22 +165,11 @@ async def test_long_bodies_pass_both_ways(tmp_path: Path) -> None:
 
 
 async def test_client_that_does_not_read_is_cut(tmp_path: Path) -> None:
-    faults: list[str] = []
-
-    async def pour(exchange: Exchange) -> None:
-        async def stream() -> AsyncIterator[Sequence[memoryview]]:
-            while True:
-                yield [memoryview(bytes(1 << 20))]
-
-        try:
-            await exchange.answer(200, [], stream=stream(), length=1 << 40)
-        except ResponseCut as cut:
-            faults.append(cut.cause)
-
-    async with _serving(pour, tmp_path, Patience(send_idle=0.3)) as (_, wire):
-        await wire.send(b"GET /k HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until(lambda: faults)
-        assert faults == ["stalled"]
+    pouring = Pouring()
+    async with _serving(pouring, tmp_path, Patience(send_idle=SHORT)) as (_, wire):
+        await wire.send(get(b""))
+        await until(lambda: pouring.cut)
+        assert pouring.cut == ["stalled"]
 
 
 async def test_watch_sees_replaced_files(tmp_path: Path) -> None:
