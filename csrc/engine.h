@@ -29,7 +29,7 @@
 #include "record.h"
 
 enum {
-    ENGINE_BUFFERS = 4,    /* of one write */
+    ENGINE_BUFFERS = 3,    /* of one write */
     ENGINE_READ_BUFFERS = 2, /* of a read: header and digests, blocks of the payload */
     ENGINE_IOV_MAX = 1024, /* of one pwritev: the kernel's UIO_MAXIOV */
     ENGINE_CHUNK = 256     /* operations allocated at a time; they are never given back */

@@ -12,7 +12,7 @@ from ec import Geometry
 from s3node.base.arena import Arena, Loose, Row
 from s3node.base.errors import MemoryShort
 from s3node.objects import layout
-from s3node.store.digests import Digests, shard_digests
+from s3node.store.digests import shard_digests
 
 
 class StripeBuffer:
@@ -98,6 +98,6 @@ class FullStripe(NamedTuple):
     def content(self) -> memoryview:
         return self.row.whole[: self.size]
 
-    def digests(self, shards: int) -> Digests:
+    def digests(self, shards: int) -> bytes:
         """Those of the blocks of the first `shards` shards."""
         return shard_digests(self.row.whole[: shards * self.shard_bytes], self.shard_bytes)

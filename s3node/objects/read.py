@@ -53,7 +53,7 @@ def stripe_identity(item: Data, index: int, stripe: Stripe) -> Shard:
         stripe.code,
         stripe.stripe_bytes,
         index * item.stripe_bytes,
-        (),
+        b"",
     )
 
 

@@ -14,7 +14,7 @@ owed again, as long as enough others are there to make it from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,8 +28,8 @@ from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stri
 from s3node.objects.placement import ranked, room
 from s3node.objects.read import StripeReader, place_of, shard_identity
 from s3node.objects.write import owed_row
-from s3node.store.record import block_digests
-from s3node.store.seams import Append, ShardDisks
+from s3node.store.digests import shard_digests
+from s3node.store.seams import Place, Records, ShardDisks
 
 Found = Mapping[tuple[int, int], Location]
 """(stripe index, shard index) -> where that shard is now."""
@@ -172,7 +172,7 @@ class Repairer:
         except StorageFault as fault:
             progress.reason = str(fault)
         finally:
-            self._disks.unpin([place_of(location) for location in found.values()])
+            self._unpin(found.values())
         progress.placed += entered
         progress.waiting += entered < owed
 
@@ -188,20 +188,31 @@ class Repairer:
             raise QuorumLost("no writable disk that holds none of the stripe")
         lost = lost[: len(slots)]
         payloads = await self._reader.rebuild(item, index, stripe, lost)
-        appends = []
-        for shard, slot in zip(lost, slots, strict=False):
-            identity = shard_identity(item, index, stripe, shard)
-            identity = identity._replace(digests=block_digests(payloads[shard]))
-            appends.append(Append(slot, identity, payloads[shard]))
-        results = await asyncio.gather(*self._disks.append(appends), return_exceptions=True)
         placed: dict[int, Location] = {}
-        for shard, result in zip(lost, results, strict=True):
-            if isinstance(result, StorageFault):
-                continue
-            if isinstance(result, BaseException):
-                raise result
-            placed[shard] = Location(*result)
+        pending = set(lost)
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell(shard: int, outcome: Place | StorageFault) -> None:
+            if isinstance(outcome, Place):
+                placed[shard] = Location(*outcome)
+            pending.discard(shard)
+            if not pending:
+                answered.set_result(None)
+
+        for shard, slot in zip(lost, slots, strict=False):
+            payload = payloads[shard]
+            identity = shard_identity(item, index, stripe, shard)
+            identity = identity._replace(digests=shard_digests(payload, len(payload)))
+            self._disks.append(Records(identity, payload, len(payload)), [(slot, shard)], tell)
+        try:
+            await asyncio.shield(answered)
+        except asyncio.CancelledError:  # nobody will enter them
+            answered.add_done_callback(lambda _: self._unpin(placed.values()))
+            raise
         return placed
+
+    def _unpin(self, found: Iterable[Location]) -> None:
+        self._disks.unpin([place_of(location) for location in found])
 
     def _targets(self, data_id: bytes, index: int, stripe: Stripe) -> list[int]:
         taken = {place.slot for place in stripe.shards if place is not None}

@@ -33,8 +33,7 @@ from s3node.objects.budget import Budget, Lease
 from s3node.objects.filling import FullStripe, StripeBuffer
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.placement import Plan, need_room, plan_stripe, write_quorum
-from s3node.store.digests import Digests
-from s3node.store.seams import Append, Place, Shard, ShardDisks
+from s3node.store.seams import Place, Records, Shard, ShardDisks
 
 CODE_CAUCHY = 1
 """The number of the erasure code in records and rows: Cauchy over GF(2^8), polynomial 0x11d."""
@@ -52,7 +51,7 @@ class StripeWrite:
         self,
         disks: ShardDisks,
         plan: Plan,
-        shards: Sequence[Shard],
+        records: Records,
         row: Row,
         budget: Budget,
         lagging: set[int],
@@ -60,14 +59,14 @@ class StripeWrite:
         """`lagging`: slots that a write has waited for in vain, silent ever since."""
         loop = asyncio.get_running_loop()
         self.geometry = plan.geometry
-        self.index = shards[0].stripe_index
-        self.stripe_bytes = shards[0].stripe_bytes
+        self.index = records.stripe.stripe_index
+        self.stripe_bytes = records.stripe.stripe_bytes
         self.places: list[Place | None] = [None] * plan.geometry.n
         self.quorum: asyncio.Future[None] = loop.create_future()
         self.prompt: asyncio.Future[None] = loop.create_future()
         self.complete: asyncio.Future[None] = loop.create_future()
         self._disks = disks
-        self._shards = shards
+        self._records: Records | None = records  # with their memory
         self._memory: Row | None = row
         self._parted = False
         self._budget = budget
@@ -77,38 +76,29 @@ class StripeWrite:
         self._needed = write_quorum(plan.geometry)
         self._synced = 0
         self._faults: list[str] = []
-        self._append(range(plan.geometry.n), plan.slots)
+        self._append([(slot, shard) for shard, slot in enumerate(plan.slots)])
 
-    def _append(self, indexes: Sequence[int], slots: Sequence[int]) -> None:
-        assert self._memory is not None, "a shard is appended until it is answered"
-        payloads, shards = self._memory.places, self._shards
-        batch = [
-            Append(slot, shards[index], payloads[index])
-            for index, slot in zip(indexes, slots, strict=True)
-        ]
-        self._pending.update(zip(indexes, slots, strict=True))
-        futures = self._disks.append(batch)
-        for index, future in zip(indexes, futures, strict=True):
-            future.add_done_callback(partial(self._answered, index))
+    def _append(self, targets: Sequence[tuple[int, int]]) -> None:
+        for slot, shard in targets:
+            self._pending[shard] = slot
+        assert self._records is not None, "a shard is appended until it is answered"
+        self._disks.append(self._records, targets, self._answered)
 
-    def _answered(self, index: int, done: asyncio.Future[Place]) -> None:
-        slot = self._pending.pop(index)
-        fault = done.exception()
-        if fault is None:
+    def _answered(self, shard: int, outcome: Place | StorageFault) -> None:
+        assert self._memory is not None and self._records is not None, "a shard is answered once"
+        slot = self._pending.pop(shard)
+        if isinstance(outcome, Place):
             self._lagging.discard(slot)
-            self.places[index] = done.result()
+            self.places[shard] = outcome
             self._synced += 1
-            if self._parted and self._memory is not None:
-                self._memory.end(index)
-        elif isinstance(fault, StorageFault):
-            self._faults.append(str(fault))
+            if self._parted:
+                self._memory.end(shard)
+        else:
+            self._faults.append(str(outcome))
             if self._spares:
-                self._append([index], [self._spares.pop(0)])
+                self._append([(self._spares.pop(0), shard)])
                 return
-        elif not self.quorum.done():  # a bug below: whoever waits is to hear of it
-            self.quorum.set_exception(fault)
-        assert self._memory is not None, "a shard is answered once"
-        self._budget.give(len(self._memory.places[index]))
+        self._budget.give(self._records.payload_bytes)
         self._judge()
 
     def part(self) -> None:
@@ -135,10 +125,13 @@ class StripeWrite:
                         + "; ".join(sorted(set(self._faults)))
                     )
                 )
-        if not self.prompt.done() and self._lagging.issuperset(self._pending.values()):
+        pending = self._pending
+        if not self.prompt.done() and (
+            not pending or (self._lagging and self._lagging.issuperset(pending.values()))
+        ):
             self.prompt.set_result(None)
-        if not self._pending:
-            self._memory = None
+        if not pending:
+            self._memory = self._records = None
             self.complete.set_result(None)
 
     def unpin(self) -> None:
@@ -351,28 +344,16 @@ class ObjectWriter:
             lease.end()
             raise
         lease.become(plan.geometry.n * full.shard_bytes)
-        shards = [
-            Shard(
-                self._data_id,
-                index,
-                shard,
-                plan.geometry.k,
-                plan.geometry.m,
-                CODE_CAUCHY,
-                buffer.size,
-                index * self._stripe_bytes,
-                digests[shard],
-            )
-            for shard in range(plan.geometry.n)
-        ]
-        stripe = StripeWrite(self._disks, plan, shards, full.row, self._budget, self._lagging)
+        k, m = plan.geometry.k, plan.geometry.m
+        start = index * self._stripe_bytes
+        shard = Shard(self._data_id, index, 0, k, m, CODE_CAUCHY, buffer.size, start, digests)
+        records = Records(shard, full.row.whole, full.shard_bytes)
+        stripe = StripeWrite(self._disks, plan, records, full.row, self._budget, self._lagging)
         self._stripes.append(stripe)
         if self._given_up:
             stripe.abandon()
 
-    async def _hash_and_encode(
-        self, geometry: Geometry, full: FullStripe, update: Update
-    ) -> Digests:
+    async def _hash_and_encode(self, geometry: Geometry, full: FullStripe, update: Update) -> bytes:
         """Hash and code a stripe; the digests of all its shards' blocks.
 
         Those of the data are taken first: what any hash saw is what is stored.
@@ -383,9 +364,7 @@ class ObjectWriter:
             return encode()
         return await self._hashing.advance(self._md5, [full.content], encode)
 
-    def _encode(
-        self, geometry: Geometry, full: FullStripe, before: Digests, update: Update
-    ) -> Digests:
+    def _encode(self, geometry: Geometry, full: FullStripe, before: bytes, update: Update) -> bytes:
         """Hash, code and digest one stripe; CPU work without side effects on others.
 
         The data shards were digested `before` they were hashed, and are again after they were
@@ -396,7 +375,7 @@ class ObjectWriter:
         self._digest.update(content)
         self._codec.encode(geometry, full.row.whole, full.shard_bytes)
         digests = full.digests(geometry.n)
-        if digests[: geometry.k] != before:
+        if not digests.startswith(before):
             raise MemoryChanged(
                 f"stripe of data {self._data_id.hex()} changed in memory while it was coded: "
                 "test this machine's memory"

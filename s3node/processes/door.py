@@ -333,32 +333,29 @@ class Edge:
 
     def _append(self, message: Appends) -> None:
         door = self._door
-        batch = messages.appends_of(message, door.slots, self._memory)
+        records = messages.records_of(message, door.slots, self._memory)
         door.disks.set_sequence(door.deciding.sequence)
-        self._under_way += len(batch)
-        left = [len(batch)]
-        for number, future in enumerate(door.disks.append(batch), message.first):
-            future.add_done_callback(partial(self._appended, number, left))
+        self._under_way += len(message.targets)
+        shards = [shard for _, shard in message.targets]
+        numbers = dict(zip(shards, range(message.first, message.first + len(shards)), strict=True))
+        door.disks.append(records, message.targets, partial(self._appended, numbers))
 
-    def _appended(self, number: int, left: list[int], done: Future[Place]) -> None:
-        """One of a batch, of which so many are `left`, is."""
-        left[0] -= 1
-        fault = done.exception()
-        if fault is None:
-            slot, segment, offset = done.result()
+    def _appended(self, numbers: dict[int, int], shard: int, outcome: Place | StorageFault) -> None:
+        """One of a stripe's shards is; `numbers` are those that are not, and what to call them."""
+        number = numbers.pop(shard)
+        if isinstance(outcome, Place):
+            slot, segment, offset = outcome
             self._pins[slot, segment] += 1
             self._placed.append((number, segment, offset))
-            if not left[0]:
+            if not numbers:
                 self._tell_placed()
             elif self._holding is None:
                 self._holding = self._loop.call_later(HOLD_S, self._hold_no_longer)
-        elif isinstance(fault, StorageFault):
+        else:
             self._tell_placed()
             self.tell(self._door.now())  # before the answer: the next choice is to be a better one
-            self._send(Failed(number, type(fault).__name__, str(fault)))
+            self._send(Failed(number, type(outcome).__name__, str(outcome)))
         self._ends()
-        if fault is not None and not isinstance(fault, StorageFault):
-            raise fault  # a bug below: the engine is to hear of it
 
     def _hold_no_longer(self) -> None:
         self._holding = None

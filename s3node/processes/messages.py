@@ -9,7 +9,7 @@ number message   by       the fault it defends against
 ====== ========= ======== ==================================================================
 0      Hello     edge     another release's messages; memory that is not what it says
 1      Offer     edge     (a write set; the answer is a Verdict or a Refused of that number)
-2      Appends   edge     (records; the answer to each is a Placed or a Failed of its number)
+2      Appends   edge     (shards; the answer to each is a Placed or a Failed of its number)
 3      Unpin     edge     segments that nobody lets go of: decided writes let go of theirs
 10     Welcome   engine   another release's messages; ids of one edge given out by another
 11     Verdict   engine   (whether the write set is durable and in the index, or a conflict)
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -39,12 +39,12 @@ from s3node.base.limits import MIB
 from s3node.meta import transaction
 from s3node.meta.transaction import WRITE_SET_BYTES_MAX, WriteSet
 from s3node.store import record
-from s3node.store.seams import Append, DiskState, DiskStatus, Shard
+from s3node.store.seams import DiskState, DiskStatus, Records, Shard
 
 VERSION = 1
 LENGTH = struct.Struct("<I")
 FRAME_BYTES_MAX = 72 * MIB
-"""A payload that does not lie in shared memory is sent along, and may be a whole shard."""
+"""Payloads that do not lie in shared memory are sent along, and may be a whole stripe."""
 
 assert max(WRITE_SET_BYTES_MAX, record.PAYLOAD_BYTES_MAX) + MIB < FRAME_BYTES_MAX
 
@@ -63,25 +63,24 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, tag=1):
     write_set: WriteSet
 
 
-Digest: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
-
-Record: TypeAlias = tuple[int, int, int | bytes, list[Digest], bytes]
-"""Slot, shard index, payload (where it begins in the shared memory, or itself), digests, hint."""
-
-
 class Appends(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Records of one stripe, their payloads equally long: what they have in common stands once."""
+    """Shards of a stripe that are to be appended, as `Records` and its `Shard` describe them."""
 
-    first: int  # number of the first record; the others follow
+    first: int  # number of the first target; the others follow
+    targets: list[tuple[int, int]]  # slot, shard index
     data_id: bytes
     stripe_index: int
+    shard_index: int
     k: int
     m: int
     code: int
     stripe_bytes: int
     stripe_offset: int
+    digests: bytes
+    payloads: int | bytes  # where they begin in the shared memory, or themselves
     payload_bytes: int
-    records: list[Record]
+    shards: int  # how many payloads there are
+    hint: bytes
 
 
 class Unpin(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -228,68 +227,69 @@ def check_write_set(write_set: WriteSet) -> None:
         raise BadMessage(str(fault)) from None
 
 
-def appends_of(message: Appends, slots: int, arena: memoryview) -> list[Append]:
+def records_of(message: Appends, slots: int, arena: memoryview) -> Records:
     """What is to be appended; payloads in the shared memory stay there. BadMessage."""
-    _, data_id, stripe_index, k, m, code, stripe_bytes, stripe_offset, size, records = (
-        msgspec.structs.astuple(message)
-    )
-    if records:
-        _check_record(message)
-    blocks, n = record.block_count(size), k + m
-    appends = []
-    for slot, index, where, digests, hint in records:
-        if isinstance(where, int):
-            payload: memoryview | bytes = arena[where : where + size] if where >= 0 else b""
-        else:
-            payload = where
-        if len(payload) != size:
-            raise BadMessage("a payload lies outside the shared memory, or is of another length")
-        if not 0 <= slot < slots:
-            raise BadMessage(f"no such slot: {slot}")
-        if not 0 <= index < n or len(digests) != blocks or len(hint) > record.HINT_BYTES_MAX:
-            raise BadMessage("a record that cannot be made")
-        shard = Shard(
-            data_id, stripe_index, index, k, m, code, stripe_bytes, stripe_offset, digests
-        )
-        appends.append(Append(slot, shard, payload, hint))
-    return appends
-
-
-def _check_record(message: Appends) -> None:
-    """What its records have in common. BadMessage."""
-    _, index, _, digests, hint = message.records[0]
+    begin, size = message.payloads, message.shards * message.payload_bytes
+    if isinstance(begin, bytes):
+        payloads = memoryview(begin)
+    else:
+        payloads = arena[begin : begin + size] if begin >= 0 else memoryview(b"")
+    if len(payloads) != size:
+        raise BadMessage("payloads lie outside the shared memory, or are of another length")
     shard = Shard(
         message.data_id,
         message.stripe_index,
-        index,
+        message.shard_index,
         message.k,
         message.m,
         message.code,
         message.stripe_bytes,
         message.stripe_offset,
-        digests,
+        message.digests,
     )
+    records = Records(shard, payloads, message.payload_bytes, message.hint)
     try:
-        record.assert_packable(shard, message.payload_bytes, hint)
+        record.assert_packable(records)
     except AssertionError as broken:
         raise BadMessage(f"a record that cannot be made: {broken}") from None
+    left = set(range(message.shard_index, message.shard_index + message.shards))
+    for slot, index in message.targets:
+        if not 0 <= slot < slots or index not in left:
+            raise BadMessage(f"no such slot, or no such shard any more: {slot}, {index}")
+        left.remove(index)
+    return records
 
 
-def of_appends(
-    batch: Sequence[Append], first: int, find: Callable[[Buffer], int | None]
-) -> list[Appends]:
-    """What asks for a batch of appends; `find` tells where in the shared memory a payload lies."""
-    messages: list[Appends] = []
-    common: object = None
-    for number, (slot, shard, payload, hint) in enumerate(batch, first):
-        data_id, stripe, index, k, m, code, stripe_bytes, offset, digests = shard
-        size = len(payload)
-        this = (data_id, stripe, k, m, code, stripe_bytes, offset, size)
-        if this != common:
-            common = this
-            record.assert_packable(shard, size, hint)
-            messages.append(Appends(number, *this, []))
-        where = find(payload)
-        whole = bytes(payload) if where is None else where
-        messages[-1].records.append((slot, index, whole, list(digests), hint))
-    return messages
+def of_records(
+    records: Records,
+    targets: Sequence[tuple[int, int]],
+    first: int,
+    find: Callable[[Buffer], int | None],
+) -> Appends:
+    """What asks for appends; `find` tells where in the shared memory the payloads lie."""
+    record.assert_packable(records)
+    shard, payloads, payload_bytes, hint = records
+    where = find(payloads)
+    if where is None:
+        payloads, shard = _only(records, targets)
+    return Appends(
+        first,
+        list(targets),
+        *shard,
+        bytes(payloads) if where is None else where,
+        payload_bytes,
+        len(payloads) // payload_bytes,
+        hint,
+    )
+
+
+def _only(records: Records, targets: Sequence[tuple[int, int]]) -> tuple[memoryview, Shard]:
+    """The payloads that are asked for and what lies between them, for those are sent."""
+    shard, payloads, payload_bytes, _ = records
+    indexes = [index for _, index in targets]
+    first, count = min(indexes), max(indexes) + 1 - min(indexes)
+    start, _ = records.span(first)
+    digests = record.DIGEST_BYTES * record.block_count(payload_bytes)
+    at = (first - shard.shard_index) * digests
+    only = shard._replace(shard_index=first, digests=shard.digests[at : at + count * digests])
+    return payloads[start : start + count * payload_bytes], only

@@ -4,8 +4,8 @@ A payload that lies in the edge's arena is not sent, only its place; it stays ta
 append is answered. What the disks are like is what the engine told last; an append that fails is
 answered after that has been told anew.
 
-Invariants: a place that was answered is unpinned once, by `unpin`, or here when nobody waited for
-it; bytes read here are verified like everywhere (I7).
+Invariants: a place that was answered is unpinned once, by `unpin`; bytes read here are verified
+like everywhere (I7).
 """
 
 from __future__ import annotations
@@ -25,11 +25,20 @@ from s3node.store.engine import Counters, Engine
 from s3node.store.fetch import Memory, Reads
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
-from s3node.store.seams import Append, DiskState, DiskStatus, Fetched, Part, Place, Shard
+from s3node.store.seams import (
+    Answered,
+    DiskState,
+    DiskStatus,
+    Fetched,
+    Part,
+    Place,
+    Records,
+    Shard,
+)
 from s3node.store.state import Context, Disk
 
-_Appending = tuple[int, Future[Place], Buffer]
-"""Slot, answer, and the payload, which is kept from being used again."""
+_Appending = tuple[int, int, Answered, Records]
+"""Slot, shard, who is told, and the payloads, which are kept from being used again."""
 
 
 class RemoteDisks:
@@ -89,20 +98,18 @@ class RemoteDisks:
 
     # ---- shards
 
-    def append(self, batch: Sequence[Append]) -> Sequence[Future[Place]]:
-        loop = self._context.loop
-        futures: list[Future[Place]] = [loop.create_future() for _ in batch]
+    def append(
+        self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered
+    ) -> None:
         if self._gone:
-            for future in futures:
-                future.set_exception(EngineGone(self._gone))
-            return futures
+            for _, shard in targets:
+                self._context.loop.call_soon(answered, shard, EngineGone(self._gone))
+            return
         first = self._number + 1
-        self._number += len(batch)
-        for message in messages.of_appends(batch, first, self._find):
-            self._send(message)
-        for number, (item, future) in enumerate(zip(batch, futures, strict=True), first):
-            self._appending[number] = (item.slot, future, item.payload)
-        return futures
+        self._number += len(targets)
+        self._send(messages.of_records(records, targets, first, self._find))
+        for number, (slot, shard) in enumerate(targets, first):
+            self._appending[number] = (slot, shard, answered, records)
 
     def unpin(self, places: Sequence[Place]) -> None:
         if places:
@@ -130,17 +137,13 @@ class RemoteDisks:
     def placed(self, places: Sequence[tuple[int, int, int]]) -> None:
         """BadMessage if nothing was appended under one of the numbers."""
         for number, segment, offset in places:
-            slot, future, _ = self._take(number)
-            if future.done():  # given up by whoever waited: nobody will decide it
-                self._post(Unpin([(slot, segment)]))
-            else:
-                future.set_result(Place(slot, segment, offset))
+            slot, shard, answered, _ = self._take(number)
+            answered(shard, Place(slot, segment, offset))
 
     def failed(self, number: int, fault: StorageFault) -> None:
         """BadMessage if nothing was appended under that number."""
-        _, future, _ = self._take(number)
-        if not future.done():
-            future.set_exception(fault)
+        _, shard, answered, _ = self._take(number)
+        answered(shard, fault)
 
     def told(self, disks: Sequence[DiskTold]) -> None:
         """What the disks are like now. BadMessage if there are others than there were."""
@@ -156,9 +159,8 @@ class RemoteDisks:
         """The engine is: whoever waits is told, and whoever comes. Reads go on."""
         self._gone = reason
         appending, self._appending = self._appending, {}
-        for _, future, _ in appending.values():
-            if not future.done():
-                future.set_exception(EngineGone(reason))
+        for _, shard, answered, _ in appending.values():
+            answered(shard, EngineGone(reason))
 
     def close(self) -> None:
         """Close the files; the engine for reading is ended by its owner, afterwards."""

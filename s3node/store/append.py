@@ -12,7 +12,7 @@
 Invariants: one open segment per disk, its records contiguous in the order they were given out
 (I3). What a dead segment had not answered fails; somebody above rewrites it elsewhere. A segment
 is pinned once per record given out, until the record fails or `unpin` says that it is decided (I5).
-All of this runs on the event loop; nothing here blocks.
+Every record is answered once. All of this runs on the event loop; nothing here blocks.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ from asyncio import Future
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from s3node.base.errors import DiskFull, DiskOffline, StorageFault
 from s3node.base.filesystem import FileSystem, Usage, write_all
 from s3node.store import record, seal, segment
-from s3node.store.checked import stored_crc
+from s3node.store.checked import CRC_BYTES
 from s3node.store.disks import SEGMENTS
 from s3node.store.engine import Completion, File, Lane, Write, fault_from, fault_of
 from s3node.store.limits import SECTOR
-from s3node.store.seams import Append, Place
+from s3node.store.record import Heads
+from s3node.store.seams import Answered, DiskState, Place, Records
 from s3node.store.segment import SegmentHeader
 from s3node.store.state import Context, Disk
+
+CRC_AT = record.HEADER_BYTES - CRC_BYTES
 
 
 @dataclass(slots=True, eq=False)
@@ -55,10 +57,42 @@ class OpenSegment:
     finishing: bool = False
 
 
-class _Waiting(NamedTuple):
-    append: Append
-    size: int
-    future: Future[Place]
+class Appending:
+    """Shards of one stripe on their way to the disks, and who is told of each."""
+
+    __slots__ = ("answered", "heads", "padding", "records", "size")
+
+    def __init__(self, records: Records, sequence: int, answered: Answered) -> None:
+        record.assert_packable(records)
+        self.records = records
+        self.heads = Heads(records, sequence)
+        self.answered = answered
+        self.size = record.record_bytes(records.payload_bytes, len(records.hint))
+        used = record.payload_start(records.payload_bytes) + records.payload_bytes
+        self.padding = records.hint + bytes(self.size - used - len(records.hint))
+
+
+class _Append:
+    """One record: to which disk, and, once it has a place, where."""
+
+    __slots__ = ("known", "of", "offset", "segment", "shard", "writer")
+    segment: OpenSegment
+    offset: int
+
+    def __init__(self, writer: SegmentWriter, of: Appending, shard: int) -> None:
+        self.writer = writer
+        self.of = of
+        self.shard = shard
+        self.known = False  # who asked has been told
+
+    def answer(self, outcome: Place | StorageFault) -> None:
+        """Tell who asked."""
+        self.known = True
+        self.of.answered(self.shard, outcome)
+
+    def done(self, completion: Completion) -> None:
+        """The engine has written and synced it, or failed to."""
+        self.writer.wrote(self, completion)
 
 
 def create_segment(fs: FileSystem, disk_path: str, header: SegmentHeader) -> tuple[int, Usage]:
@@ -91,32 +125,27 @@ class SegmentWriter:
         self._retiring: set[OpenSegment] = set()
         self._creating: Future[tuple[int, Usage]] | None = None
         self._creating_in_vain = False
-        self._waiting: deque[_Waiting] = deque()
-        self._flying: dict[int, Future[Place]] = {}  # by token: given to the engine
+        self._waiting: deque[_Append] = deque()
+        self._flying: dict[int, _Append] = {}  # by token: given to the engine
 
-    def append(self, item: Append, out: list[Write]) -> Future[Place]:
+    def append(self, of: Appending, shard: int, out: list[Write]) -> None:
         """Give the record its place, now or when there is a segment; writes go to `out`."""
-        record.assert_packable(item.shard, len(item.payload), item.hint)
-        future: Future[Place] = self._context.loop.create_future()
-        size = record.record_bytes(len(item.payload), len(item.hint))
-        fault = self.refusal(size)
+        one = _Append(self, of, shard)
+        fault = self.refusal(of.size)
         if fault:
-            future.set_exception(fault)
-            return future
-        self.queued_bytes += size
-        waiting = _Waiting(item, size, future)
-        if self._creating is None and self._open and self._fits(self._open, size):
-            out.append(self._place(self._open, waiting))
+            self._context.loop.call_soon(one.answer, fault)
+            return
+        self.queued_bytes += of.size
+        if self._creating is None and self._open and self._fits(self._open, of.size):
+            out.append(self._place(self._open, one))
         else:
-            self._waiting.append(waiting)
+            self._waiting.append(one)
             self._roll()
-        return future
 
     def refusal(self, size: int = 0) -> StorageFault | None:
         """Why a record of `size` bytes cannot be appended now."""
-        fault = self.disk.refusal()
-        if fault:
-            return fault
+        if self.disk.state is not DiskState.ONLINE:
+            return self.disk.refusal()
         limits, (total, free) = self._context.limits, self.disk.usage
         if free - self.queued_bytes - size < limits.reserve(total):
             return DiskFull(f"slot {self.disk.slot}: {free} bytes free")
@@ -142,9 +171,9 @@ class SegmentWriter:
         """Tell whoever waits; what the disk may yet do of it is garbage."""
         self.abandon()
         self._fail_waiting(fault)
-        for future in self._flying.values():
-            if not future.done():
-                future.set_exception(fault)
+        for one in list(self._flying.values()):
+            if not one.known:
+                one.answer(fault)
 
     def live(self) -> set[int]:
         """Segments that are still written, or not yet sealed."""
@@ -222,67 +251,59 @@ class SegmentWriter:
             self._fail_waiting(refusal)
             return
         out: list[Write] = []
-        while self._waiting and self._fits(self._open, self._waiting[0].size):
+        while self._waiting and self._fits(self._open, self._waiting[0].of.size):
             out.append(self._place(self._open, self._waiting.popleft()))
         context.submit(out)
         if self._waiting:
             self._roll()
 
     def _fail_waiting(self, fault: StorageFault) -> None:
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            self.queued_bytes -= waiting.size
-            if not waiting.future.done():
-                waiting.future.set_exception(fault)
+        failed, self._waiting = self._waiting, deque()
+        self.queued_bytes -= sum(one.of.size for one in failed)
+        for one in failed:
+            self._context.loop.call_soon(one.answer, fault)
 
     # ---- records
 
-    def _place(self, one: OpenSegment, waiting: _Waiting) -> Write:
+    def _place(self, segment: OpenSegment, one: _Append) -> Write:
         """Give a record the next offset of the open segment."""
         assert self.disk.identity is not None, "a disk without identity is not written"
-        (_, shard, payload, hint), size, _ = waiting
-        context = self._context
-        header = record.pack(
-            shard,
-            len(payload),
-            self.disk.identity.disk_id,
-            one.id,
-            one.end,
-            context.sequence,
-            hint,
+        of, slot, offset = one.of, self.disk.slot, segment.end
+        head = of.heads.pack(one.shard, self.disk.identity.disk_id, segment.id, offset)
+        one.segment, one.offset = segment, offset
+        segment.end = offset + of.size
+        segment.count += 1
+        segment.chain = seal.extend(segment.chain, head[CRC_AT : record.HEADER_BYTES])
+        segment.in_flight += 1
+        self.pins[segment.id] = self.pins.get(segment.id, 0) + 1
+        token = self._context.expect(slot, one.done)
+        self._flying[token] = one
+        span = of.records.span(one.shard)
+        return Write(
+            token, slot, segment.file, offset, head, of.records.payloads, *span, of.padding
         )
-        place = Place(self.disk.slot, one.id, one.end)
-        tail = hint + bytes(size - len(header) - len(payload) - len(hint))
-        one.end += size
-        one.count += 1
-        one.chain = seal.extend(one.chain, stored_crc(header[: record.HEADER_BYTES]))
-        one.in_flight += 1
-        self.pins[one.id] = self.pins.get(one.id, 0) + 1
-        token = context.expect(self.disk.slot, partial(self._done, one, waiting, place))
-        self._flying[token] = waiting.future
-        buffers = (header, payload, tail) if tail else (header, payload)
-        return Write(token, self.disk.slot, one.file, place.offset, buffers)
 
-    def _done(
-        self, one: OpenSegment, waiting: _Waiting, place: Place, completion: Completion
-    ) -> None:
-        one.in_flight -= 1
-        self.queued_bytes -= waiting.size
-        future = self._flying.pop(completion.token)
+    def wrote(self, one: _Append, completion: Completion) -> None:
+        """A record is on the platter, or will never be."""
+        segment, size = one.segment, one.of.size
+        segment.in_flight -= 1
+        self.queued_bytes -= size
+        del self._flying[completion.token]
         if completion.error:
-            self.unpin(one.id)
-            self._died(one, completion)
-            if not future.done():
-                future.set_exception(fault_of(completion.error, f"slot {self.disk.slot}"))
+            self.unpin(segment.id)
+            self._died(segment, completion)
+            if not one.known:
+                one.answer(fault_of(completion.error, f"slot {self.disk.slot}"))
         else:
-            one.answered = max(one.answered, place.offset + waiting.size)
+            segment.answered = max(segment.answered, one.offset + size)
             total, free = self.disk.usage
-            self.disk.usage = Usage(total, free - waiting.size)
-            if future.done():  # given up by whoever waited: nobody will decide it
-                self.unpin(one.id)
+            self.disk.usage = Usage(total, free - size)
+            if one.known:  # given up: nobody will decide it
+                self.unpin(segment.id)
             else:
-                future.set_result(place)
-        self._settle(one)
+                one.answer(Place(self.disk.slot, segment.id, one.offset))
+        if segment.retiring:
+            self._settle(segment)
 
     def _died(self, one: OpenSegment, completion: Completion) -> None:
         if one.dead:
@@ -316,7 +337,7 @@ class SegmentWriter:
         what = seal.Seal(self.disk.identity.disk_id, one.id, one.end, one.count, one.chain)
         one.in_flight += 1
         token = self._context.expect(self.disk.slot, partial(self._sealed, one))
-        write = Write(token, self.disk.slot, one.file, one.end, (seal.pack(what),))
+        write = Write(token, self.disk.slot, one.file, one.end, seal.pack(what))
         self._context.submit([write])
 
     def _sealed(self, one: OpenSegment, completion: Completion) -> None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 from s3node.store import record
 from s3node.store._engine import ffi, lib
 
-Digests = list[tuple[int, ...]]
-"""Of each shard, those of its blocks."""
-
 _BYTES = ffi.typeof("uint8_t[]")
 _DIGESTS = ffi.typeof("uint64_t[]")
 
 
-def shard_digests(shards: memoryview, shard_bytes: int) -> Digests:
-    """Of shards of that many bytes, one right behind the other. Releases the GIL."""
+def shard_digests(shards: memoryview, shard_bytes: int) -> bytes:
+    """Of shards of that many bytes, one right behind the other, as they are recorded.
+
+    Releases the GIL.
+    """
     count, rest = divmod(len(shards), shard_bytes)
     assert not rest, "whole shards"
     blocks = record.block_count(shard_bytes)
     out = ffi.new(_DIGESTS, count * blocks)
     lib.record_digests(ffi.from_buffer(_BYTES, shards), shard_bytes, count, out)
-    found = ffi.unpack(out, count * blocks)
-    return [tuple(found[at : at + blocks]) for at in range(0, len(found), blocks)]
+    return bytes(ffi.buffer(out))

@@ -19,7 +19,7 @@ from s3node.base.filesystem import Buffer, FileSystem, Usage
 from s3node.base.ids import EpochIds, segment_epoch
 from s3node.store import epoch as epochs
 from s3node.store import scan, segment
-from s3node.store.append import SegmentWriter
+from s3node.store.append import Appending, SegmentWriter
 from s3node.store.disks import (
     DIRECTORIES,
     JOURNAL,
@@ -39,7 +39,7 @@ from s3node.store.limits import Limits
 from s3node.store.logs import LogWriter
 from s3node.store.readback import Examination
 from s3node.store.seams import (
-    Append,
+    Answered,
     DiskState,
     DiskStatus,
     Fetched,
@@ -47,6 +47,7 @@ from s3node.store.seams import (
     Place,
     Probe,
     ReadBack,
+    Records,
     Shard,
 )
 from s3node.store.state import Context, Disk
@@ -101,12 +102,15 @@ class Disks:
 
     # ---- shards
 
-    def append(self, batch: Sequence[Append]) -> Sequence[Future[Place]]:
+    def append(
+        self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered
+    ) -> None:
         self._check_open()
+        of = Appending(records, self._context.sequence, answered)
         out: list[Write] = []
-        futures = [self._writers[item.slot].append(item, out) for item in batch]
+        for slot, shard in targets:
+            self._writers[slot].append(of, shard, out)
         self._context.submit(out)
-        return futures
 
     def read(
         self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int

@@ -48,7 +48,7 @@ def _write_file(
 
 
 def _end(write: Write) -> int:
-    return write.offset + sum(len(buffer) for buffer in write.buffers)
+    return write.offset + write.size
 
 
 def _reserve(fs: FileSystem, file: File, end: int) -> None:

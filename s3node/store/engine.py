@@ -63,14 +63,34 @@ class File:
     error: int = 0
 
 
+NOTHING = memoryview(b"")
+
+
 class Write(NamedTuple):
-    """Put `buffers` at `offset` and make them durable. At most BUFFERS_MAX buffers."""
+    """Put `head`, bytes start..stop of `body`, and `tail` at `offset`, and make them durable.
+
+    All of it stays unchanged and alive until the write completes.
+    """
 
     token: int
     slot: int
     file: File
     offset: int
-    buffers: Sequence[Buffer]
+    head: Buffer
+    body: memoryview = NOTHING
+    start: int = 0
+    stop: int = 0
+    tail: bytes = b""
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + self.stop - self.start + len(self.tail)
+
+    @property
+    def buffers(self) -> list[Buffer]:
+        """What is not empty of it, in order."""
+        parts = (self.head, self.body[self.start : self.stop], self.tail)
+        return [part for part in parts if part]
 
 
 class Read(NamedTuple):
@@ -111,7 +131,7 @@ class Completion(NamedTuple):
     got: int
 
 
-BUFFERS_MAX = 4  # header and digests, payload, hint, padding
+BUFFERS_MAX = 3  # of a write: header and digests, payload, hint with padding
 
 
 @dataclass(slots=True)

@@ -144,7 +144,7 @@ class LogWriter:
     def _begin_append(self, file: File, wanted: _Wanted) -> None:
         self._busy = True
         token = self._context.expect(self.disk.slot, partial(self._appended, wanted))
-        self._context.submit([Write(token, self.disk.slot, file, self._end, (wanted.data,))])
+        self._context.submit([Write(token, self.disk.slot, file, self._end, wanted.data)])
         self._end += len(wanted.data)
 
     def _appended(self, wanted: _Wanted, completion: Completion) -> None:

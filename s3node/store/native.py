@@ -44,8 +44,8 @@ _READS = 32  # given to the engine at one crossing
 # An engine_op that reads: token, file, offset, tail offset, hurry, slot, count of buffers; where
 # these are and how long, the rest unused; the claim.
 _READ = struct.Struct(f"=QQqqqii4Q{ffi.sizeof('engine_op') - 8 * 10 - record.CLAIM.size}x80s")
-# The beginning of one that writes so many buffers; reads' fields are zero.
-_WRITES = [struct.Struct(f"=QQqqqii{2 * count}Q") for count in range(BUFFERS_MAX + 1)]
+# The beginning of one that writes; reads' fields are zero.
+_WRITE = struct.Struct(f"=QQqqqii{2 * BUFFERS_MAX}Q")
 _WRITES_FIRST = 256
 _NUMBER = ffi.typeof("uintptr_t")
 from_buffer, cast = ffi.from_buffer, ffi.cast  # looked up once
@@ -96,7 +96,7 @@ class NativeEngine:
         if not self._engine:
             os.close(self._event_fd)
             raise StorageFault(f"the disk engine does not start: {os.strerror(error[0])}")
-        self._alive: dict[int, Sequence[Any]] = {}
+        self._alive: dict[int, Any] = {}  # by token: what the engine reads or writes
         self._reaped = ffi.new(f"engine_completion[{_REAP}]")
         self._reaped_bytes = ffi.buffer(self._reaped)
         self._writes = ffi.new("engine_op[]", _WRITES_FIRST)  # used again for each batch
@@ -141,23 +141,39 @@ class NativeEngine:
         assert error == 0, f"the disk engine refused a batch: {os.strerror(error)}"
         self._alive.update(alive)
 
-    def _pack_writes(self, writes: Sequence[Write]) -> tuple[Any, dict[int, Sequence[Any]]]:
+    def _pack_writes(self, writes: Sequence[Write]) -> tuple[Any, dict[int, Any]]:
         """The writes as C has them, and by token what must live until they complete."""
         if len(writes) > len(self._writes):
             self._writes = ffi.new("engine_op[]", 2 * len(writes))
             self._write_bytes = ffi.buffer(self._writes)
         ops = self._write_bytes
-        alive: dict[int, Sequence[Any]] = {}
+        alive: dict[int, Any] = {}
+        bases: dict[int, int] = {}  # of bodies, which many writes have in common
         # By slot: what goes to one queue is put there at once, and so drained together.
-        for index, (token, slot, file, offset, buffers) in enumerate(sorted(writes, key=_slot)):
+        for index, write in enumerate(sorted(writes, key=_slot)):
+            token, slot, file, offset, head, body, start, stop, tail = write
             assert isinstance(file, NativeFile), "attached to this engine"
-            views = [from_buffer(buffer) for buffer in buffers]
-            count = len(views)
-            where = [part for view in views for part in (int(cast(_NUMBER, view)), len(view))]
-            _WRITES[count].pack_into(
-                ops, index * _READ.size, token, file.address, offset, 0, 0, slot, count, *where
+            base = bases.get(id(body))
+            if base is None:
+                base = bases[id(body)] = int(cast(_NUMBER, from_buffer(body)))
+            _WRITE.pack_into(
+                ops,
+                index * _READ.size,
+                token,
+                file.address,
+                offset,
+                0,
+                0,
+                slot,
+                BUFFERS_MAX,
+                int(cast(_NUMBER, from_buffer(head))),
+                len(head),
+                base + start,
+                stop - start,
+                int(cast(_NUMBER, from_buffer(tail))),
+                len(tail),
             )
-            alive[token] = views
+            alive[token] = write
         return self._writes, alive
 
     def read(self, reads: Sequence[Read]) -> Sequence[Completion | None]:

@@ -54,13 +54,18 @@ from s3node.base.filesystem import Buffer
 from s3node.base.ids import DATA_ID_BYTES
 from s3node.base.limits import DISKS_MAX, KIB, MIB
 from s3node.store import checked
-from s3node.store.seams import Shard
+from s3node.store.seams import Records, Shard
 
 MAGIC = b"s3nRECD\n"
 VERSION = 1
 LAYOUT = struct.Struct("<8sHH4B16s16sQQQQIIIHBBHH16sIII")
 HEADER_BYTES = 128
 assert LAYOUT.size == HEADER_BYTES
+# What records of one stripe do not have in common: the fields from the shard index to the offset,
+# and the last two.
+_OWN_AT = struct.calcsize("<8sHH3B")
+_OWN = struct.Struct("<B16s16sQQ")
+_CRCS = struct.Struct("<II")
 # What a read compares a record with in C, which knows the format too (csrc/record.c).
 CLAIM = struct.Struct("<4B3I16s16s4Q")
 DIGEST_BYTES = 8
@@ -105,7 +110,7 @@ def block_count(payload_bytes: int) -> int:
 
 
 def block_digests(payload: Buffer) -> tuple[int, ...]:
-    """XXH3-64 of each block of a payload: the `digests` of its `Shard`."""
+    """XXH3-64 of each block of a payload; packed, the `digests` of its `Shard`."""
     view = memoryview(payload)
     digest = xxhash.xxh3_64_intdigest
     return tuple(digest(view[at : at + BLOCK_BYTES]) for at in range(0, len(view), BLOCK_BYTES))
@@ -134,14 +139,18 @@ def unpack_digests(data: Buffer) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // DIGEST_BYTES}Q", data)
 
 
-def assert_packable(shard: Shard, payload_bytes: int, hint: bytes) -> None:
-    """AssertionError unless a record can say all this: asked before a record is queued."""
+def assert_packable(records: Records) -> None:
+    """AssertionError unless a record can say all this: asked before one is queued."""
+    shard, payloads, payload_bytes, hint = records
     n = shard.k + shard.m
     assert 0 < payload_bytes <= PAYLOAD_BYTES_MAX, "payload size out of bounds"
-    assert len(shard.digests) == block_count(payload_bytes), "one digest per block"
+    count, rest = divmod(len(payloads), payload_bytes)
+    assert count and not rest, "payloads are equally long"
+    digests = count * block_count(payload_bytes)
+    assert len(shard.digests) == digests * DIGEST_BYTES, "one digest per block"
     assert len(hint) <= HINT_BYTES_MAX, "hint too long"
     assert 1 <= shard.k <= n <= DISKS_MAX, "geometry out of bounds"
-    assert 0 <= shard.shard_index < n, "no such shard"
+    assert 0 <= shard.shard_index <= n - count, "no such shard"
     assert 0 <= shard.code < 1 << 8, "code out of bounds"
     assert 0 <= shard.stripe_index < 1 << 32, "stripe index out of bounds"
     assert 0 <= shard.stripe_offset < 1 << 64, "stripe offset out of bounds"
@@ -152,53 +161,57 @@ def assert_packable(shard: Shard, payload_bytes: int, hint: bytes) -> None:
     assert len(shard.data_id) == DATA_ID_BYTES, "not a data id"
 
 
-def pack(
-    shard: Shard,
-    payload_bytes: int,
-    disk_id: bytes,
-    segment: int,
-    offset: int,
-    sequence: int,
-    hint: bytes = b"",
-) -> bytes:
-    """Header and digests of a shard that `assert_packable` let through.
+class Heads:
+    """Headers with digests of a stripe's records: what they have in common is packed once.
 
-    To be followed by payload, hint and padding.
+    Of records that `assert_packable` let through.
     """
-    assert offset % ALIGN == 0, "records are aligned"
-    digests = pack_digests(shard.digests)
-    return (
-        checked.finish(
-            LAYOUT.pack(
-                MAGIC,
-                VERSION,
-                0,
-                shard.k,
-                shard.m,
-                shard.code,
-                shard.shard_index,
-                shard.data_id,
-                disk_id,
-                segment,
-                offset,
-                shard.stripe_offset,
-                sequence,
-                shard.stripe_index,
-                shard.stripe_bytes,
-                payload_bytes,
-                len(shard.digests),
-                BLOCK_BITS,
-                0,
-                len(hint),
-                0,
-                _NO_KEY,
-                zlib.crc32(hint),
-                zlib.crc32(digests),
-                0,
-            )
+
+    def __init__(self, records: Records, sequence: int) -> None:
+        stripe, _, payload_bytes, hint = records
+        blocks = block_count(payload_bytes)
+        common = LAYOUT.pack(
+            MAGIC,
+            VERSION,
+            0,
+            stripe.k,
+            stripe.m,
+            stripe.code,
+            0,
+            stripe.data_id,
+            b"",
+            0,
+            0,
+            stripe.stripe_offset,
+            sequence,
+            stripe.stripe_index,
+            stripe.stripe_bytes,
+            payload_bytes,
+            blocks,
+            BLOCK_BITS,
+            0,
+            len(hint),
+            0,
+            _NO_KEY,
+            zlib.crc32(hint),
+            0,
+            0,
         )
-        + digests
-    )
+        self._before, self._behind = common[:_OWN_AT], common[_OWN_AT + _OWN.size : -_CRCS.size]
+        self._data_id = stripe.data_id
+        self._first = stripe.shard_index
+        self._digests = stripe.digests
+        self._digest_bytes = DIGEST_BYTES * blocks
+
+    def pack(self, shard_index: int, disk_id: bytes, segment: int, offset: int) -> bytes:
+        """Of one record: to be followed by payload, hint and padding."""
+        assert offset % ALIGN == 0, "records are aligned"
+        at = (shard_index - self._first) * self._digest_bytes
+        digests = self._digests[at : at + self._digest_bytes]
+        own = _OWN.pack(shard_index, self._data_id, disk_id, segment, offset)
+        crc = zlib.crc32(digests).to_bytes(checked.CRC_BYTES, "little")
+        head = self._before + own + self._behind + crc
+        return head + zlib.crc32(head).to_bytes(checked.CRC_BYTES, "little") + digests
 
 
 def claim(

@@ -25,6 +25,7 @@ from s3node.base.errors import FormatError, FormatUnknown
 from s3node.base.filesystem import FileSystem, Reads
 from s3node.base.limits import KIB, MIB
 from s3node.store import record, seal, segment
+from s3node.store.checked import CRC_BYTES
 from s3node.store.limits import SECTOR
 from s3node.store.record import ALIGN, BLOCK_BYTES, DIGEST_BYTES, HEADER_BYTES, RecordHeader
 from s3node.store.seal import Seal
@@ -204,7 +205,7 @@ class _Walk:
             return None
         stop = at + record.record_bytes(header.payload_bytes, header.hint_bytes)
         self.records += 1
-        self.chain = seal.extend(self.chain, header.crc)
+        self.chain = seal.extend(self.chain, packed[-CRC_BYTES:])
         hint, fault = self._verify(header, at, stop) if self.payloads else (b"", "")
         return Found(at, stop, header, hint, fault, bool(fault) and self._may_be_torn(at))
 

@@ -64,6 +64,6 @@ def unpack(data: bytes) -> Seal:
     return Seal(disk_id, segment, used_end, count, chain)
 
 
-def extend(chain: int, header_crc: int) -> int:
-    """The chain with one more record header behind it."""
-    return zlib.crc32(header_crc.to_bytes(checked.CRC_BYTES, "little"), chain)
+def extend(chain: int, header_crc: bytes) -> int:
+    """The chain with one more record header behind it, of which this is the CRC as recorded."""
+    return zlib.crc32(header_crc, chain)

@@ -11,9 +11,9 @@ created the disk set. A fault of one disk is that disk's: it never raises for an
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from s3node.base.errors import StorageFault
 from s3node.base.filesystem import Buffer
@@ -32,19 +32,25 @@ class Shard(NamedTuple):
     code: int
     stripe_bytes: int  # object bytes in this stripe
     stripe_offset: int  # where the stripe begins within the data
-    digests: Sequence[int]  # XXH3-64 of each block of the payload (s3node.store.record)
+    digests: bytes  # XXH3-64 of each block of the payload, as they are recorded
 
 
-class Append(NamedTuple):
-    """One record to append: to which disk, what about, and the payload.
+class Records(NamedTuple):
+    """What records of one stripe say: shards that follow each other, `payload_bytes` each.
 
-    The payload must stay unchanged and alive until the append is answered.
+    The payloads lie one right behind the other, and so do their digests. They must stay unchanged
+    and alive until every append of one is answered.
     """
 
-    slot: int
-    shard: Shard
-    payload: Buffer
+    stripe: Shard  # of them all; its index is that of the first
+    payloads: memoryview
+    payload_bytes: int
     hint: bytes = b""  # for salvage: bucket, key, version; never proof
+
+    def span(self, shard: int) -> tuple[int, int]:
+        """Where in `payloads` the one of that shard begins and ends."""
+        start = (shard - self.stripe.shard_index) * self.payload_bytes
+        return start, start + self.payload_bytes
 
 
 class Place(NamedTuple):
@@ -53,6 +59,10 @@ class Place(NamedTuple):
     slot: int
     segment: int
     offset: int
+
+
+Answered: TypeAlias = Callable[[int, Place | StorageFault], None]
+"""Told of a shard, by its index, where it was put, or why it was not."""
 
 
 class Part(NamedTuple):
@@ -153,13 +163,16 @@ class ShardDisks(Protocol):
     def writable(self) -> Sequence[DiskStatus]:
         """Disks that take appends now."""
 
-    def append(self, batch: Sequence[Append]) -> Sequence[Future[Place]]:
-        """Append records, each to its disk's open segment; crosses into the engine once.
+    def append(
+        self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered
+    ) -> None:
+        """Append shards of a stripe, each to the open segment of a disk: (slot, shard index).
 
-        A future's result is set when the record is on the platter (group commit: all appends
-        waiting on a disk share one write and one fdatasync); a StorageFault when it is not.
-        A place that was answered pins its segment until `unpin`. A future that was cancelled
-        unpins by itself: nobody knows its record, it is garbage.
+        All that is appended in one turn of the loop crosses into the engine at once. Each record
+        is answered by itself and once, never before this returns: with its place when it is on
+        the platter (group commit: all appends waiting on a disk share one write and one
+        fdatasync), with a StorageFault when it is not. A place that was answered pins its segment
+        until `unpin`.
         """
 
     def unpin(self, places: Sequence[Place]) -> None:

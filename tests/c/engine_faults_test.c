@@ -25,7 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 2, WRITES = 12, READS = 4, PIECE = 1000, ENDS = 3 * PIECE, MANY = 300 };
+enum { SLOTS = 2, WRITES = 12, READS = 4, PIECE = 1000, ENDS = 3 * PIECE };
+enum { MANY = ENGINE_IOV_MAX / ENGINE_BUFFERS + 40 }; /* writes, more than one pwritev takes */
 enum kind { FAIL, SHORT, EMPTY, OVERSTATED, SLOW, KINDS };
 
 #define CHECK(condition)                                                                          \

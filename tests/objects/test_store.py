@@ -91,9 +91,9 @@ def test_every_run_of_an_object_says_what_it_owes(
         async with ObjectNode(tmp_path, fs=fs) as node:
             append, stripes = node.disks.append, itertools.count()
 
-            def failing_at_last(batch: Any) -> Any:
+            def failing_at_last(*records: Any) -> None:
                 fs.failing = "disk3/" if next(stripes) == STRIPES_PER_RUN else ""
-                return append(batch)
+                append(*records)
 
             monkeypatch.setattr(node.disks, "append", failing_at_last)
             row = await node.put(content((STRIPES_PER_RUN + 1) * 4 * BLOCK_BYTES))

@@ -31,7 +31,7 @@ from s3node.store.seams import DiskState
 from tests.meta.kvs import lmdb_kv
 from tests.processes.border import EPOCH, knock, make_door
 from tests.simulation.faults import Faults
-from tests.store.world import World, append_of, crossed, outcomes, read_back
+from tests.store.world import World, append_of, appended, crossed, outcomes, read_back
 
 TEST_S_MAX = 60
 TOLD_S_MAX = 10
@@ -213,6 +213,9 @@ def test_a_connection_that_says_nothing_is_ended(monkeypatch: pytest.MonkeyPatch
 # ---- bad requests
 
 
+DIGEST = bytes(range(8))
+
+
 def appends(**other: Any) -> Appends:
     fields: dict[str, Any] = {
         "first": 1,
@@ -224,26 +227,37 @@ def appends(**other: Any) -> Appends:
         "stripe_bytes": 400,
         "stripe_offset": 0,
         "payload_bytes": 100,
-        "records": [(0, 0, 0, [5], b"")],
+        "payloads": 0,
+        "shards": 1,
+        "shard_index": 0,
+        "digests": DIGEST,
+        "targets": [(0, 0)],
+        "hint": b"",
     }
     return Appends(**(fields | other))
 
 
 BAD_REQUESTS: list[Any] = [
-    appends(records=[(3, 0, 0, [5], b"")]),
-    appends(records=[(-1, 0, 0, [5], b"")]),
-    appends(records=[(0, 6, 0, [5], b"")]),
-    appends(records=[(0, -1, 0, [5], b"")]),
-    appends(records=[(0, 0, MIB - 99, [5], b"")]),
-    appends(records=[(0, 0, -100, [5], b"")]),
-    appends(records=[(0, 0, 1 << 62, [5], b"")]),
-    appends(records=[(0, 0, b"x" * 99, [5], b"")]),
-    appends(records=[(0, 0, 0, [], b"")]),
-    appends(records=[(0, 0, 0, [5, 5], b"")]),
-    appends(records=[(0, 0, 0, [5], b"h" * 5000)]),
-    appends(records=[(0, 0, 0, [5], b""), (0, 9, 0, [5], b"")]),
-    appends(records=[(0, 0, 0, [5], b""), (0, 1, 0, [5], b"h" * 5000)]),
-    appends(payload_bytes=0, records=[(0, 0, b"", [], b"")]),
+    appends(targets=[(3, 0)]),
+    appends(targets=[(-1, 0)]),
+    appends(targets=[(0, 1)]),
+    appends(targets=[(0, 0), (1, 1)]),
+    appends(targets=[(0, 0), (1, 0)]),
+    appends(shard_index=6, targets=[(0, 6)]),
+    appends(shard_index=-1, targets=[(0, -1)]),
+    appends(payloads=MIB - 99),
+    appends(payloads=-100),
+    appends(payloads=1 << 62),
+    appends(payloads=b"x" * 99),
+    appends(shards=7, digests=DIGEST * 7),
+    appends(shards=2),
+    appends(shards=0, digests=b"", targets=[]),
+    appends(shards=-1),
+    appends(digests=b""),
+    appends(digests=DIGEST * 2),
+    appends(digests=DIGEST[:-1]),
+    appends(hint=b"h" * 5000),
+    appends(payload_bytes=0, payloads=b"", digests=b""),
     appends(payload_bytes=-5),
     appends(k=0),
     appends(k=15, m=2),
@@ -307,8 +321,10 @@ def test_no_bytes_end_the_engine(data: st.DataObject) -> None:
             if isinstance(one, Offer):
                 messages.check_write_set(one.write_set)
             elif isinstance(one, Appends):
-                for item in messages.appends_of(one, 3, memoryview(bytes(MIB))):
-                    assert 0 <= item.slot < 3 and len(item.payload) > 0
+                records = messages.records_of(one, 3, memoryview(bytes(MIB)))
+                for slot, shard in one.targets:
+                    start, stop = records.span(shard)
+                    assert 0 <= slot < 3 and 0 <= start < stop <= len(records.payloads)
     except messages.BadMessage:
         return
 
@@ -317,7 +333,8 @@ def test_messages_cross_unchanged() -> None:
     sent = [
         Hello(1, MIB),
         Offer(3, WriteSet(5, {b"a": b""}, (), {b"b": None, b"c": b"d"}, {b"n": -4})),
-        appends(records=[(1, 2, 64, [1 << 63], b""), (2, 3, b"p" * 100, [0], b"hint")]),
+        appends(targets=[(1, 2), (2, 3)], payloads=64),
+        appends(payloads=b"p" * 100, hint=b"hint"),
         Unpin([(1, 2), (3, 4)]),
     ]
     assert messages.unpack_from_edge(bytes(messages.pack(sent)[0][4:])) == sent
@@ -351,11 +368,13 @@ def test_what_disks_are_like_is_told(tmp_path: Path) -> None:
         disks.fence(1, "out")
         await until(lambda: link.disks.status()[1].state is DiskState.FENCED)
         assert [one.slot for one in link.disks.writable()] == [0, 2]
-        assert isinstance((await outcomes(link.disks.append([append_of(b"x", 1)])))[0], DiskOffline)
+        assert isinstance(
+            (await outcomes(appended(link.disks, [append_of(b"x", 1)])))[0], DiskOffline
+        )
         await disks.readmit(1)
         await until(lambda: len(link.disks.writable()) == 3)
         faults.fail("pwritev", 28, lambda path: "disk2/segments" in path)
-        assert isinstance((await outcomes(link.disks.append([append_of(b"x", 2)])))[0], DiskFull)
+        assert isinstance((await outcomes(appended(link.disks, [append_of(b"x", 2)])))[0], DiskFull)
         assert [one.slot for one in link.disks.writable()] == [0, 1], "told before the answer"
         faults.heal()
         door.deciding.sequence = 77  # type: ignore[misc]
@@ -374,7 +393,7 @@ def test_a_disk_that_came_back_is_read_anew(tmp_path: Path) -> None:
         door = make_door(disks=disks)
         link = await knock(door)
         item = append_of(b"first" * 100)
-        (place,) = await asyncio.gather(*link.disks.append([item]))
+        (place,) = await asyncio.gather(*appended(link.disks, [item]))
         assert bytes(await link.disks.read(place, item.shard, 500, 0, 500)) == item.payload
         path = Path(world.segment_path(place))
         copy = path.read_bytes()
@@ -408,10 +427,10 @@ def test_pins_of_a_lost_edge_are_given_back_when_all_is_answered(tmp_path: Path)
         payload = arena.take(100_000)
         payload[:] = random.Random(3).randbytes(100_000)
         item = append_of(payload)  # type: ignore[arg-type]
-        (place,) = await asyncio.gather(*link.disks.append([item]))
-        (theirs,) = await asyncio.gather(*other.disks.append([append_of(b"theirs", 1)]))
+        (place,) = await asyncio.gather(*appended(link.disks, [item]))
+        (theirs,) = await asyncio.gather(*appended(other.disks, [append_of(b"theirs", 1)]))
         faults.hold("fdatasync", lambda path: "disk0" in path)
-        held = link.disks.append([item])
+        held = appended(link.disks, [item])
         await asyncio.to_thread(faults.entered["fdatasync"].wait)
         link._channel.close("killed")
         assert isinstance((await outcomes(held))[0], EngineGone)
@@ -424,7 +443,7 @@ def test_pins_of_a_lost_edge_are_given_back_when_all_is_answered(tmp_path: Path)
         assert not disks.pinned(0, place.segment)
         assert disks.pinned(1, theirs.segment), "another edge's are its own"
         assert bytes(await read_back(disks, place, item)) == bytes(payload)
-        assert (await outcomes(link.disks.append([item])))[0].args == ("killed",)
+        assert (await outcomes(appended(link.disks, [item])))[0].args == ("killed",)
         await other.close()
         await link.close()
         await door.close()
@@ -453,7 +472,7 @@ def test_an_offer_of_a_lost_edge_is_decided_before_its_pins_go(tmp_path: Path) -
         slow = Slow()
         door = make_door(slow, disks)
         link = await knock(door)
-        (place,) = await asyncio.gather(*link.disks.append([append_of(b"x")]))
+        (place,) = await asyncio.gather(*appended(link.disks, [append_of(b"x")]))
         offered = link.kv._offer(WriteSet(0, {}, (), {b"k": b"v"}, {}))
         await until(lambda: slow.answers)
         await link.close()

@@ -33,9 +33,11 @@ from tests.store.world import (
     LIMITS,
     World,
     append_of,
+    appended,
     crossed,
     disk_id,
     outcomes,
+    pack_record,
     read_back,
     shard_of,
 )
@@ -70,7 +72,7 @@ def test_append_then_read_every_range(world: World) -> None:
 
     async def scenario(disks: Disks) -> None:
         item = append_of(payload, hint=b"bucket/key")
-        (place,) = await asyncio.gather(*disks.append([item]))
+        (place,) = await asyncio.gather(*appended(disks, [item]))
         for start in edges:
             for stop in edges:
                 if start < stop:
@@ -85,7 +87,7 @@ def test_partial_read_touches_only_its_blocks(world: World) -> None:
 
     async def scenario(disks: Disks) -> int:
         item = append_of(payload)
-        (place,) = await asyncio.gather(*disks.append([item]))
+        (place,) = await asyncio.gather(*appended(disks, [item]))
         await read_back(disks, place, item)
         before = disks.counters().bytes_read
         await disks.read(place, item.shard, len(payload), 7 * record.BLOCK_BYTES + 5, 500_000)
@@ -97,10 +99,10 @@ def test_partial_read_touches_only_its_blocks(world: World) -> None:
 
 def test_a_batch_is_one_crossing_one_write_one_sync(world: World) -> None:
     async def scenario(disks: Disks) -> None:
-        await asyncio.gather(*disks.append([append_of(b"x", slot) for slot in range(3)]))
+        await asyncio.gather(*appended(disks, [append_of(b"x", slot) for slot in range(3)]))
         before = copy(disks.counters())
         batch = [append_of(bytes([n]) * 500, n % 3, n) for n in range(60)]
-        places = await asyncio.gather(*disks.append(batch))
+        places = await asyncio.gather(*appended(disks, batch))
         after = disks.counters()
         assert after.crossings - before.crossings == 1
         assert (after.writes - before.writes, after.syncs - before.syncs) == (3, 3)
@@ -115,13 +117,13 @@ def test_what_waits_for_a_sync_shares_the_next(threaded: World) -> None:
     assert isinstance(faults, Faults)
 
     async def scenario(disks: Disks) -> None:
-        await asyncio.gather(*disks.append([append_of(b"x")]))
+        await asyncio.gather(*appended(disks, [append_of(b"x")]))
         faults.hold("fdatasync")
         before = disks.counters().syncs
-        futures = [*disks.append([append_of(b"first")])]
+        futures = [*appended(disks, [append_of(b"first")])]
         await asyncio.to_thread(faults.entered["fdatasync"].wait)
         for n in range(40):
-            futures += disks.append([append_of(bytes([n]) * 99, 0, n)])
+            futures += appended(disks, [append_of(bytes([n]) * 99, 0, n)])
         assert not any(future.done() for future in futures)
         faults.release("fdatasync")
         await asyncio.gather(*futures)
@@ -136,9 +138,9 @@ def test_reads_do_not_wait_for_a_sync(threaded: World) -> None:
 
     async def scenario(disks: Disks) -> None:
         item = append_of(b"read me")
-        (place,) = await asyncio.gather(*disks.append([item]))
+        (place,) = await asyncio.gather(*appended(disks, [item]))
         faults.hold("fdatasync")
-        slow = disks.append([append_of(b"slow")])
+        slow = appended(disks, [append_of(b"slow")])
         await asyncio.to_thread(faults.entered["fdatasync"].wait)
         assert await read_back(disks, place, item) == b"read me"
         assert not slow[0].done()
@@ -154,18 +156,18 @@ def test_a_stalled_disk_is_full_soon_and_the_others_go_on(threaded: World) -> No
 
     async def scenario(disks: Disks) -> None:
         payload = bytes(1 << 20)
-        await asyncio.gather(*disks.append([append_of(b"x", slot) for slot in range(3)]))
+        await asyncio.gather(*appended(disks, [append_of(b"x", slot) for slot in range(3)]))
         faults.hold("fdatasync", lambda path: "disk0" in path)
-        held = [future for _ in range(3) for future in disks.append([append_of(payload, 0)])]
-        refused = disks.append([append_of(payload, 0)])[0]
+        held = [future for _ in range(3) for future in appended(disks, [append_of(payload, 0)])]
+        refused = appended(disks, [append_of(payload, 0)])[0]
         with pytest.raises(DiskOffline):
             await refused
         assert 0 in [one.slot for one in disks.writable()]  # a smaller one would still fit
-        await asyncio.gather(*disks.append([append_of(payload, slot) for slot in (1, 2)]))
+        await asyncio.gather(*appended(disks, [append_of(payload, slot) for slot in (1, 2)]))
         assert not any(future.done() for future in held)
         faults.release("fdatasync")
         await asyncio.gather(*held)
-        await asyncio.gather(*disks.append([append_of(payload, 0)]))
+        await asyncio.gather(*appended(disks, [append_of(payload, 0)]))
 
     threaded.run(scenario)
 
@@ -178,12 +180,12 @@ def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
 
     async def scenario(disks: Disks) -> None:
         looks = threaded.limits.hung_looks
-        disks.unpin(await asyncio.gather(*disks.append([append_of(b"x", n) for n in range(3)])))
+        disks.unpin(await asyncio.gather(*appended(disks, [append_of(b"x", n) for n in range(3)])))
         await disks.log_rotate(0, "a.log")
         faults.hold("fdatasync", lambda path: "disk0" in path)
         log = disks.log_append(0, b"frame")
         await asyncio.to_thread(faults.entered["fdatasync"].wait)
-        held = [log, *disks.append([append_of(b"held", 0), append_of(b"too", 0)])]
+        held = [log, *appended(disks, [append_of(b"held", 0), append_of(b"too", 0)])]
         for _ in range(looks - 1):
             await disks.refresh()
         assert not any(future.done() for future in held)
@@ -192,7 +194,7 @@ def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
         assert disks.status()[0].state is DiskState.OFFLINE
         assert "does not answer" in disks.status()[0].reason
         assert [one.slot for one in disks.writable()] == [1, 2]
-        await asyncio.gather(*disks.append([append_of(b"y", slot) for slot in (1, 2)]))
+        await asyncio.gather(*appended(disks, [append_of(b"y", slot) for slot in (1, 2)]))
         assert "not answered" in (await disks.probe(0)).reason
         with pytest.raises(DiskOffline):
             await disks.readmit(0)
@@ -200,7 +202,7 @@ def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
         while not (await disks.probe(0)).writable:
             await asyncio.sleep(0.01)
         await disks.readmit(0)
-        (place,) = await asyncio.gather(*disks.append([append_of(b"again")]))
+        (place,) = await asyncio.gather(*appended(disks, [append_of(b"again")]))
         assert await read_back(disks, place, append_of(b"again")) == b"again"
         await disks.log_rotate(0, "b.log")
         await disks.log_append(0, b"frame")
@@ -214,9 +216,9 @@ def test_when_more_disks_hang_than_may_fail_it_is_not_the_disks(threaded: World)
     assert isinstance(faults, Faults)
 
     async def scenario(disks: Disks) -> None:
-        await asyncio.gather(*disks.append([append_of(b"x", slot) for slot in range(3)]))
+        await asyncio.gather(*appended(disks, [append_of(b"x", slot) for slot in range(3)]))
         faults.hold("fdatasync")
-        held = disks.append([append_of(b"y", slot) for slot in range(3)])
+        held = appended(disks, [append_of(b"y", slot) for slot in range(3)])
         for _ in range(2 * threaded.limits.hung_looks):
             await disks.refresh()
         assert all(one.state is DiskState.ONLINE for one in disks.status())
@@ -233,7 +235,7 @@ def test_records_lie_in_order_and_a_full_segment_is_sealed(world: World) -> None
     async def scenario(disks: Disks) -> list[Place]:
         places: list[Place] = []
         for start in range(0, len(batch), 7):
-            places += await asyncio.gather(*disks.append(batch[start : start + 7]))
+            places += await asyncio.gather(*appended(disks, batch[start : start + 7]))
         for place, item in zip(places, batch, strict=True):
             assert await read_back(disks, place, item) == item.payload
         assert list(disks.segments(0)) == sorted({place.segment for place in places})
@@ -258,12 +260,12 @@ def test_reopened_disks_read_the_old_and_write_new_segments(world: World) -> Non
     first, second = append_of(b"one" * 1000, 0, 1), append_of(b"two" * 1000, 0, 2)
 
     async def write(disks: Disks) -> Place:
-        return (await asyncio.gather(*disks.append([first])))[0]
+        return (await asyncio.gather(*appended(disks, [first])))[0]
 
     old = world.run(write)
 
     async def again(disks: Disks) -> None:
-        (new,) = await asyncio.gather(*disks.append([second]))
+        (new,) = await asyncio.gather(*appended(disks, [second]))
         assert new.segment > old.segment
         assert await read_back(disks, old, first) == first.payload
         assert await read_back(disks, new, second) == second.payload
@@ -279,7 +281,7 @@ def test_a_full_segment_has_room_for_its_seal(tmp_path: Path) -> None:
         world = World("threads", tmp_path / str(segments), replace(LIMITS, segment_bytes=size))
 
         async def scenario(disks: Disks) -> int:
-            places = await asyncio.gather(*disks.append([append_of(bytes(1000))] * 2))
+            places = await asyncio.gather(*appended(disks, [append_of(bytes(1000))] * 2))
             return len({place.segment for place in places})
 
         assert world.run(scenario) == segments
@@ -289,7 +291,7 @@ def test_a_record_larger_than_a_segment_has_one_for_itself(world: World) -> None
     async def scenario(disks: Disks) -> None:
         large = append_of(bytes(LIMITS.segment_bytes + 5), 0, 1)
         small = append_of(b"small", 0, 2)
-        places = await asyncio.gather(*disks.append([small, large, small]))
+        places = await asyncio.gather(*appended(disks, [small, large, small]))
         assert len({place.segment for place in places}) == 3
         for place, item in zip(places, [small, large, small], strict=True):
             assert await read_back(disks, place, item) == item.payload
@@ -305,7 +307,7 @@ def test_damage_is_told_and_only_where_it_is(world: World) -> None:
     item = append_of(payload)
 
     async def write(disks: Disks) -> Place:
-        return (await asyncio.gather(*disks.append([item])))[0]
+        return (await asyncio.gather(*appended(disks, [item])))[0]
 
     place = world.run(write)
     head = record.payload_start(len(payload))
@@ -326,7 +328,7 @@ def test_another_record_or_none_is_missing(world: World) -> None:
     item, other = append_of(b"a" * 500, 0, 1), append_of(b"b" * 500, 0, 2)
 
     async def scenario(disks: Disks) -> None:
-        place, second = await asyncio.gather(*disks.append([item, other]))
+        place, second = await asyncio.gather(*appended(disks, [item, other]))
         size = 500
         wrong = [
             (second, item.shard, size),
@@ -356,7 +358,7 @@ def test_a_record_moved_to_another_disk_or_segment_is_not_believed(world: World)
 
     async def write(disks: Disks) -> list[Place]:
         twin = item._replace(slot=1)
-        return await asyncio.gather(*disks.append([item, twin]))
+        return await asyncio.gather(*appended(disks, [item, twin]))
 
     place, twin = world.run(write)
     world.overwrite(
@@ -376,15 +378,10 @@ def test_a_misdirected_write_is_not_believed(world: World, wrong: str) -> None:
     item = append_of(b"a" * 500, 0, 1)
 
     async def scenario(disks: Disks) -> None:
-        (place,) = await asyncio.gather(*disks.append([item]))
-        packed = record.pack(
-            item.shard,
-            500,
-            disk_id(1 if wrong == "disk id" else 0),
-            place.segment + (wrong == "segment"),
-            place.offset + 8 * (wrong == "offset"),
-            0,
-        )
+        (place,) = await asyncio.gather(*appended(disks, [item]))
+        wrong_place = place.segment + (wrong == "segment"), place.offset + 8 * (wrong == "offset")
+        disk = disk_id(1 if wrong == "disk id" else 0)
+        packed = pack_record(item.shard, 500, disk, wrong_place, 0)
         world.overwrite(world.segment_path(place), place.offset, packed)
         with pytest.raises(ShardMissing):
             await read_back(disks, place, item)
@@ -395,7 +392,7 @@ def test_a_misdirected_write_is_not_believed(world: World, wrong: str) -> None:
 def test_unreadable_sectors_are_the_shards_fault(world: World) -> None:
     async def scenario(disks: Disks) -> None:
         item = append_of(b"a" * 500)
-        (place,) = await asyncio.gather(*disks.append([item]))
+        (place,) = await asyncio.gather(*appended(disks, [item]))
         world.faults.fail("pread", errno.EIO)
         with pytest.raises(ShardCorrupt):
             await read_back(disks, place, item)
@@ -414,7 +411,7 @@ def test_many_segments_are_read_with_few_descriptors(tmp_path: Path) -> None:
 
         async def scenario(disks: Disks) -> None:
             batch = [append_of(bytes([n]) * 3000, 0, n) for n in range(20)]
-            places = await asyncio.gather(*disks.append(batch))
+            places = await asyncio.gather(*appended(disks, batch))
             for _ in range(2):
                 got = await asyncio.gather(
                     *(
@@ -449,13 +446,13 @@ def test_a_failed_segment_is_dead(
 ) -> None:
     async def scenario(disks: Disks) -> None:
         item = append_of(b"before", 0, 1)
-        (before,) = await asyncio.gather(*disks.append([item]))
+        (before,) = await asyncio.gather(*appended(disks, [item]))
         world.faults.fail(call, number, lambda path: in_segments(path) and "disk0" in path)
-        results = await outcomes(disks.append([append_of(b"x" * 100, s, 2) for s in (0, 0, 1)]))
+        results = await outcomes(appended(disks, [append_of(b"x" * 100, s, 2) for s in (0, 0, 1)]))
         assert [type(result) for result in results] == [fault, fault, Place]
         assert state(disks, 0) is after
         if call == "fdatasync":
-            refused = await outcomes(disks.append([append_of(b"y")]))
+            refused = await outcomes(appended(disks, [append_of(b"y")]))
             assert isinstance(refused[0], DiskFull)
         world.faults.heal()
         if after is not DiskState.OFFLINE:
@@ -465,12 +462,12 @@ def test_a_failed_segment_is_dead(
         await disks.seal()  # what is dead is closed
         assert not disks.pinned(0, before.segment), "failed appends unpin by themselves"
         if after is DiskState.ONLINE:
-            (new,) = await asyncio.gather(*disks.append([append_of(b"z" * 9)]))
+            (new,) = await asyncio.gather(*appended(disks, [append_of(b"z" * 9)]))
             assert new.segment != before.segment
         probe = await disks.probe(0)
         assert probe.writable and probe.standing is Standing.OK
         await disks.readmit(0)
-        (new,) = await asyncio.gather(*disks.append([append_of(b"z" * 9)]))
+        (new,) = await asyncio.gather(*appended(disks, [append_of(b"z" * 9)]))
         assert new.segment != before.segment
 
     world.run(scenario)
@@ -478,12 +475,12 @@ def test_a_failed_segment_is_dead(
 
 def test_a_dead_descriptor_is_never_touched_again(world: World) -> None:
     async def scenario(disks: Disks) -> list[tuple[str, str]]:
-        (first,) = await asyncio.gather(*disks.append([append_of(b"a")]))
+        (first,) = await asyncio.gather(*appended(disks, [append_of(b"a")]))
         world.faults.fail("fdatasync", errno.EIO, in_segments)
-        await outcomes(disks.append([append_of(b"b")]))
+        await outcomes(appended(disks, [append_of(b"b")]))
         world.faults.heal()
         mark = len(touches(world))
-        await outcomes(disks.append([append_of(b"c")]))
+        await outcomes(appended(disks, [append_of(b"c")]))
         path = world.segment_path(first)
         return [one for one in touches(world)[mark:] if one[1] == path and one[0] != "close"]
 
@@ -494,7 +491,7 @@ def test_a_dead_descriptor_is_never_touched_again(world: World) -> None:
 def test_a_dead_segment_is_read_back(world: World, call: str) -> None:
     async def scenario(disks: Disks) -> None:
         batch = [append_of(Random(n).randbytes(1000 + n), 0, n) for n in range(4)]
-        places = await asyncio.gather(*disks.append(batch))
+        places = await asyncio.gather(*appended(disks, batch))
         assert disks.suspects() == []
         for damage in (0, 2):
             world.flip(world.segment_path(places[damage]), places[damage].offset + 500)
@@ -502,7 +499,7 @@ def test_a_dead_segment_is_read_back(world: World, call: str) -> None:
         world.fs.fdatasync(fd)  # the damage is on the medium
         world.fs.close(fd)
         world.faults.fail(call, errno.EIO, in_segments)
-        await outcomes(disks.append([append_of(b"x" * 100)]))
+        await outcomes(appended(disks, [append_of(b"x" * 100)]))
         world.faults.heal()
         disks.unpin(places)
         while not disks.suspects():
@@ -519,9 +516,9 @@ def test_a_dead_segment_is_read_back(world: World, call: str) -> None:
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENXIO])
 def test_what_cannot_be_read_back_is_suspect(world: World, number: int) -> None:
     async def scenario(disks: Disks) -> None:
-        (place,) = await asyncio.gather(*disks.append([append_of(b"x" * 100)]))
+        (place,) = await asyncio.gather(*appended(disks, [append_of(b"x" * 100)]))
         world.faults.fail("pwritev", errno.EIO, in_segments)
-        await outcomes(disks.append([append_of(b"y")]))
+        await outcomes(appended(disks, [append_of(b"y")]))
         world.faults.heal()
         disks.unpin([place])
         while not disks.suspects():
@@ -547,12 +544,12 @@ def test_what_was_queued_behind_a_failing_sync_is_not_written(threaded: World) -
     assert isinstance(faults, Faults)
 
     async def scenario(disks: Disks) -> None:
-        (first,) = await asyncio.gather(*disks.append([append_of(b"a")]))
+        (first,) = await asyncio.gather(*appended(disks, [append_of(b"a")]))
         faults.hold("fdatasync", in_segments)
         faults.fail("fdatasync", errno.EIO, in_segments)
-        futures = [*disks.append([append_of(b"b")])]
+        futures = [*appended(disks, [append_of(b"b")])]
         await asyncio.to_thread(faults.entered["fdatasync"].wait)
-        futures += disks.append([append_of(b"c")])
+        futures += appended(disks, [append_of(b"c")])
         await crossed()
         mark = len(faults.touched)
         faults.release("fdatasync")
@@ -572,7 +569,7 @@ def touches(world: World) -> list[tuple[str, str]]:
 def test_a_disk_where_nothing_can_be_written_is_given_up(world: World) -> None:
     async def scenario(disks: Disks) -> None:
         world.faults.fail("pwritev", errno.EIO, lambda path: "disk0" in path)
-        results = await outcomes(disks.append([append_of(b"x", slot) for slot in range(3)]))
+        results = await outcomes(appended(disks, [append_of(b"x", slot) for slot in range(3)]))
         assert isinstance(results[0], DiskFailed)
         assert [one.slot for one in disks.writable()] == [1, 2]
         probe = await disks.probe(0)
@@ -591,7 +588,7 @@ def test_short_writes_are_continued(world: World) -> None:
 
     async def scenario(disks: Disks) -> None:
         batch = [append_of(Random(n).randbytes(5000 + n), n % 3, n) for n in range(12)]
-        places = await asyncio.gather(*disks.append(batch))
+        places = await asyncio.gather(*appended(disks, batch))
         for place, item in zip(places, batch, strict=True):
             assert await read_back(disks, place, item) == item.payload
 
@@ -606,7 +603,7 @@ def test_a_full_disk_keeps_its_reserve(tmp_path: Path) -> None:
     async def scenario(disks: Disks) -> None:
         answered = 0
         while True:
-            (result,) = await outcomes(disks.append([append_of(bytes(100_000))]))
+            (result,) = await outcomes(appended(disks, [append_of(bytes(100_000))]))
             if isinstance(result, BaseException):
                 break
             answered += 1
@@ -625,7 +622,7 @@ def test_a_full_disk_keeps_its_reserve(tmp_path: Path) -> None:
 
 def test_segments_are_pinned_until_decided(world: World) -> None:
     async def scenario(disks: Disks) -> None:
-        places = await asyncio.gather(*disks.append([append_of(b"x"), append_of(b"y")]))
+        places = await asyncio.gather(*appended(disks, [append_of(b"x"), append_of(b"y")]))
         await disks.seal()
         segment_id = places[0].segment
         disks.unpin(places[:1])
@@ -640,19 +637,6 @@ def test_segments_are_pinned_until_decided(world: World) -> None:
         assert segment_id not in disks.segments(0)
         with pytest.raises(ShardMissing):
             await disks.read(places[0], append_of(b"x").shard, 1, 0, 1)
-
-    world.run(scenario)
-
-
-def test_a_cancelled_append_unpins_by_itself(world: World) -> None:
-    async def scenario(disks: Disks) -> None:
-        first, second = disks.append([append_of(b"x"), append_of(b"y")])
-        second.cancel()
-        place = await first
-        await disks.seal()
-        disks.unpin([place])
-        await crossed()
-        assert not disks.pinned(0, place.segment)
 
     world.run(scenario)
 
@@ -717,9 +701,9 @@ def test_a_taken_log_name_is_refused_and_the_open_log_stays(world: World) -> Non
 def test_one_disks_log_and_shards_do_not_share_a_fault(world: World) -> None:
     async def scenario(disks: Disks) -> None:
         await disks.log_rotate(0, "a")
-        await asyncio.gather(*disks.append([append_of(b"x")]))
+        await asyncio.gather(*appended(disks, [append_of(b"x")]))
         world.faults.fail("pwritev", errno.EIO, in_journal)
-        shard = disks.append([append_of(b"y")])
+        shard = appended(disks, [append_of(b"y")])
         (log,) = await outcomes([disks.log_append(0, b"z")])
         assert isinstance(log, DiskFailed)
         world.faults.heal()
@@ -734,10 +718,10 @@ def test_one_disks_log_and_shards_do_not_share_a_fault(world: World) -> None:
 def test_a_fenced_disk_neither_reads_nor_writes_until_readmitted(world: World) -> None:
     async def scenario(disks: Disks) -> None:
         item = append_of(b"x")
-        (place,) = await asyncio.gather(*disks.append([item]))
+        (place,) = await asyncio.gather(*appended(disks, [item]))
         disks.fence(0, "its epoch is old")
         refused: list[Callable[[], asyncio.Future[object]]] = [
-            lambda: disks.append([item])[0],
+            lambda: appended(disks, [item])[0],
             lambda: disks.read(place, item.shard, 1, 0, 1),
             lambda: disks.log_rotate(0, "a"),
         ]
@@ -753,11 +737,11 @@ def test_a_fenced_disk_neither_reads_nor_writes_until_readmitted(world: World) -
 def test_a_readmitted_disk_is_written_to_new_files_only(world: World) -> None:
     async def scenario(disks: Disks) -> None:
         item = append_of(b"x")
-        (old,) = await asyncio.gather(*disks.append([item]))
+        (old,) = await asyncio.gather(*appended(disks, [item]))
         await disks.log_rotate(0, "a")
         disks.fence(0, "it was pulled")
         await disks.readmit(0)
-        (new,) = await asyncio.gather(*disks.append([item]))
+        (new,) = await asyncio.gather(*appended(disks, [item]))
         assert new.segment != old.segment
         with pytest.raises(DiskOffline):
             await disks.log_append(0, b"to what was open before")
@@ -771,7 +755,7 @@ def test_room_reserved_by_an_ended_epoch_is_cut(world: World) -> None:
     batch = [append_of(Random(8).randbytes(5000), 0, n) for n in range(3)]
 
     async def crash(disks: Disks) -> tuple[list[Place], bytes]:
-        places = await asyncio.gather(*disks.append(batch))
+        places = await asyncio.gather(*appended(disks, batch))
         return places, world.content(world.segment_path(places[0]))
 
     places, content = world.run(crash)
@@ -779,7 +763,7 @@ def test_room_reserved_by_an_ended_epoch_is_cut(world: World) -> None:
     world.overwrite(path, 0, content)  # as it was before the seal
 
     async def scenario(disks: Disks) -> None:
-        (new,) = await asyncio.gather(*disks.append([batch[0]]))
+        (new,) = await asyncio.gather(*appended(disks, [batch[0]]))
         open_size = len(world.content(world.segment_path(new)))
         assert await disks.trim(0) == 1
         assert len(world.content(path)) == places[-1].offset + record.record_bytes(5000)
@@ -806,7 +790,7 @@ def test_status_says_what_and_why(world: World) -> None:
 def test_sequence_is_stamped_into_records(world: World) -> None:
     async def scenario(disks: Disks) -> Place:
         disks.set_sequence(77)
-        return (await asyncio.gather(*disks.append([append_of(b"x", hint=b"who")])))[0]
+        return (await asyncio.gather(*appended(disks, [append_of(b"x", hint=b"who")])))[0]
 
     place = world.run(scenario)
     path = world.segment_path(place)

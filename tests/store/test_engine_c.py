@@ -16,9 +16,18 @@ from s3node.base.errors import StorageFault
 from s3node.store import disks
 from s3node.store.diskset import Disks
 from s3node.store.native import NativeEngine
-from s3node.store.seams import Append, Place
+from s3node.store.seams import Place
 from tests.simulation.faults import Faults, faulty_calls
-from tests.store.world import SLOTS, TEST_S_MAX, World, append_of, outcomes, read_back
+from tests.store.world import (
+    SLOTS,
+    TEST_S_MAX,
+    Append,
+    World,
+    append_of,
+    appended,
+    outcomes,
+    read_back,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wpointer-arith"]
@@ -90,7 +99,7 @@ async def one_failure(world: World, nth: int, number: int) -> bool:
     answered: list[tuple[Place, Append]] = []
     for step in range(4):
         batch = [append_of(rng.randbytes(3000), slot, step) for slot in range(SLOTS)]
-        for item, result in zip(batch, await outcomes(opened.append(batch)), strict=True):
+        for item, result in zip(batch, await outcomes(appended(opened, batch)), strict=True):
             if isinstance(result, Place):
                 answered.append((result, item))
             else:
@@ -125,7 +134,7 @@ def test_without_memory_a_batch_fails_and_nothing_hangs(tmp_path: Path) -> None:
 
     async def scenario(opened: Disks) -> None:
         world.faults.fail("allocate", errno.ENOMEM)
-        results = await outcomes(opened.append([append_of(b"x", slot) for slot in range(SLOTS)]))
+        results = await outcomes(appended(opened, [append_of(b"x", slot) for slot in range(SLOTS)]))
         assert all(isinstance(result, StorageFault) for result in results)
         world.faults.heal()
 
@@ -137,7 +146,7 @@ def test_a_lost_wake_is_made_up_for(tmp_path: Path) -> None:
 
     async def scenario(opened: Disks) -> None:
         world.faults.fail("wake", errno.EIO)
-        futures = opened.append([append_of(b"x")])
+        futures = appended(opened, [append_of(b"x")])
         while ("wake", "") not in world.faults.touched:
             await asyncio.sleep(0.002)
         world.faults.heal()
@@ -178,9 +187,9 @@ def test_a_moment_without_memory_takes_no_disk(tmp_path: Path) -> None:
 
         opened._context.engine.submit = refuse  # type: ignore[method-assign]
         batch = [append_of(b"x" * 3000, slot, 0) for slot in range(SLOTS)]
-        first = await outcomes(opened.append(batch))
+        first = await outcomes(appended(opened, batch))
         assert any(isinstance(one, StorageFault) for one in first)
-        second = await outcomes(opened.append(batch))
+        second = await outcomes(appended(opened, batch))
         assert all(isinstance(one, Place) for one in second)
         await opened.close()
 

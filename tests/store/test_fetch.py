@@ -19,9 +19,9 @@ from s3node.base.errors import DiskOffline, DiskSlow, ShardMissing
 from s3node.store.diskset import Disks
 from s3node.store.fetch import LENT_BYTES_MIN, Lender
 from s3node.store.record import BLOCK_BYTES
-from s3node.store.seams import Append, Fetched, Part, Place
+from s3node.store.seams import Fetched, Part, Place
 from tests.simulation.faults import Faults
-from tests.store.world import ENGINES, SLOTS, World, outcomes, shard_of
+from tests.store.world import ENGINES, SLOTS, Append, World, appended, outcomes, shard_of
 
 SIZE = 3 * BLOCK_BYTES + 1000
 KERNELS = [kernel for rank in range(3) if (kernel := lib.xxh3_kernel_at(rank)) != ffi.NULL]
@@ -56,7 +56,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
 
 def test_parts_are_verified_and_lie_in_order(world: World) -> None:
     async def scenario(disks: Disks) -> None:
-        places = await asyncio.gather(*disks.append(stripe()))
+        places = await asyncio.gather(*appended(disks, stripe()))
         for start, stop in ((0, SIZE), (5, 6), (BLOCK_BYTES - 1, 2 * BLOCK_BYTES + 1)):
             found = await fetched(disks, places, start, stop, None)
             pieces = found.whole()
@@ -73,7 +73,7 @@ def test_what_is_in_memory_is_read_at_one_crossing_by_no_thread(tmp_path: Path) 
     world = World("native", tmp_path)
 
     async def scenario(disks: Disks) -> None:
-        places = await asyncio.gather(*disks.append(stripe()))
+        places = await asyncio.gather(*appended(disks, stripe()))
         await fetched(disks, places, 0, SIZE, None)  # files are opened
         before = disks.counters()
         parts = [Part(index, place, 0, SIZE) for index, place in enumerate(places)]
@@ -89,7 +89,7 @@ def test_what_is_in_memory_is_read_at_one_crossing_by_no_thread(tmp_path: Path) 
 
 def test_a_part_that_fails_has_room_and_others_their_bytes(world: World) -> None:
     async def scenario(disks: Disks) -> None:
-        places: list[Place | None] = [*await asyncio.gather(*disks.append(stripe()))]
+        places: list[Place | None] = [*await asyncio.gather(*appended(disks, stripe()))]
         assert places[1] is not None
         world.flip(world.segment_path(places[1]), places[1].offset + 5000)
         places[2] = None
@@ -116,7 +116,7 @@ def test_nobody_writes_where_a_disk_may_yet(kind: str, tmp_path: Path) -> None:
     assert isinstance(faults, Faults)
 
     async def scenario(disks: Disks) -> None:
-        places = await asyncio.gather(*disks.append(stripe()))
+        places = await asyncio.gather(*appended(disks, stripe()))
         await fetched(disks, places, 0, SIZE, None)
         faults.hold("pread", lambda path: "disk1/" in path)
         parts = [Part(index, place, 0, SIZE) for index, place in enumerate(places)]
@@ -148,7 +148,7 @@ def test_spares_stand_in_for_disks_that_are_not_asked(kind: str, tmp_path: Path)
     world = World(kind, tmp_path)
 
     async def scenario(disks: Disks) -> None:
-        places = await asyncio.gather(*disks.append(stripe()))
+        places = await asyncio.gather(*appended(disks, stripe()))
         parts = [Part(index, place, 0, SIZE) for index, place in enumerate(places)]
         healthy = disks.fetch(stripe()[0].shard, SIZE, parts[:2], None, iter(parts[2:]))
         await healthy.wait(60)
@@ -170,7 +170,7 @@ def test_without_memory_for_the_queue_reads_fail_and_nothing_hangs(tmp_path: Pat
 
     async def scenario(disks: Disks) -> None:
         batch = stripe()
-        places = await asyncio.gather(*disks.append(batch))
+        places = await asyncio.gather(*appended(disks, batch))
         await fetched(disks, places, 0, SIZE, None)
         faults.fail("pread", 0)  # nothing is in memory
         faults.hold("pread")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from s3node.base.errors import FormatError, FormatUnknown
 from s3node.store import checked, epoch, identity, record, seal, segment
 from s3node.store.seams import Shard
+from tests.store.world import pack_record
 
 
 class Format(NamedTuple):
@@ -25,11 +26,11 @@ class Format(NamedTuple):
 
 
 DEPLOYMENT, DISK, LIFE, DATA = (bytes([n]) * 16 for n in (0xA1, 0xB2, 0xC3, 0xD4))
-SHARD = Shard(DATA, 7, 3, 4, 2, 1, 1000, 28000, (0x1122334455667788,))
+SHARD = Shard(DATA, 7, 3, 4, 2, 1, 1000, 28000, bytes.fromhex("8877665544332211"))
 
 
-def pack_record(shard: Shard) -> bytes:
-    return record.pack(shard, 250, DISK, 0x5000001, 4096, 99, b"hint")
+def packed_record() -> bytes:
+    return pack_record(SHARD, 250, DISK, (0x5000001, 4096), 99, b"hint")
 
 
 FORMATS = {
@@ -79,13 +80,13 @@ def test_round_trip_and_golden_bytes(name: str) -> None:
 
 
 def test_golden_record() -> None:
-    packed = pack_record(SHARD)
+    packed = packed_record()
     assert squeeze(packed) == GOLDEN["record"]
     header = record.unpack(packed)
     assert record.says(header, SHARD)
     assert (header.disk_id, header.segment, header.offset) == (DISK, 0x5000001, 4096)
     assert (header.sequence, header.payload_bytes, header.hint_bytes) == (99, 250, 4)
-    assert record.unpack_digests(packed[record.HEADER_BYTES :]) == SHARD.digests
+    assert packed[record.HEADER_BYTES :] == SHARD.digests
 
 
 def squeeze(packed: bytes) -> str:
@@ -121,7 +122,7 @@ GOLDEN = {
 }
 
 PACKED = {name: (one.pack(one.value), one.unpack) for name, one in FORMATS.items()} | {
-    "record": (pack_record(SHARD)[: record.HEADER_BYTES], record.unpack)
+    "record": (packed_record()[: record.HEADER_BYTES], record.unpack)
 }
 
 
@@ -204,12 +205,13 @@ def test_records_round_trip(
         code,
         k * payload_bytes,
         stripe_offset,
-        digests,
+        record.pack_digests(digests),
     )
-    packed = record.pack(shard, payload_bytes, disk, place[0], place[1] * 8, sequence, hint)
+    at = place[0], place[1] * 8
+    packed = pack_record(shard, payload_bytes, disk, at, sequence, hint)
     header = record.unpack(packed)
     assert record.says(header, shard)
-    assert (header.disk_id, header.segment, header.offset) == (disk, place[0], place[1] * 8)
+    assert (header.disk_id, header.segment, header.offset) == (disk, *at)
     assert (header.payload_bytes, header.sequence) == (payload_bytes, sequence)
     assert header.hint_bytes == len(hint)
     assert record.unpack_digests(packed[record.HEADER_BYTES :]) == digests
@@ -217,7 +219,7 @@ def test_records_round_trip(
 
 
 def test_impossible_headers_are_refused() -> None:
-    packed = pack_record(SHARD)[: record.HEADER_BYTES]
+    packed = packed_record()[: record.HEADER_BYTES]
     for offset, size, value in [
         (12, 1, 0),  # k
         (13, 1, 15),  # m

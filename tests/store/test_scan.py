@@ -15,8 +15,8 @@ from s3node.store.diskset import Disks
 from s3node.store.limits import SECTOR
 from s3node.store.reading import Wanted, check
 from s3node.store.scan import Damage, End, Found, Item, Sealed
-from s3node.store.seams import Append, Place
-from tests.store.world import World, append_of, disk_id
+from s3node.store.seams import Place
+from tests.store.world import Append, World, append_of, appended, disk_id, pack_record
 
 DISK = disk_id(0)
 
@@ -26,7 +26,7 @@ def filled(tmp_path: Path, batch: list[Append], sealed: bool = True) -> tuple[Wo
     world = World("inline", tmp_path)
 
     async def scenario(disks: Disks) -> tuple[list[Place], bytes]:
-        places = await asyncio.gather(*disks.append(batch))
+        places = await asyncio.gather(*appended(disks, batch))
         return places, world.content(world.segment_path(places[0]))
 
     places, content = world.run(scenario)
@@ -177,7 +177,7 @@ def test_a_vanished_or_replaced_record_breaks_the_seal(tmp_path: Path) -> None:
     world, places = filled(tmp_path, small_batch())
     path = world.segment_path(places[0])
     twin = append_of(Random(9).randbytes(1), 0, 1, b"h")
-    packed = record.pack(twin.shard, 1, DISK, places[1].segment, places[1].offset, 5, b"h")
+    packed = pack_record(twin.shard, 1, DISK, places[1][1:], 5, b"h")
     world.overwrite(path, places[1].offset, packed + bytes(twin.payload))
     items = scanned(world, places[0])
     assert all(not fault for fault in found(items).values())  # a valid record, but not the one

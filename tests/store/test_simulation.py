@@ -24,9 +24,19 @@ from s3node.store import disks, record, scan, segment
 from s3node.store.diskset import Disks
 from s3node.store.limits import Limits
 from s3node.store.plain import InlineEngine
-from s3node.store.seams import Append, DiskState, Place
+from s3node.store.seams import DiskState, Place
 from tests.simulation.filesystem import SimulatedFileSystem
-from tests.store.world import DEPLOYMENT, SLOTS, World, append_of, disk_id, outcomes, read_back
+from tests.store.world import (
+    DEPLOYMENT,
+    SLOTS,
+    Append,
+    World,
+    append_of,
+    appended,
+    disk_id,
+    outcomes,
+    read_back,
+)
 
 LIMITS = Limits(segment_bytes=6000, reserve_bytes=0, allocate_min_bytes=512)
 
@@ -68,7 +78,7 @@ class Run:
             for slot in range(SLOTS)
             for _ in range(self.rng.randrange(3))
         ]
-        for item, result in zip(batch, await outcomes(opened.append(batch)), strict=True):
+        for item, result in zip(batch, await outcomes(appended(opened, batch)), strict=True):
             if isinstance(result, Place):
                 self.answered.append((result, item))
             else:
@@ -235,7 +245,7 @@ def run_one(world: World, run: Run, fs: SimulatedFileSystem, nth: int, number: i
             else:
                 assert bytes(got) == item.payload[:1]
         assert len(opened.writable()) >= SLOTS - 1, "one failure takes one disk at most"
-        (result,) = await outcomes(opened.append([append_of(b"x", opened.writable()[0].slot)]))
+        (result,) = await outcomes(appended(opened, [append_of(b"x", opened.writable()[0].slot)]))
         assert isinstance(result, Place | StorageFault)
         fs.heal()
         await opened.close()
@@ -255,9 +265,9 @@ def test_records_of_a_dead_segment_can_be_rewritten_elsewhere(tmp_path: Path) ->
     async def scenario(opened: Disks) -> None:
         item = append_of(b"precious", 0, 1)
         world.faults.fail("fdatasync", errno.EIO, lambda path: "disk0/segments" in path)
-        (first,) = await outcomes(opened.append([item]))
+        (first,) = await outcomes(appended(opened, [item]))
         assert isinstance(first, StorageFault)
-        (place,) = await asyncio.gather(*opened.append([item._replace(slot=1)]))
+        (place,) = await asyncio.gather(*appended(opened, [item._replace(slot=1)]))
         assert await read_back(opened, place, item) == b"precious"
         assert record.block_count(8) == 1
 

@@ -11,12 +11,14 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from s3node.base.arena import Arena
 from s3node.base.clock import SystemClock
+from s3node.base.errors import StorageFault
 from s3node.base.filesystem import FileSystem, read_file
 from s3node.base.ids import EpochIds
 from s3node.processes.channel import POST_S
@@ -30,7 +32,7 @@ from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.native import NativeEngine
 from s3node.store.plain import InlineEngine, ThreadEngine
-from s3node.store.seams import Append, Place, Shard
+from s3node.store.seams import Answered, Place, Records, Shard, ShardDisks
 from tests.processes.border import knock, make_door
 from tests.simulation.faults import Faults, FaultyFileSystem, faulty_calls
 from tests.simulation.filesystem import SimulatedFileSystem
@@ -150,10 +152,18 @@ class Beyond:
     def __init__(self, near: RemoteDisks, far: Disks, arena: Arena, door: Door) -> None:
         self._far, self._near, self._arena, self._door = far, near, arena, door
         self.unpin, self.read, self.fetch = near.unpin, near.read, near.fetch
+        self._appends = 0
 
-    def append(self, batch: Sequence[Append]) -> Sequence[asyncio.Future[Place]]:
-        """Every other payload lies in the shared memory."""
-        return self._near.append([self._in_arena(n, item) for n, item in enumerate(batch)])
+    def append(
+        self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered
+    ) -> None:
+        """What is appended every other time lies in the shared memory."""
+        self._appends += 1
+        if self._appends % 2 and records.payloads:
+            place = self._arena.take(len(records.payloads))
+            place[:] = records.payloads
+            records = records._replace(payloads=place)
+        self._near.append(records, targets, answered)
 
     def counters(self) -> Counters:
         near, far = asdict(self._near.counters()), asdict(self._far.counters())
@@ -177,13 +187,6 @@ class Beyond:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._far, name)
 
-    def _in_arena(self, n: int, item: Append) -> Append:
-        if n % 2 or not item.payload:
-            return item
-        place = self._arena.take(len(item.payload))
-        place[:] = item.payload
-        return item._replace(payload=place)
-
 
 def _link(fd: str) -> str:
     try:
@@ -203,12 +206,54 @@ def shard_of(payload: bytes, index: int = 0, *, k: int = 4, m: int = 2, **other:
         code=1,
         stripe_bytes=k * len(payload),
         stripe_offset=other.get("stripe_offset", 0),
-        digests=record.block_digests(payload),
+        digests=record.pack_digests(record.block_digests(payload)),
     )
+
+
+class Append(NamedTuple):
+    """One record to append: to which disk, what about, and the payload."""
+
+    slot: int
+    shard: Shard
+    payload: bytes | memoryview
+    hint: bytes = b""
+
+    def records(self) -> Records:
+        return Records(self.shard, memoryview(self.payload), len(self.payload), self.hint)
 
 
 def append_of(payload: bytes, slot: int = 0, index: int = 0, hint: bytes = b"") -> Append:
     return Append(slot, shard_of(payload, index), payload, hint)
+
+
+def appended(opened: ShardDisks, batch: Sequence[Append]) -> list[asyncio.Future[Place]]:
+    """Append records that have nothing to do with each other; the answer to each."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[Place]] = [loop.create_future() for _ in batch]
+    for item, future in zip(batch, futures, strict=True):
+        targets = [(item.slot, item.shard.shard_index)]
+        opened.append(item.records(), targets, partial(_tell, future))
+    return futures
+
+
+def _tell(future: asyncio.Future[Place], _: int, outcome: Place | StorageFault) -> None:
+    if isinstance(outcome, StorageFault):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def pack_record(
+    shard: Shard,
+    payload_bytes: int,
+    disk: bytes,
+    place: tuple[int, int],
+    sequence: int,
+    hint: bytes = b"",
+) -> bytes:
+    """Header and digests of a record at a place: segment and offset."""
+    records = Records(shard, memoryview(bytes(payload_bytes)), payload_bytes, hint)
+    return record.Heads(records, sequence).pack(shard.shard_index, disk, *place)
 
 
 async def crossed() -> None:
