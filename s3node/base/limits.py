@@ -148,6 +148,10 @@ HEADER_BYTES_MAX = 64 * KIB
 RECEIVE_BUFFER_BYTES = 256 * KIB
 """Body bytes held per request that nobody has asked for; then the socket is no longer read."""
 
+HEAD_RECEIVE_BYTES = 16 * KIB
+"""Received at once where a head is expected: of a longer body behind it the most is received where
+it is to be."""
+
 SEND_BUFFER_BYTES = 512 * KIB
 """Response bytes that a client is given one `SEND_IDLE_S` to take."""
 

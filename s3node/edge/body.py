@@ -1,8 +1,10 @@
 """The body of one request as it comes off the wire: transfer coding removed, nothing else done.
 
-A body with a Content-Length is received in place: the socket writes into memory that is lent to
-the connection while the body lasts and goes from one to the next, and what has come is handed
-out as views of it. A piece is its reader's until the next one is asked for.
+A body with a Content-Length is received in place: the socket writes into memory of its reader,
+who may lend some while he waits, or else into memory that is lent to the connection while the
+body lasts and goes from one to the next; what has come is handed out as views of it. A piece is
+its reader's until the next one is asked for. He is woken when it is worth while: all has come,
+much has, or it took long enough.
 
 Rules kept here:
 - never a byte more is taken off the socket than the body has;
@@ -20,10 +22,14 @@ from typing import Protocol
 
 from s3node.base import limits
 from s3node.base.errors import S3Error
+from s3node.base.inplace import InPlace
 from s3node.edge.chunked import ChunkDecoder, MalformedChunk
 from s3node.edge.patience import Patience
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+GATHER_S = 0.02
+"""What comes within this time of its reader beginning to wait may wait for more."""
+
 SPARES_MAX = 32
 
 Piece = bytes | memoryview
@@ -68,9 +74,10 @@ class Sized:
     def __init__(self, length: int, memory: Memory) -> None:
         self.left = length  # bytes that have not come
         self.unread: int | None = length  # bytes that were not handed out
-        self._first = b""
+        self._first = b""  # before anything in a buffer
         self._memory = memory
-        self._buffer: memoryview | None = None
+        self._buffer: memoryview | None = None  # `memory`'s, or a reader's
+        self._lent = False
         self._begin = self._end = 0  # what has come in the buffer and was not handed out
 
     @property
@@ -80,7 +87,30 @@ class Sized:
     @property
     def full(self) -> bool:
         """There is no room to receive."""
-        return self._end == _SIZE
+        return self._buffer is not None and self._end == len(self._buffer)
+
+    @property
+    def ripe(self) -> bool:
+        """There is so much that its reader had better take it."""
+        return self.full if self._lent else self._end >= _SIZE // 2
+
+    def lend(self, room: memoryview) -> None:
+        """See InPlace; not if anything has come already."""
+        if len(room) and self.left and self._begin == self._end and not self._first:
+            self._let_go()
+            self._buffer, self._lent = room[: self.left], True
+
+    def give_back(self) -> None:
+        """See InPlace; what came there stays to be handed out."""
+        if self._lent and self._buffer is not None:
+            self._first += bytes(self._buffer[self._begin : self._end])
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._buffer is not None and not self._lent:
+            self._memory.give(self._buffer)
+        self._buffer, self._lent = None, False
+        self._begin = self._end = 0
 
     def put(self, data: bytes) -> bytes:
         """What came with the head; gives back what is not of this body."""
@@ -107,7 +137,9 @@ class Sized:
         elif self._buffer is not None and self._begin < self._end:
             piece = self._buffer[self._begin : self._end]
             self._begin = self._end
-        else:
+            if self._lent and self.full:
+                self._let_go()
+        elif not self._lent:
             self._begin = self._end = 0
         if self.unread:
             self.unread -= len(piece)
@@ -115,9 +147,7 @@ class Sized:
 
     def end(self) -> None:
         """Nobody reads it any more: the memory is free for the next one."""
-        if self._buffer is not None:
-            self._memory.give(self._buffer)
-            self._buffer = None
+        self._let_go()
 
 
 class Chunked:
@@ -160,7 +190,7 @@ class Chunked:
 Framing = Sized | Chunked
 
 
-class Body:
+class Body(InPlace):
     """The wire bytes of a request body, in order, as they come."""
 
     __slots__ = (
@@ -169,6 +199,7 @@ class Body:
         "_owes_continue",
         "_patience",
         "_waited",
+        "_waiting_since",
         "begun",
         "broken",
         "in_place",
@@ -183,6 +214,7 @@ class Body:
         self._patience = patience
         self._owes_continue = expects
         self._waited = 0.0
+        self._waiting_since = 0.0
         self.in_place = isinstance(framing, Sized)  # the socket writes where `room` says
         self.begun = False  # bytes of it have come
         self.broken = ""  # why the rest of it will never come
@@ -199,6 +231,16 @@ class Body:
             raise StopAsyncIteration
         self.received += len(piece)
         return piece
+
+    def lend(self, room: memoryview) -> None:
+        """See InPlace; where the length is known."""
+        if isinstance(self._framing, Sized):
+            self._framing.lend(room)
+
+    def give_back(self) -> None:
+        """See InPlace."""
+        if isinstance(self._framing, Sized):
+            self._framing.give_back()
 
     @property
     def unread(self) -> int | None:
@@ -230,12 +272,17 @@ class Body:
         """Where the socket is to write what comes; None when `put` is to be told instead."""
         return self._framing.room() if isinstance(self._framing, Sized) else None
 
-    def came(self, count: int) -> None:
-        """So many bytes were written there."""
-        assert isinstance(self._framing, Sized), "nobody asked for room"
+    def came(self, count: int) -> bool:
+        """So many bytes were written there; whether the reader is to know at once."""
+        framing = self._framing
+        assert isinstance(framing, Sized), "nobody asked for room"
         self.begun = True
-        self._framing.came(count)
-        self._press()
+        framing.came(count)
+        if framing.whole:
+            return True
+        if framing.full:
+            self._client.read_on(reading=False)
+        return framing.ripe or self._client.time() - self._waiting_since >= GATHER_S
 
     def put(self, data: bytes) -> bytes:
         """Bytes that came; gives back those behind the body's end."""
@@ -275,9 +322,9 @@ class Body:
                 return piece
 
     async def _wait(self) -> None:
-        began = self._client.time()
+        began = self._waiting_since = self._client.time()
         try:
-            await self._client.wait(began + self._patience.body_idle)
+            await self._client.wait(began + GATHER_S + self._patience.body_idle)
         except TimeoutError:
             raise _too_slow() from None
         self._waited += self._client.time() - began

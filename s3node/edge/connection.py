@@ -142,16 +142,19 @@ class Connection(asyncio.BufferedProtocol):
         self._wake()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        room = None if self._body is None else self._body.room()
+        if self._body is None:
+            return self._server.scratch[: limits.HEAD_RECEIVE_BYTES]
+        room = self._body.room()
         return self._server.scratch if room is None else room
 
     def buffer_updated(self, count: int) -> None:
         body = self._body
         if body is not None and body.in_place:
-            body.came(count)
+            ripe = body.came(count)
             if body.whole:
                 self._body = None
-            self._wake()
+            if ripe:
+                self._wake()
         else:
             self._take(bytes(self._server.scratch[:count]))
 

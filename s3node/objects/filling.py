@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ec import Geometry
 from s3node.base.arena import Arena, Loose, Row
 from s3node.base.errors import MemoryShort
+from s3node.base.inplace import InPlace
 from s3node.objects import layout
 from s3node.store.digests import shard_digests
 
@@ -27,6 +28,7 @@ class StripeBuffer:
     def __init__(self, size: int, geometry: Geometry, arena: Arena) -> None:
         self.size = size
         self.filled = 0
+        self._borrower: InPlace | None = None  # who may write to it now
         self.shard_bytes = layout.shard_bytes(size, geometry.k)
         self._geometry = geometry
         self._arena = arena
@@ -39,15 +41,27 @@ class StripeBuffer:
         return min(self.size, self._places * self.shard_bytes) - self.filled
 
     def take(self, piece: memoryview) -> int:
-        """Copy what fits of `piece`; returns how much that was."""
+        """Copy what fits of `piece`; returns how much that was. What came in place is there."""
         stop = self.filled + min(len(piece), self.room)
         count = stop - self.filled
-        self._row.whole[self.filled : stop] = piece[:count] if count < len(piece) else piece
+        if piece.obj is not self._row.whole.obj:
+            self._row.whole[self.filled : stop] = piece[:count] if count < len(piece) else piece
         self.filled = stop
         return count
 
+    def lend_to(self, borrower: InPlace) -> None:
+        """Have what comes next written where it is to be."""
+        self._borrower = borrower
+        borrower.lend(self._row.whole[self.filled : self.filled + self.room])
+
+    def _give_back(self) -> None:
+        if self._borrower is not None:
+            self._borrower.give_back()
+            self._borrower = None
+
     def shrink(self) -> int:
         """See Memory."""
+        self._give_back()
         begun = -(-self.filled // self.shard_bytes)
         if begun < self._places:
             row = _row(self._arena, begun, self.shard_bytes)
@@ -57,11 +71,13 @@ class StripeBuffer:
 
     def drop(self) -> None:
         """See Memory."""
+        self._give_back()
         del self._row
 
     def renew(self) -> None:
         """Have a whole row again, after the lease was restored."""
         if self._places < self._geometry.n:
+            self._give_back()
             row = _row(self._arena, self._geometry.n, self.shard_bytes)
             row.whole[: self.filled] = self._row.whole[: self.filled]
             self._row, self._places = row, self._geometry.n

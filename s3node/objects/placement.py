@@ -18,7 +18,7 @@ import xxhash
 from ec import Geometry
 from s3node.base.errors import DiskFull, QuorumLost
 from s3node.base.limits import DISK_RESERVE_BYTES, DISK_RESERVE_SHARE
-from s3node.store.seams import DiskStatus
+from s3node.store.seams import DiskStatus, ShardDisks
 
 
 class Plan(NamedTuple):
@@ -85,11 +85,8 @@ def roomy_disks(
     return roomy
 
 
-def need_room(disks: Sequence[DiskStatus], wanted: Geometry, stripe_bytes: int) -> None:
+def need_room(disks: ShardDisks, wanted: Geometry, stripe_bytes: int) -> None:
     """Return where `roomy_disks` does not raise; looks no further than it takes to know."""
-    found = 0
-    for disk in disks:
-        found += room(disk) >= stripe_bytes
-        if found > wanted.m:
-            return
-    roomy_disks(disks, wanted, stripe_bytes)
+    some = disks.writable(wanted.m + 1)
+    if len(some) <= wanted.m or any(room(disk) < stripe_bytes for disk in some):
+        roomy_disks(disks.writable(), wanted, stripe_bytes)

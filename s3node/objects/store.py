@@ -17,7 +17,7 @@ from s3node.base.arena import Arena
 from s3node.base.clock import Clock
 from s3node.base.errors import StorageFault
 from s3node.base.ids import EpochIds
-from s3node.base.limits import READ_BUFFER_BYTES, WRITE_BUFFER_BYTES
+from s3node.base.limits import INLINE_BYTES_MAX, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES
 from s3node.base.md5 import Md5
 from s3node.meta import tables
 from s3node.meta.kv import Kv, WriteTx
@@ -28,7 +28,7 @@ from s3node.objects.faults import as_s3_error
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.read import Pieces, StripeReader, read_range
 from s3node.objects.repair import Repairer, fill
-from s3node.objects.write import ObjectWriter, Update, Written, owed_row
+from s3node.objects.write import ObjectWriter, Update, Written, owed_row, write_inline
 from s3node.store.seams import ShardDisks
 
 _log = logging.getLogger(__name__)
@@ -89,6 +89,24 @@ class ObjectStore:
         them too, together with those of other requests. Without
         `inline` they get a data id however few they are: a part is never in its row.
         """
+        md5 = md5 or Md5()
+        try:
+            if inline and length <= INLINE_BYTES_MAX:
+                written = await write_inline(
+                    self._disks, self.geometry, pieces, update, length, md5
+                )
+            else:
+                written = await self._write_stripes(pieces, update, length, md5)
+        except StorageFault as fault:
+            raise as_s3_error(fault) from fault
+        self.counters.objects_written += 1
+        self.counters.bytes_written += length
+        self.counters.bytes_copied += length
+        return written
+
+    async def _write_stripes(
+        self, pieces: AsyncIterator[memoryview], update: Update, length: int, md5: Md5
+    ) -> Written:
         self._disks.set_sequence(self._sequence())
         writer = ObjectWriter(
             self._disks,
@@ -99,14 +117,9 @@ class ObjectStore:
             self._hashing,
             self._lagging,
             self._ids.data_id(),
+            md5,
         )
-        try:
-            written = await writer.run(pieces, update, length, md5=md5, inline=inline)
-        except StorageFault as fault:
-            raise as_s3_error(fault) from fault
-        self.counters.objects_written += 1
-        self.counters.bytes_written += length
-        self.counters.bytes_copied += length
+        written = await writer.run(pieces, update, length)
         self.counters.stripes_written += len(written.stripes)
         self.counters.shards_owed += sum(one.places.count(None) for one in written.stripes)
         return written

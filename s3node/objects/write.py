@@ -1,7 +1,8 @@
 """A stream of bytes becomes stripes on a write quorum of disks.
 
-    filling      pieces are copied into the stripe's buffer, on the loop: memory of an arena, lent
-                 by the budget, and asked back when others wait and the client is slow
+    filling      pieces come into the stripe's buffer, received there or copied, on the loop: memory
+                 of an arena, lent by the budget, and asked back when others wait and the client
+                 is slow
     coding       hashed (MD5 together with other requests' streams), encoded, its blocks
                  digested: in a thread, one stripe of an object at a time, while the next one fills
     appended     one crossing into the disk set; a shard's memory stays until its disk answered
@@ -25,7 +26,8 @@ import xxhash
 from ec import Codec, Geometry
 from s3node.base.arena import Arena, Row
 from s3node.base.errors import MemoryChanged, QuorumLost, StorageFault
-from s3node.base.limits import INLINE_BYTES_MAX, OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
+from s3node.base.inplace import InPlace
+from s3node.base.limits import OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
 from s3node.base.md5 import Md5
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, OwedRow, Stripe
 from s3node.objects import layout
@@ -195,6 +197,28 @@ def owed_row(run: int, row: LocationRow, now_ms: int) -> OwedRow | None:
     return OwedRow(now_ms, owed, shards) if owed else None
 
 
+async def write_inline(
+    disks: ShardDisks,
+    geometry: Geometry,
+    pieces: AsyncIterator[memoryview],
+    update: Update,
+    length: int,
+    md5: Md5,
+) -> Written:
+    """Bytes that go to a row, not to the disks; as `ObjectWriter.run`."""
+    content = bytearray()
+    async for piece in pieces:
+        content += piece
+    assert len(content) == length, "the payload promised another length"
+    # Journal and checkpoints take it. They must keep room for deletes: what is refused to
+    # large objects is refused to small ones.
+    need_room(disks, geometry, length)
+    inline = bytes(content)
+    update(memoryview(inline))
+    md5.update(inline)
+    return Written(length, xxhash.xxh3_128_digest(inline), inline=inline)
+
+
 class ObjectWriter:
     """Writes one stream of bytes; made for it, and used once."""
 
@@ -208,6 +232,7 @@ class ObjectWriter:
         hashing: SharedHashing,
         lagging: set[int],
         data_id: bytes,
+        md5: Md5,
     ) -> None:
         self._disks = disks
         self._codec = codec
@@ -216,7 +241,7 @@ class ObjectWriter:
         self._arena = arena
         self._hashing = hashing
         self._lagging = lagging
-        self._md5 = Md5()
+        self._md5 = md5
         self._data_id = data_id
         self._stripe_bytes = layout.stripe_bytes(geometry.k)
         self._digest = xxhash.xxh3_128()
@@ -224,24 +249,13 @@ class ObjectWriter:
         self._coding: asyncio.Task[None] | None = None
         self._given_up = False
 
-    async def run(
-        self,
-        pieces: AsyncIterator[memoryview],
-        update: Update,
-        length: int,
-        *,
-        md5: Md5 | None = None,
-        inline: bool = True,
-    ) -> Written:
+    async def run(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> Written:
         """Take `length` bytes from `pieces`; returns when all of it is on a write quorum.
 
-        `update` sees every byte in order, possibly in a worker thread, and so does `md5`. Raises
+        `update` sees every byte in order, possibly in a worker thread, and so does MD5. Raises
         what `pieces` and `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
         """
-        self._md5 = md5 or self._md5
         try:
-            if inline and length <= INLINE_BYTES_MAX:
-                return await self._inline(pieces, update, length)
             await self._fill(pieces, update, length)
             await self._settle()
         except BaseException:
@@ -252,28 +266,15 @@ class ObjectWriter:
         stragglers = any(not stripe.complete.done() for stripe in self._stripes)
         return Written(length, digest, data=data, stripes=self._stripes, stragglers=stragglers)
 
-    async def _inline(
-        self, pieces: AsyncIterator[memoryview], update: Update, length: int
-    ) -> Written:
-        content = bytearray()
-        async for piece in pieces:
-            content += piece
-        assert len(content) == length, "the payload promised another length"
-        # Journal and checkpoints take it. They must keep room for deletes: what is refused to
-        # large objects is refused to small ones.
-        need_room(self._disks.writable(), self._geometry, length)
-        update(memoryview(content))
-        self._md5.update(content)
-        self._digest.update(content)
-        return Written(length, self._digest.digest(), inline=bytes(content))
-
     async def _fill(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> None:
         received = 0
         buffer: StripeBuffer | None = None
         lease: Lease | None = None
+        in_place = pieces if isinstance(pieces, InPlace) else None
         try:
             async for piece in pieces:
                 view = memoryview(piece)
+                del piece  # what is waited with must not keep a stripe's memory
                 if lease is not None:
                     lease.hear()
                 while view:
@@ -291,9 +292,14 @@ class ObjectWriter:
                         buffer.renew()
                         full, buffer, leased, lease = buffer, None, lease, None
                         await self._pass_on(full, leased, update, last=received == length)
-                if lease is not None:
+                del view
+                if lease is not None and buffer is not None:
+                    if in_place is not None:
+                        buffer.lend_to(in_place)
                     lease.await_client()
         finally:
+            if in_place is not None:
+                in_place.give_back()
             if lease is not None:
                 lease.end()
         assert received == length, "the payload promised another length"

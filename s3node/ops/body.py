@@ -7,10 +7,11 @@ it (length, signatures, digests, checksums) is verified by then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from s3node.base.errors import S3Error
+from s3node.base.inplace import InPlace
 from s3node.base.limits import OFFLOAD_BYTES_MIN, XML_BODY_BYTES_MAX
 from s3node.base.md5 import Md5
 from s3node.model.multipart import COMPOSITE, common_algorithm, part_algorithm
@@ -31,7 +32,7 @@ class Totals(NamedTuple):
     checksum: Checksum | None
 
 
-class Received:
+class Received(InPlace):
     """The payload's bytes as they come; S3Error when framing or length is wrong.
 
     No generator, which the event loop would keep track of.
@@ -45,6 +46,16 @@ class Received:
     def __aiter__(self) -> Received:
         return self
 
+    def lend(self, room: memoryview) -> None:
+        """See InPlace; where the payload is what the wire brings."""
+        if not self._pieces and self._payload.verbatim and isinstance(self._body, InPlace):
+            self._body.lend(room)
+
+    def give_back(self) -> None:
+        """See InPlace."""
+        if isinstance(self._body, InPlace):
+            self._body.give_back()
+
     async def __anext__(self) -> memoryview:
         while not self._pieces:
             try:
@@ -57,7 +68,7 @@ class Received:
         return self._pieces.pop()
 
 
-def receive(call: Call) -> AsyncIterator[memoryview]:
+def receive(call: Call) -> Received:
     """What comes of a call's body, piece by piece, each to be used until the next is asked for."""
     return Received(call)
 

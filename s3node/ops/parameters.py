@@ -19,7 +19,7 @@ from s3node.ops.context import Call, Node
 from s3node.s3 import checksums, headers
 from s3node.s3.documents import ListedPart
 from s3node.s3.headers import CopySource, ETags
-from s3node.s3.request import Request, Response
+from s3node.s3.request import Headers, Request, Response
 
 INTEGER_MAX = (1 << 31) - 1
 _INTEGER = re.compile(r"-?[0-9]{1,19}\Z")
@@ -29,6 +29,8 @@ Pairs = tuple[tuple[str, str], ...]
 
 def admit(call: Call) -> None:
     """Refuse what no operation here would honour, and an owner who is not the owner."""
+    if call.request.headers.plain:
+        return
     headers.refuse_unbuilt(call.request)
     headers.check_expected_owner(call.request.headers, call.identity.owner_id)
 
@@ -102,10 +104,13 @@ def _etags(tags: ETags | None, *, weakly: bool) -> tuple[str, ...] | None:
 
 
 _UNCONDITIONAL = conditions.Conditions()
+_UNCONDITIONAL_WRITE = WriteConditions()
 
 
 def read_conditions(request: Request, prefix: str = "") -> conditions.Conditions:
     """The preconditions of a read, or with a prefix those of a copy's source."""
+    if request.headers.plain:
+        return _UNCONDITIONAL
     found = headers.parse_conditions(request.headers, prefix)
     if not found:
         return _UNCONDITIONAL
@@ -125,6 +130,8 @@ def _no_dates(request: Request) -> None:
 
 def write_conditions(request: Request) -> WriteConditions:
     """If-None-Match: * or If-Match with one etag; S3 implements no others for writes."""
+    if request.headers.plain:
+        return _UNCONDITIONAL_WRITE
     _no_dates(request)
     absent = headers.parse_etags(request.headers.get("if-none-match"))
     match = headers.parse_etags(request.headers.get("if-match"))
@@ -176,6 +183,12 @@ class StoredHeaders(NamedTuple):
 
 def stored_headers(request: Request) -> StoredHeaders:
     """System headers, user metadata, storage class: one is built, others are not."""
+    if request.headers.plain:
+        return _DEFAULT
+    return _stored_headers(request)
+
+
+def _stored_headers(request: Request) -> StoredHeaders:
     storage_class = headers.storage_class(request.headers)
     if storage_class != "STANDARD":
         raise _unbuilt("x-amz-storage-class")
@@ -184,6 +197,9 @@ def stored_headers(request: Request) -> StoredHeaders:
         headers.user_metadata(request.headers),
         storage_class,
     )
+
+
+_DEFAULT = StoredHeaders(headers.system_headers(Headers(())), (), "STANDARD")
 
 
 def need_part_number(request: Request) -> int:

@@ -86,8 +86,8 @@ class RemoteDisks:
     def status(self) -> Sequence[DiskStatus]:
         return self._status
 
-    def writable(self) -> Sequence[DiskStatus]:
-        return self._writable
+    def writable(self, most: int | None = None) -> Sequence[DiskStatus]:
+        return self._writable[:most]
 
     def counters(self) -> Counters:
         """What was read here since the start."""

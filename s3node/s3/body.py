@@ -48,15 +48,6 @@ _CHUNKED_KINDS = frozenset(
 )
 
 
-_UNCONCERNED = frozenset(
-    {
-        *("accept", "accept-encoding", "accept-language", "connection", "host", "origin"),
-        *("content-length", "range", "referer", "user-agent", "x-amz-content-sha256"),
-        *("authorization", "date", "x-amz-date"),
-    }
-)
-"""Headers that say nothing of a payload, or that are looked at before it is known."""
-
 _NOTHING: Mapping[str, Hasher] = {}
 
 
@@ -103,6 +94,9 @@ class Payload:
             return
         kind = _framing(spec.kind, headers)
         self.length = _length(kind, request)
+        if headers.plain and kind not in _CHUNKED_KINDS and algorithm is None:
+            self._hashers = self._start(None)
+            return
         self._content_md5 = _content_md5(headers)
         trailing = kind in (PayloadKind.CHUNKS_SIGNED_TRAILER, PayloadKind.CHUNKS_UNSIGNED_TRAILER)
         announced = _announced(headers, trailing)
@@ -126,6 +120,11 @@ class Payload:
         if self._md5 is None:
             self._md5 = Md5()
         return self._md5
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the payload is what the wire brings, without any framing."""
+        return self._decoder is None
 
     def feed(self, data: Buffer) -> list[memoryview]:
         """The payload in `data`, as views of it: `data` must not change while they are used."""
@@ -229,7 +228,7 @@ def _has_none(spec: PayloadSpec, request: Request) -> bool:
     return (
         request.method in ("GET", "HEAD")
         and spec.kind is PayloadKind.UNSIGNED
-        and _UNCONCERNED.issuperset(headers.names())
+        and headers.plain
         and headers.get("content-length", "0") == "0"
     )
 

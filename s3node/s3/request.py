@@ -87,26 +87,40 @@ _HEX_PAIR = re.compile(rb"[0-9A-Fa-f]{2}\Z")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _NUMBERS = re.compile(r"[0-9.]+\Z")
-_PLAIN = re.compile(rb"[\x21-\x24\x26-\x7e]*\Z")  # says the same when it is percent-decoded
+_VERBATIM = re.compile(rb"[\x21-\x24\x26-\x7e]*\Z")  # says the same when it is percent-decoded
 _BUCKET_BYTES_MAX = 63
 _NAME_BYTES_MAX = 128  # of a header: longer ones are not remembered
+_PRESIGNED_BYTES_MAX = 512  # of a query without its signature: the same
 _RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+
+# Headers that no write looks at: of the connection, the client, the signature; and the length.
+_PLAIN = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "connection", "host", "origin"),
+        *("content-length", "range", "referer", "user-agent", "x-amz-content-sha256"),
+        *("authorization", "date", "x-amz-date"),
+    }
+)
 
 
 class Headers:
     """Request headers: immutable, names lower case, values the wire's bytes as latin-1.
 
-    Order is the wire's. Values carry no surrounding white space.
+    Order is the wire's. Values carry no surrounding white space. `plain`: none of them says
+    anything of a payload but its length, nor of how an object is to be written or kept, so that
+    nobody has to look for what is not there.
     """
 
-    __slots__ = ("_items", "_map")
+    __slots__ = ("_items", "_map", "plain")
 
     def __init__(self, items: Iterable[tuple[str, str]]) -> None:
         self._items = tuple(items)
         self._map: dict[str, str | list[str]] = dict(self._items)
         if len(self._map) != len(self._items):
             self._gather()
+        self.plain = _PLAIN.issuperset(self._map)
 
     def _gather(self) -> None:
         """Names that occur more than once have all their values."""
@@ -239,7 +253,7 @@ def parse(
 
 def decode(escaped: bytes) -> bytes:
     """Percent-decode once; InvalidURI for a broken escape, NUL or invalid UTF-8."""
-    if _PLAIN.match(escaped):
+    if _VERBATIM.match(escaped):
         return escaped
     try:
         plain = _ESCAPE.sub(_unescape, escaped) if b"%" in escaped else escaped
@@ -404,9 +418,19 @@ def _name_of(host: str) -> str:
 
 def _query(raw: bytes) -> dict[str, str]:
     """Decoded parameters in order. In a query, unlike in a path, `+` is a space."""
-    pairs: dict[str, str] = {}
     if not raw:
-        return pairs
+        return {}
+    rest, signed, signature = raw.rpartition(b"&X-Amz-Signature=")
+    if signed and len(rest) <= _PRESIGNED_BYTES_MAX and signature.isalnum():
+        pairs = dict(_remembered_query(rest))
+        if "X-Amz-Signature" not in pairs:
+            pairs["X-Amz-Signature"] = signature.decode("ascii")
+            return pairs
+    return _read_query(raw)
+
+
+def _read_query(raw: bytes) -> dict[str, str]:
+    pairs: dict[str, str] = {}
     # Latin-1 keeps the bytes, for those that have to be decoded.
     for piece in raw.decode("latin-1").replace("+", " ").split("&"):
         if not piece:
@@ -421,6 +445,12 @@ def _query(raw: bytes) -> dict[str, str]:
             raise S3Error("InvalidArgument", message, ArgumentName=name)
         pairs[name] = value
     return pairs
+
+
+@lru_cache(256)
+def _remembered_query(raw: bytes) -> dict[str, str]:
+    """All but the signature is the same in what a client presigns within a second."""
+    return _read_query(raw)
 
 
 def _text(escaped: str) -> str:

@@ -160,8 +160,8 @@ class ShardDisks(Protocol):
 
     def status(self) -> Sequence[DiskStatus]: ...
 
-    def writable(self) -> Sequence[DiskStatus]:
-        """Disks that take appends now."""
+    def writable(self, most: int | None = None) -> Sequence[DiskStatus]:
+        """Disks that take appends now; no more than `most`, if that is enough to know."""
 
     def append(
         self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered

@@ -38,7 +38,7 @@ class NoDisks:
     def status(self) -> list[Any]:
         return []
 
-    def writable(self) -> list[Any]:
+    def writable(self, most: int | None = None) -> list[Any]:
         return []
 
     def unpin(self, places: list[Any]) -> None:
