@@ -7,19 +7,15 @@ elsewhere is. Bytes are handed out in order whatever happens to a loan.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 
-
-class InPlace(ABC):
-    """An `AsyncIterator` over pieces, whose reader may lend memory."""
+class InPlace:
+    """An `AsyncIterator` over pieces, whose reader may lend memory; what takes none is as below."""
 
     __slots__ = ()
 
-    @abstractmethod
     def lend(self, room: memoryview) -> None:
         """What comes next may be written there, from its beginning on, until `room` is full or
         given back; a loan before it is over. Nothing happens where that cannot be."""
 
-    @abstractmethod
     def give_back(self) -> None:
         """From here on nothing is written to what was lent, and nobody refers to it."""

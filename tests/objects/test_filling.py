@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ec import Geometry
 from s3node.base.arena import Arena, Loose
+from s3node.base.inplace import InPlace
 from s3node.base.limits import MIB
+from s3node.edge.body import Memory, Sized
 from s3node.objects.filling import StripeBuffer
 
 GEOMETRY = Geometry(4, 2)
@@ -63,3 +65,49 @@ def test_where_the_arena_has_no_room_together_a_stripe_has_memory_of_its_own() -
     assert full.row.whole[5 * SIZE // 4] == full.row.places[5][0]
     full.row.end(0)
     assert bytes(full.content) == content(SIZE)
+
+
+class Wire(InPlace):
+    """A body that comes when it is told to."""
+
+    def __init__(self, sent: bytes) -> None:
+        self.sent = sent
+        self.body = Sized(len(sent), Memory())
+        self.lend, self.give_back = self.body.lend, self.body.give_back  # type: ignore[method-assign]
+
+    def come(self, count: int) -> None:
+        at = len(self.sent) - self.body.left
+        while count:
+            room = self.body.room()[:count]
+            room[:] = self.sent[at : at + len(room)]
+            self.body.came(len(room))
+            at, count = at + len(room), count - len(room)
+
+    def hand_to(self, buffer: StripeBuffer) -> None:
+        while piece := self.body.take():
+            assert buffer.take(memoryview(piece)) == len(piece)
+
+
+def test_what_was_received_in_place_survives_that_others_need_the_memory() -> None:
+    """Whenever the lease is shrunk, and whatever had come by then: nothing is lost, nothing of
+    the memory that was let go of is kept or written to."""
+    for handed, waiting in ((0, 0), (0, 5000), (5000, 0), (5000, 5000), (SIZE // 4, 1)):
+        arena = Arena(2 * ROW)
+        wire = Wire(content(SIZE))
+        buffer = StripeBuffer(SIZE, GEOMETRY, arena)
+        buffer.lend_to(wire)
+        wire.come(handed)
+        wire.hand_to(buffer)
+        buffer.lend_to(wire)
+        wire.come(waiting)
+        kept = buffer.shrink()
+        assert arena.free() == arena.total - kept, "nobody else keeps it"
+        others = arena.take_row(1, ROW)
+        others.whole[:] = b"\xff" * ROW
+        buffer.renew()
+        wire.hand_to(buffer)
+        buffer.lend_to(wire)
+        wire.come(SIZE - handed - waiting)
+        wire.hand_to(buffer)
+        assert bytes(buffer.stripe(GEOMETRY).content) == content(SIZE)
+        assert bytes(others.whole) == b"\xff" * ROW

@@ -276,3 +276,22 @@ def test_a_header_and_a_parameter_of_one_name() -> None:
     with pytest.raises(S3Error) as caught:
         request("PUT", "/bucket/k?x-amz-acl=private", {"x-amz-acl": "private"})
     assert caught.value.code == "InvalidRequest"
+
+
+_WORDS = st.text(alphabet="ab%2Fé+=X-AmzSignature", max_size=12)
+
+
+@given(st.lists(st.tuples(_WORDS, _WORDS), max_size=4), _WORDS, st.integers(0, 4))
+def test_a_query_that_ends_with_its_signature_is_read_as_any_other(
+    pairs: list[tuple[str, str]], signature: str, at: int
+) -> None:
+    """Wherever the signature stands: the same parameters, or a refusal."""
+    pieces = [f"{name}={value}" for name, value in pairs]
+    read = []
+    for place in (at, len(pieces)):
+        moved = [*pieces[:place], f"X-Amz-Signature={signature}", *pieces[place:]]
+        try:
+            read.append(request(target="/b/k?" + "&".join(moved)).query)
+        except S3Error:
+            read.append({"refused": ""})
+    assert read[0] == read[1]
