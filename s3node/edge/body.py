@@ -96,6 +96,7 @@ class Sized:
 
     def lend(self, room: memoryview) -> None:
         """See InPlace; not if anything has come already."""
+        self.give_back()
         if len(room) and self.left and self._begin == self._end and not self._first:
             self._let_go()
             self._buffer, self._lent = room[: self.left], True
