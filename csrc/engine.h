@@ -53,6 +53,15 @@ typedef struct { /* as struct iovec */
     size_t length;
 } engine_iov;
 
+typedef struct { /* of a record: blocks of its payload, to be read if they are in memory */
+    engine_file *file;
+    uint64_t segment, offset;
+    uint64_t at;           /* where the blocks go */
+    uint32_t first, bytes; /* where they begin in the payload, and how many bytes they are */
+    uint32_t shard_index, unused;
+    uint8_t disk_id[16];
+} engine_spot;
+
 /* What the engine asks of the system. A negative result is a negated errno. */
 typedef struct {
     int64_t (*pwritev)(int fd, const engine_iov *iov, int count, int64_t offset);
@@ -119,6 +128,13 @@ int engine_submit(engine *e, const engine_op *writes, int write_count, const eng
  * positive errno: those that `out` calls queued were not taken, or (EINVAL) none was tried.
  * `reads` is used up. */
 int engine_read(engine *e, engine_op *reads, int count, engine_completion *out);
+
+/* Read of one stripe's records what is in memory, and verify it: one bit for each of `spots` (at
+ * most 32) of which all is there and right. The header and digests of the first go to the
+ * beginning of `memory`, those of the others behind; blocks to where their spot says. `stripe`
+ * claims what is the same of all the records. */
+uint32_t engine_at_hand(engine *e, const record_claim *stripe, const engine_spot *spots, int count,
+                        uint8_t *memory);
 
 /* For engine_read.c. */
 const engine_calls *engine_table(const engine *e);

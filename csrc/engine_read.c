@@ -3,6 +3,7 @@
 #include "engine_read.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* Fill buffers from `offset` on: how many bytes, fewer where the file ends (or, with `now`, where
  * what is in memory ends), or a negated errno. */
@@ -98,4 +99,31 @@ int engine_read(engine *e, engine_op *reads, int count, engine_completion *out)
     tally.crossings = !left;
     engine_tally(e, &tally);
     return left ? engine_submit(e, NULL, 0, reads, left) : 0;
+}
+
+uint32_t engine_at_hand(engine *e, const record_claim *stripe, const engine_spot *spots, int count,
+                        uint8_t *memory)
+{
+    const engine_calls *calls = engine_table(e);
+    engine_counters tally = {.crossings = 1};
+    size_t head = record_payload_start(stripe->payload_bytes);
+    uint32_t there = 0;
+    for (int i = 0; i < count; i++) {
+        const engine_spot *spot = &spots[i];
+        engine_completion done = {0};
+        engine_op op = {.file = spot->file, .count = ENGINE_READ_BUFFERS, .claim = *stripe};
+        op.offset = (int64_t)spot->offset;
+        op.tail_offset = op.offset + (int64_t)(head + spot->first);
+        op.iov[0] = (engine_iov){memory + (size_t)i * head, head};
+        op.iov[1] = (engine_iov){memory + spot->at, spot->bytes};
+        op.claim.shard_index = (uint8_t)spot->shard_index;
+        memcpy(op.claim.disk_id, spot->disk_id, sizeof spot->disk_id);
+        op.claim.segment = spot->segment;
+        op.claim.offset = spot->offset;
+        op.claim.first_block = spot->first >> RECORD_BLOCK_BITS;
+        engine_read_op(calls, &op, true, &done, &tally);
+        there |= (uint32_t)(done.stage == ENGINE_VERIFIED) << i;
+    }
+    engine_tally(e, &tally);
+    return there;
 }

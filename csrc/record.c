@@ -48,6 +48,11 @@ static size_t block_count(size_t bytes)
     return (bytes + (1u << RECORD_BLOCK_BITS) - 1) >> RECORD_BLOCK_BITS;
 }
 
+size_t record_payload_start(size_t payload_bytes)
+{
+    return sizeof(header) + 8 * block_count(payload_bytes);
+}
+
 /* The fields that tell whose record it is. */
 static bool names(const header *h, const record_claim *claim)
 {
@@ -90,7 +95,7 @@ bool record_verify(const record_claim *claim, const uint8_t *head, size_t head_b
 {
     header h;
     size_t blocks = block_count(claim->payload_bytes);
-    if (head_bytes != sizeof h + 8 * blocks ||
+    if (head_bytes != record_payload_start(claim->payload_bytes) ||
         claim->first_block + block_count(body_bytes) > blocks)
         return false;
     memcpy(&h, head, sizeof h);

@@ -34,6 +34,9 @@ typedef struct { /* what a record must say of itself, and which of its blocks we
 /* CRC-32 as zlib's. */
 uint32_t record_crc(const uint8_t *data, size_t bytes);
 
+/* Where the payload begins within a record: how long header and digests are. */
+size_t record_payload_start(size_t payload_bytes);
+
 /* Whether `head` (header and all digests) is of that record, undamaged, and `body`, which are
  * whole blocks of its payload, matches the digests. */
 bool record_verify(const record_claim *claim, const uint8_t *head, size_t head_bytes,

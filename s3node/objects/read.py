@@ -81,20 +81,17 @@ class _Stripe:
     def shard_bytes(self) -> int:
         return layout.shard_bytes(self.row.stripe_bytes, self.row.k)
 
-    def parts(self, ranges: Sequence[ShardRange]) -> list[Part]:
+    def parts(self, ranges: Iterable[ShardRange]) -> list[Part]:
         """Where they are; an owed shard has no place."""
         shards = self.row.shards
-        return [
-            Part(shard, None if (at := shards[shard]) is None else place_of(at), start, stop)
-            for shard, start, stop in ranges
-        ]
+        return [Part(shard, shards[shard], start, stop) for shard, start, stop in ranges]
 
-    def others(self, ranges: Sequence[ShardRange]) -> Iterator[Part]:
-        """Whole shards that are somewhere and of which none of `ranges` is."""
-        used = {part.shard for part in ranges}
+    def others(self, parts: Sequence[Part]) -> Iterator[Part]:
+        """Whole shards that are somewhere and of which none of `parts` is."""
+        used = {part.shard for part in parts}
         for shard, location in enumerate(self.row.shards):
             if location is not None and shard not in used:
-                yield Part(shard, place_of(location), 0, self.shard_bytes)
+                yield Part(shard, location, 0, self.shard_bytes)
 
 
 class StripeReader:
@@ -156,14 +153,15 @@ class StripeReader:
     ) -> Pieces:
         """Shards that are too slow are rebuilt from others."""
         stripe = _Stripe(wanted.data, wanted.stripe, row, patience, hurry)
-        ranges = list(layout.shard_ranges(row.stripe_bytes, row.k, wanted.start, wanted.stop))
+        start, stop = wanted.start, wanted.stop
+        parts = stripe.parts(layout.shard_ranges(row.stripe_bytes, row.k, start, stop))
         spares: Iterable[Part] = ()
-        if wanted.stop - wanted.start == row.stripe_bytes:  # what they are good for is known
-            spares = stripe.others(ranges)
-        fetched = await self._fetch(stripe, ranges, spares)
+        if stop - start == row.stripe_bytes:  # what they are good for is known
+            spares = stripe.others(parts)
+        fetched = await self._fetch(stripe, parts, spares)
         pieces = fetched.whole()
         if pieces is None:
-            pieces = await self._degraded(stripe, fetched, len(ranges))
+            pieces = await self._degraded(stripe, fetched, len(parts))
         return pieces
 
     async def _degraded(self, stripe: _Stripe, fetched: Fetched, count: int) -> Pieces:
@@ -203,14 +201,14 @@ class StripeReader:
     async def _fetch(
         self,
         stripe: _Stripe,
-        ranges: Sequence[ShardRange],
+        parts: Sequence[Part],
         spares: Iterable[Part] = (),
     ) -> Fetched:
-        """What of `ranges` can be read in time."""
+        """What of `parts` can be read in time."""
         fetched = self._disks.fetch(
             stripe_identity(stripe.item, stripe.index, stripe.row),
             stripe.shard_bytes,
-            stripe.parts(ranges),
+            parts,
             stripe.patience if stripe.hurry else None,
             spares,
         )
@@ -249,7 +247,8 @@ class StripeReader:
         while len(sources) < row.k and untried:
             batch = untried[: row.k - len(sources)]
             del untried[: len(batch)]
-            fetched = await self._fetch(stripe, [ShardRange(i, start, stop) for i in batch])
+            parts = stripe.parts(ShardRange(shard, start, stop) for shard in batch)
+            fetched = await self._fetch(stripe, parts)
             for position, shard in enumerate(batch):
                 piece = fetched.got(position)
                 if piece is not None:

@@ -61,6 +61,7 @@ class File:
     step_max: int = 0
     limit: int = 0
     error: int = 0
+    address: int = 0  # an engine's own name for it
 
 
 NOTHING = memoryview(b"")
@@ -131,6 +132,11 @@ class Completion(NamedTuple):
     got: int
 
 
+SPOT = "4Q3I4x16s"
+"""Blocks of a record, in the words of `struct`: the file's address, segment, offset; where the
+blocks go in memory, where they begin in the payload, and how many bytes they are; shard index and
+disk id."""
+
 BUFFERS_MAX = 3  # of a write: header and digests, payload, hint with padding
 
 
@@ -167,6 +173,14 @@ class Engine(Protocol):
         """Read what can be had without waiting, here and now: its completions, in order.
 
         Those that are None are queued, and complete like what was submitted.
+        """
+
+    def at_hand(self, memory: memoryview, stripe: bytes, spots: bytes) -> int:
+        """Read what is in memory of a stripe's records, here and now, and verify it.
+
+        One bit for each of `spots` (`SPOT`, behind each other) of which all is there and right;
+        of the others nothing is known. Headers and digests go to the beginning of `memory`, in
+        order. `stripe` is what all records must say of themselves (`record.claim`).
         """
 
     def completions(self) -> Sequence[Completion]:

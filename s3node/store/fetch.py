@@ -14,17 +14,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import mmap
+import struct
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from s3node.base.arena import Arena
 from s3node.base.errors import MemoryShort, ShardMissing, StorageFault
-from s3node.base.limits import KIB, READ_ARENA_BYTES
+from s3node.base.ids import UUID_BYTES
+from s3node.base.limits import DISKS_MAX, KIB, READ_ARENA_BYTES
 from s3node.store import record
-from s3node.store.engine import File, Read, Stage
-from s3node.store.reading import SegmentReader, Wanted
+from s3node.store.engine import SPOT, Engine, File, Read, Stage
+from s3node.store.reading import Opened, SegmentReader, Wanted
 from s3node.store.record import BLOCK_BYTES
-from s3node.store.seams import Part, Place, Shard
+from s3node.store.seams import At, Part, Place, Shard
 from s3node.store.state import Context, Disk
 
 Memory = Callable[[int], memoryview]
@@ -32,6 +34,10 @@ Memory = Callable[[int], memoryview]
 
 LENT_BYTES_MIN = 128 * KIB
 """Less than this is quicker had from the heap, which keeps its pages, too."""
+
+_ANY_DISK = bytes(UUID_BYTES)
+
+_SPOTS = [struct.Struct("=" + count * SPOT) for count in range(DISKS_MAX + 1)]
 
 _SKIPPED = 256
 """Requests for which a full arena is left alone: looking for room in one takes time."""
@@ -60,7 +66,6 @@ class Fetch:
 
     __slots__ = (
         "_asked",
-        "_at",
         "_bodies",
         "_flying",
         "_head",
@@ -93,35 +98,34 @@ class Fetch:
         self._stripe = stripe
         self._payload_bytes = payload_bytes
         self._head = record.payload_start(payload_bytes)
-        self._hurry = [False] * len(parts)
-        self._settled = [False] * len(parts)
+        self._hurry: Container[int] = ()
+        self._settled = 0  # a bit for each part that was read or failed
         self._asked = asked
         self._flying: set[int] = set()  # a disk may write there
         self._waiters: list[Future[None]] = []
         at = len(parts) * self._head
-        self._bodies = []  # where each part's blocks begin, and how many bytes they are
-        self._at = []  # where the bytes asked for begin
-        for part in parts:
-            assert 0 <= part.start < part.stop <= payload_bytes, "not within the payload"
-            first = part.start & -BLOCK_BYTES
-            size = min((part.stop + BLOCK_BYTES - 1) & -BLOCK_BYTES, payload_bytes) - first
-            self._bodies.append((at, size))
-            self._at.append(at + part.start - first)
+        # Where each part's blocks begin in memory and in the payload, and how many bytes they are.
+        self._bodies: list[tuple[int, int, int]] = []
+        for _, _, start, stop in parts:
+            assert 0 <= start < stop <= payload_bytes, "not within the payload"
+            first = start & -BLOCK_BYTES
+            size = -(-stop // BLOCK_BYTES) * BLOCK_BYTES
+            size = (size if size < payload_bytes else payload_bytes) - first
+            self._bodies.append((at, first, size))
             at += size
         self._memory = memory(at)
 
     def got(self, position: int) -> memoryview | None:
         """The bytes of one part; None if they are not there, or not yet."""
-        if not self._settled[position] or position in self.faults:
+        if not self._settled >> position & 1 or position in self.faults:
             return None
-        return self._view(position)
+        return self._view(position).toreadonly()
 
     def room(self, position: int) -> memoryview | None:
         """See `Fetched.room`."""
         if position not in self.faults or position in self._flying:
             return None
-        part, begin = self.parts[position], self._at[position]
-        return self._memory[begin : begin + part.stop - part.start]
+        return self._view(position)
 
     def mended(self, position: int) -> None:
         """See `Fetched.mended`."""
@@ -130,19 +134,22 @@ class Fetch:
     def whole(self) -> list[memoryview] | None:
         """See `Fetched.whole`."""
         count = self._asked
-        if self.left and not all(self._settled[:count]):
+        all_ = (1 << count) - 1
+        if self._settled & all_ != all_ or (self.faults and min(self.faults) < count):
             return None
-        if self.faults and min(self.faults) < count:
-            return None
+        memory = self._memory.toreadonly()
         pieces: list[memoryview] = []
-        begin = end = self._at[0]
-        for position in range(count):
-            if self._at[position] != end:
-                pieces.append(self._memory[begin:end])
-                begin = self._at[position]
-            end = self._at[position] + self.parts[position].stop - self.parts[position].start
-        pieces.append(self._memory[begin:end])
-        return [piece.toreadonly() for piece in pieces]
+        begin = end = -1
+        for (_, _, start, stop), (at, first, _) in zip(
+            self.parts[:count], self._bodies[:count], strict=True
+        ):
+            if at + start - first != end:
+                if end >= 0:
+                    pieces.append(memory[begin:end])
+                begin = at + start - first
+            end = at + stop - first
+        pieces.append(memory[begin:end])
+        return pieces
 
     async def wait(self, seconds: float | None) -> None:
         """Until nothing is left to come, or for so many seconds."""
@@ -159,17 +166,41 @@ class Fetch:
         return waiter
 
     def _view(self, position: int) -> memoryview:
-        part, begin = self.parts[position], self._at[position]
-        return self._memory[begin : begin + part.stop - part.start].toreadonly()
+        (_, _, start, stop), (at, first, _) = self.parts[position], self._bodies[position]
+        return self._memory[at + start - first : at + stop - first]
 
     # ---- for the readers
 
-    def hurry(self, position: int) -> None:
-        """This part is not worth asking the disk."""
-        self._hurry[position] = True
+    def hurry(self, positions: Container[int]) -> None:
+        """These parts are not worth asking the disk."""
+        self._hurry = positions
 
     def hurried(self, index: int) -> bool:
-        return self._hurry[index]
+        return index in self._hurry
+
+    def take_at_hand(self, engine: Engine, files: Sequence[Opened | None]) -> list[int]:
+        """Take what is in memory, at one crossing, of the parts with a file; the others' positions.
+
+        `files` are by position.
+        """
+        fields: list[int | bytes] = []
+        tried = []
+        for index, file in enumerate(files):
+            if file is not None:
+                shard, place, _, _ = self.parts[index]
+                assert place is not None, "what has no place has no file"
+                at, first, size = self._bodies[index]
+                fields += (file[0], place.segment, place.offset, at, first, size, shard, file[1])
+                tried.append(index)
+        claim = record.claim(self._stripe, 0, self._payload_bytes, _ANY_DISK, 0, 0, 0)
+        spots = _SPOTS[len(tried)].pack(*fields)
+        there = engine.at_hand(self._memory, claim, spots) if tried else 0
+        if there == (1 << len(files)) - 1:
+            self._settle_all(there)
+            return []
+        done = {index for number, index in enumerate(tried) if there >> number & 1}
+        self._settle_all(sum(1 << index for index in done))
+        return [index for index in range(len(files)) if index not in done]
 
     def flying(self, index: int, *, now: bool) -> None:
         """Whether a disk may yet write where this part belongs."""
@@ -181,9 +212,8 @@ class Fetch:
     def read_of(self, index: int, token: int, file: File, disk_id: bytes) -> Read:
         part = self.parts[index]
         assert part.place is not None, "what has no place is not read"
-        slot, segment, offset = part.place
-        begin, size = self._bodies[index]
-        first = part.start & -BLOCK_BYTES
+        slot, segment, offset = part.place.slot, part.place.segment, part.place.offset
+        begin, first, size = self._bodies[index]
         head, payload_bytes = self._head, self._payload_bytes
         return Read(
             token,
@@ -197,7 +227,7 @@ class Fetch:
             offset,
             offset + head + first,
             record.claim(self._stripe, part.shard, payload_bytes, disk_id, segment, offset, first),
-            self._hurry[index],
+            index in self._hurry,
         )
 
     def wanted(self, index: int) -> Wanted:
@@ -207,13 +237,17 @@ class Fetch:
         return Wanted(part.place, shard, self._payload_bytes, part.start, part.stop)
 
     def settle(self, index: int, fault: StorageFault | None) -> None:
-        if self._settled[index]:
+        if self._settled >> index & 1:
             return
-        self._settled[index] = True
         if fault is not None:
             self.faults[index] = fault
-        self.left -= 1
-        if not self.left:
+        self._settle_all(1 << index)
+
+    def _settle_all(self, bits: int) -> None:
+        """Parts that were not settled are: those whose bits are set."""
+        self._settled |= bits
+        self.left -= bits.bit_count()
+        if not self.left and self._waiters:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 if not waiter.done():
@@ -241,18 +275,26 @@ class Reads:
         """See `ShardDisks.fetch`."""
         refusals: dict[int, StorageFault] = {}
         slow: set[int] = set()
-        asked = [*parts]
+        files: list[Opened | None] = []
+        readers, asked = self._readers, parts
         for index, part in enumerate(parts):
-            self._sort(index, part, hurry_s, refusals, slow)
+            place = part.place
+            file = None if place is None else readers[place.slot].at_rest(place.segment)
+            if file is None:
+                self._sort(index, part, hurry_s, refusals, slow)
+            files.append(file)
         wanted = len(refusals) + len(slow)
         if wanted:
-            asked += itertools.islice((part for part in spares if self._serves(part)), wanted)
+            more = [*itertools.islice((part for part in spares if self._serves(part)), wanted)]
+            asked = [*parts, *more]
+            files += [readers[at.slot].at_rest(at.segment) for part in more if (at := part.place)]
         fetch = Fetch(self._context.loop, self._memory, stripe, payload_bytes, asked, len(parts))
-        for index in slow:
-            fetch.hurry(index)
+        fetch.hurry(slow)
         for index, fault in refusals.items():
             fetch.settle(index, fault)
-        self._begin(fetch, [index for index in range(len(asked)) if index not in refusals])
+        left = fetch.take_at_hand(self._context.engine, files)
+        if left:
+            self._begin(fetch, [index for index in left if index not in refusals])
         return fetch
 
     def _sort(
@@ -281,7 +323,7 @@ class Reads:
     def _begin(self, fetch: Fetch, indexes: Sequence[int]) -> None:
         """Give these parts to the engine, at once."""
         token = self._context.tokens(len(fetch.parts))
-        begun: list[tuple[int, Place]] = []
+        begun: list[tuple[int, At]] = []
         reads: list[Read] = []
         for index in indexes:
             place = fetch.parts[index].place

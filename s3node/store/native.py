@@ -22,6 +22,7 @@ from s3node.store import record
 from s3node.store._engine import ffi, lib
 from s3node.store.engine import (
     BUFFERS_MAX,
+    SPOT,
     Completion,
     Counters,
     File,
@@ -49,6 +50,9 @@ _WRITE = struct.Struct(f"=QQqqqii{2 * BUFFERS_MAX}Q")
 _WRITES_FIRST = 256
 _NUMBER = ffi.typeof("uintptr_t")
 from_buffer, cast = ffi.from_buffer, ffi.cast  # looked up once
+_CLAIM, _SPOTS = ffi.typeof("record_claim *"), ffi.typeof("engine_spot[]")
+_BYTES = ffi.typeof("uint8_t[]")
+_SPOT_BYTES = struct.calcsize(f"={SPOT}")
 _VERIFIED = Completion(0, 0, Stage.VERIFIED, 0)
 _QUEUED: int = lib.ENGINE_QUEUED
 
@@ -58,6 +62,8 @@ assert _READ.size == ffi.sizeof("engine_op"), "as C has it"
 assert ffi.offsetof("engine_op", "iov") == 6 * 8, "the same"
 assert ffi.sizeof("record_claim") == record.CLAIM.size == 80, "the same"
 assert ffi.offsetof("engine_op", "claim") == _READ.size - record.CLAIM.size, "it comes last"
+assert ffi.sizeof("engine_spot") == _SPOT_BYTES, "the same"
+assert ffi.offsetof("engine_spot", "disk_id") == struct.calcsize(f"={SPOT[:-3]}"), "it comes last"
 assert lib.RECORD_VERSION == record.VERSION, "the format of records, as C knows it"
 assert lib.RECORD_HEADER_BYTES == record.HEADER_BYTES, "the same"
 assert lib.RECORD_BLOCK_BITS == record.BLOCK_BITS, "the same"
@@ -74,8 +80,7 @@ assert lib.ENGINE_IOV_MAX == IOV_MAX, "the same"
 class NativeFile(File):
     """A file the C engine knows; the state beyond `fd` is in `pointer`."""
 
-    pointer: Any = None
-    address: int = 0  # the same as a number
+    pointer: Any = None  # as a number: `address`
 
 
 def system_calls() -> Any:
@@ -205,6 +210,16 @@ class NativeEngine:
             else:
                 answers.append(Completion(read.token, one.error, one.stage, one.got))
         return answers
+
+    def at_hand(self, memory: memoryview, stripe: bytes, spots: bytes) -> int:
+        there: int = lib.engine_at_hand(
+            self._engine,
+            from_buffer(_CLAIM, stripe),
+            from_buffer(_SPOTS, spots),
+            len(spots) // _SPOT_BYTES,
+            from_buffer(_BYTES, memory),
+        )
+        return there
 
     def completions(self) -> Sequence[Completion]:
         done: list[Completion] = []

@@ -36,17 +36,21 @@ from s3node.store import record, segment
 from s3node.store.disks import SEGMENTS
 from s3node.store.engine import Completion, File, Lane, Read, Stage
 from s3node.store.record import BLOCK_BITS, BLOCK_BYTES
-from s3node.store.seams import Place, Shard
+from s3node.store.seams import At, Shard
 from s3node.store.state import READABLE, Context, Disk
 
 READ_QUEUES = 2
 """What may be read from a disk at once, in queues of writes: more only piles up on a slow one."""
 
 
+Opened = tuple[int, bytes]
+"""A file's address, as its engine has it, and the id of its disk."""
+
+
 class Wanted(NamedTuple):
     """Bytes start..stop of the payload of the record at `place`."""
 
-    place: Place
+    place: At
     shard: Shard
     payload_bytes: int
     start: int
@@ -172,6 +176,17 @@ class SegmentReader:
             text = f"slot {self.disk.slot}: {self._flying_bytes} bytes are being read already"
             return DiskOffline(text)
         return None
+
+    def at_rest(self, segment_id: int) -> Opened | None:
+        """The segment's file, unless it is not open, or anything speaks against asking the disk:
+        a `refusal`, or that it has not answered yet what it was asked before.
+        """
+        disk, one = self.disk, self._files.get(segment_id)
+        if one is None or one.file is None or self._since or disk.state not in READABLE:
+            return None
+        assert disk.identity is not None, "a disk without identity is not read"
+        self._files.move_to_end(segment_id)
+        return one.file.address, disk.identity.disk_id
 
     def silent_s(self) -> float:
         """For how long the disk has not answered what it was asked first."""
@@ -328,5 +343,9 @@ class SegmentReader:
         if completion.error:
             self.disk.read_failed(completion.error)
             name = errno.errorcode.get(completion.error, str(completion.error))
-            raise ShardCorrupt(f"slot {self.disk.slot}: {wanted.place} cannot be read: {name}")
+            place = wanted.place
+            raise ShardCorrupt(
+                f"slot {place.slot}, segment {place.segment:016x} at {place.offset}: "
+                f"cannot be read: {name}"
+            )
         check(wanted, self.disk.identity.disk_id, read.head, read.body, completion.got)

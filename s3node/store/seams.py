@@ -65,6 +65,19 @@ Answered: TypeAlias = Callable[[int, Place | StorageFault], None]
 """Told of a shard, by its index, where it was put, or why it was not."""
 
 
+class At(Protocol):
+    """What has the fields of a `Place`: a row's location has them too."""
+
+    @property
+    def slot(self) -> int: ...
+
+    @property
+    def segment(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+
 class Part(NamedTuple):
     """Bytes start..stop of the payload of the stripe's shard number `shard`, recorded there.
 
@@ -72,7 +85,7 @@ class Part(NamedTuple):
     """
 
     shard: int
-    place: Place | None
+    place: At | None
     start: int
     stop: int
 

@@ -382,7 +382,8 @@ static engine_op read_record(engine_file *file, uint64_t token, uint8_t *head, u
     return op;
 }
 
-static void make_record(uint8_t *to)
+/* With the byte 'x' of stripe 0, shard 0, at `offset` of its segment. */
+static void make_record(uint8_t *to, uint16_t offset)
 {
     static const uint8_t body = 'x';
     uint64_t digest = xxh3_64(&body, 1);
@@ -390,6 +391,7 @@ static void make_record(uint8_t *to)
     memset(to, 0, RECORD_HEADER_BYTES);
     memcpy(to, "s3nRECD\n\1", 9);
     to[12] = to[13] = to[84] = to[88] = to[92] = 1; /* k, m, bytes, bytes, digests */
+    memcpy(to + 56, &offset, sizeof offset);
     to[94] = RECORD_BLOCK_BITS;
     memcpy(to + RECORD_HEADER_BYTES, &digest, 8);
     crc = record_crc(to + RECORD_HEADER_BYTES, 8);
@@ -408,7 +410,7 @@ static void read_at_once(const char *folder)
     engine_op reads[4];
     engine_completion out[4];
     int error;
-    make_record(record);
+    make_record(record, 0);
     w.fds[0] = open(folder, O_TMPFILE | O_RDWR, 0600);
     CHECK(write(w.fds[0], record, sizeof record) == sizeof record);
     w.engine = engine_new(1, 1, w.event_fd, &calls, &error);
@@ -450,6 +452,53 @@ static int never_wake(int event_fd)
 {
     (void)event_fd;
     return -EIO;
+}
+
+/* Of a stripe's records: a bit for each that is in memory, whole, and the one that is claimed. */
+static void at_hand(const char *folder)
+{
+    enum { PLACES = 3, HEAD = RECORD_HEADER_BYTES + 8, APART = HEAD + 8 };
+    world w = {.event_fd = eventfd(0, EFD_NONBLOCK)};
+    engine_calls calls = table();
+    engine_counters before, after;
+    uint8_t file[PLACES * APART] = {0}, memory[5 * (HEAD + 1)];
+    const record_claim stripe = {.k = 1, .m = 1, .stripe_bytes = 1, .payload_bytes = 1};
+    engine_spot spots[5];
+    int error;
+    for (uint16_t i = 0; i < PLACES; i++)
+        make_record(file + i * APART, (uint16_t)(i * APART));
+    file[APART + HEAD] = 'y'; /* its digest says otherwise */
+    w.fds[0] = open(folder, O_TMPFILE | O_RDWR, 0600);
+    CHECK(write(w.fds[0], file, sizeof file) == sizeof file);
+    w.engine = engine_new(1, 1, w.event_fd, &calls, &error);
+    CHECK(w.engine && (w.files[0] = engine_attach(w.engine, w.fds[0], 0, 0, 0, 0)));
+    for (unsigned i = 0; i < 5; i++)
+        spots[i] = (engine_spot){.file = w.files[0], .offset = i * APART, .bytes = 1,
+                                 .at = 5 * HEAD + i};
+    spots[3].offset = 0;
+    spots[3].shard_index = 1; /* another one's; the fifth lies behind the end */
+    engine_count(w.engine, &before);
+    CHECK(engine_at_hand(w.engine, &stripe, spots, 5, memory) == 5);
+    engine_count(w.engine, &after);
+    CHECK(after.crossings == before.crossings + 1 && after.wakes == before.wakes);
+    CHECK(memory[5 * HEAD] == 'x' && memory[5 * HEAD + 2] == 'x');
+    CHECK(!memcmp(memory + 2 * HEAD, file + 2 * APART, HEAD));
+    spots[0].disk_id[15] = 1;
+    spots[2].segment = 1;
+    CHECK(engine_at_hand(w.engine, &stripe, spots, 5, memory) == 0);
+    spots[0].disk_id[15] = 0;
+    atomic_store(&absent, 1);
+    CHECK(engine_at_hand(w.engine, &stripe, spots, 1, memory) == 1); /* in one piece it is there */
+    spots[0].first = 1 << RECORD_BLOCK_BITS; /* a block it does not have */
+    CHECK(engine_at_hand(w.engine, &stripe, spots, 1, memory) == 0);
+    atomic_store(&absent, 0);
+    CHECK(engine_at_hand(w.engine, &stripe, spots, 1, memory) == 0);
+    CHECK(engine_at_hand(w.engine, &stripe, NULL, 0, memory) == 0);
+    engine_stop(w.engine);
+    engine_detach(w.engine, w.files[0]);
+    engine_free(w.engine);
+    close(w.fds[0]);
+    close(w.event_fd);
 }
 
 static void stopped_without_a_wake(const char *folder)
@@ -505,6 +554,7 @@ int main(int argc, char **argv)
     atomic_store(&failed_fd, -1);
     many_joined(folder);
     read_at_once(folder);
+    at_hand(folder);
     stopped_without_a_wake(folder);
     the_system();
     printf("%d runs\n", runs);

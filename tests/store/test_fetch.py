@@ -108,6 +108,25 @@ def test_a_part_that_fails_has_room_and_others_their_bytes(world: World) -> None
     world.run(scenario)
 
 
+@pytest.mark.parametrize("damaged", range(1 << SLOTS))
+def test_what_is_at_hand_is_told_from_what_is_not(damaged: int, tmp_path: Path) -> None:
+    """Whichever of the parts in memory are wrong: they alone are faults, the others right."""
+    world = World("native", tmp_path)
+    wrong = {slot for slot in range(SLOTS) if damaged >> slot & 1}
+
+    async def scenario(disks: Disks) -> None:
+        places = await asyncio.gather(*disks.append(stripe()))
+        await fetched(disks, places, 0, SIZE, None)
+        for slot in wrong:
+            world.flip(world.segment_path(places[slot]), places[slot].offset + 128 + 8 * 4 + 5)
+        found = await fetched(disks, places, 1, BLOCK_BYTES + 9, None)
+        assert set(found.faults) == wrong
+        for slot in set(range(SLOTS)) - wrong:
+            assert found.got(slot) == payload_of(slot)[1 : BLOCK_BYTES + 9]
+
+    world.run(scenario)
+
+
 @pytest.mark.parametrize("kind", ["native", "threads"])
 def test_nobody_writes_where_a_disk_may_yet(kind: str, tmp_path: Path) -> None:
     """A disk that was given up has no room in the answer until it has answered."""
