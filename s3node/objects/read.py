@@ -1,35 +1,23 @@
-"""A range of a version becomes verified bytes, around failed disks.
+"""A range of a stripe becomes verified bytes, around failed disks.
 
 Per stripe: the data shards that hold the range are read and verified (I7). What cannot be read
 is rebuilt from other shards of the stripe, over just the bytes that are needed, rounded to the
 blocks that digests cover. When that fails the location row is read once more, for compaction or
 healing may have moved the records (I11), and then it is a QuorumLost.
-
-The first stripe is read before anything is answered, the next one while the last is being sent.
-Where all bytes of a data id are read, its last piece is held back until their digest has
-matched: an error of the code itself would be caught there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import xxhash
-
 from ec import Codec, Geometry
-from s3node.base.errors import DiskSlow, QuorumLost, ShardCorrupt, ShardMissing
-from s3node.base.limits import (
-    CLIENT_SLOW_S,
-    READ_HEDGE_AGAIN_S,
-    READ_STEP_BYTES_MIN,
-    REBUILD_INLINE_BYTES_MAX,
-)
+from s3node.base.errors import DiskSlow, QuorumLost, ShardMissing
+from s3node.base.limits import READ_HEDGE_AGAIN_S, REBUILD_INLINE_BYTES_MAX
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
 from s3node.objects import layout
-from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.layout import ShardRange, StripeRange
 from s3node.objects.patience import Patience
@@ -264,112 +252,3 @@ class StripeReader:
         else:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._threads, self._codec.rebuild, *work)
-
-
-class ItemCheck:
-    """The digest of one data id's bytes, when a read covers all of them in order."""
-
-    def __init__(self) -> None:
-        self._hasher = xxhash.xxh3_128()
-        self._next = 0
-
-    def take(self, wanted: StripeRange, pieces: Pieces) -> None:
-        """Account for the bytes of one stripe range; ShardCorrupt when the item is not itself."""
-        item = wanted.data
-        begin = wanted.stripe * item.stripe_bytes + wanted.start
-        if begin == 0:
-            self._hasher.reset()
-            self._next = 0
-        if begin != self._next:
-            return
-        for piece in pieces:
-            self._hasher.update(piece)
-        self._next += wanted.stop - wanted.start
-        if self._next == item.size and item.digest and self._hasher.digest() != item.digest:
-            raise ShardCorrupt(
-                f"data {item.data_id.hex()}: every shard is as it was written, but together "
-                "they are not the bytes that were stored"
-            )
-
-
-class Steps:
-    """What is read at once, and its memory: whole stripe ranges, small steps of them when memory
-    is short or the client slow. Nobody waits for memory here, since those who hold it wait for
-    clients.
-    """
-
-    def __init__(self, budget: Budget, ranges: Iterator[StripeRange]) -> None:
-        self._budget = budget
-        self._ranges = ranges
-        self._left = next(ranges, None)
-        self.slow = False
-
-    def next(self) -> StripeRange | None:
-        """The next step, its bytes taken from the budget."""
-        if self._left is None:
-            return None
-        if not self.slow and self._budget.try_take(_size(self._left)):
-            return self._pass(self._left)
-        step = self._left.start // READ_STEP_BYTES_MIN + 1
-        wanted = self._left._replace(stop=min(self._left.stop, step * READ_STEP_BYTES_MIN))
-        self._budget.force(_size(wanted))
-        return self._pass(wanted)
-
-    def ahead(self) -> StripeRange | None:
-        """The next step if it is a whole one; its bytes taken."""
-        if self._left is None or self.slow or not self._budget.try_take(_size(self._left)):
-            return None
-        return self._pass(self._left)
-
-    def give(self, wanted: StripeRange | None) -> None:
-        """Its bytes are not needed any more."""
-        if wanted is not None:
-            self._budget.give(_size(wanted))
-
-    def _pass(self, wanted: StripeRange) -> StripeRange:
-        assert self._left is not None
-        rest = self._left._replace(start=wanted.stop)
-        self._left = rest if _size(rest) else next(self._ranges, None)
-        return wanted
-
-
-def _size(wanted: StripeRange) -> int:
-    return wanted.stop - wanted.start
-
-
-async def read_range(
-    stripes: StripeReader, budget: Budget, data: Sequence[Data], start: int, stop: int
-) -> AsyncGenerator[Pieces, None]:
-    """Bytes start..stop of an object made of `data`, one step's pieces at a time.
-
-    Must be started by the caller (`anext`) before it answers, so that what cannot be read is an
-    error and not a broken answer.
-    """
-    loop = asyncio.get_running_loop()
-    check = ItemCheck()
-    steps = Steps(budget, layout.stripe_ranges(data, start, stop))
-    reading: asyncio.Task[Pieces] | None = None
-    wanted = steps.next()
-    ahead: StripeRange | None = None
-    try:
-        while wanted is not None:
-            pieces = await (reading or stripes.read(wanted))
-            reading = None
-            ahead = steps.ahead()
-            if ahead is not None:
-                reading = loop.create_task(stripes.read(ahead))
-            check.take(wanted, pieces)
-            handed = loop.time()
-            yield pieces
-            del pieces
-            steps.slow = loop.time() - handed > CLIENT_SLOW_S
-            steps.give(wanted)
-            wanted, ahead = ahead, None
-            if wanted is None:
-                wanted = steps.next()
-    finally:
-        if reading is not None:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-        steps.give(wanted)
-        steps.give(ahead)

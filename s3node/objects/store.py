@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
 from ec import Codec, Geometry
@@ -22,11 +22,13 @@ from s3node.base.md5 import Md5
 from s3node.meta import tables
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import LocationRow, PartRow, VersionRow
+from s3node.objects import layout
 from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.faults import as_s3_error
 from s3node.objects.hashing import SharedHashing
-from s3node.objects.read import Pieces, StripeReader, read_range
+from s3node.objects.read import Pieces, StripeReader
+from s3node.objects.reading import Held, Reading
 from s3node.objects.repair import Repairer, fill
 from s3node.objects.write import ObjectWriter, Update, Written, owed_row, write_inline
 from s3node.store.seams import ShardDisks
@@ -158,14 +160,11 @@ class ObjectStore:
             return Held(memoryview(row.inline)[start:stop])
         data = row.data if isinstance(row, VersionRow) else (row.data,)
         assert all(item is not None for item in data), "a row names its bytes"
-        source = read_range(
-            self._reader, self.reading, [item for item in data if item is not None], start, stop
-        )
-        try:
-            first = await anext(source)
-        except StorageFault as fault:
-            raise as_s3_error(fault) from fault
-        return Reading(first, source, self.counters)
+        items = [item for item in data if item is not None]
+        ranges = layout.stripe_ranges(items, start, stop)
+        reading = Reading(self._reader, self.reading, self.counters, ranges)
+        await reading.begin()
+        return reading
 
     def failed(self) -> BaseException | None:
         """The broken invariant that ended the entering of late shards, if one did."""
@@ -196,51 +195,3 @@ class ObjectStore:
 
     def _locate(self, data_id: bytes, run: int) -> LocationRow | None:
         return self._kv.read(lambda tx: tables.get_locations(tx, data_id, run))
-
-
-class Reading:
-    """The bytes of an answer, the first pieces of which are there already.
-
-    Closing gives back what it holds of the budget, also when nobody asked for a piece yet: a
-    generator that was never begun would not.
-    """
-
-    def __init__(
-        self, first: Pieces, rest: AsyncGenerator[Pieces, None], counters: ObjectCounters
-    ) -> None:
-        self._first: Pieces | None = first
-        self._rest = rest
-        self._counters = counters
-
-    def __aiter__(self) -> Reading:
-        return self
-
-    async def __anext__(self) -> Pieces:
-        pieces, self._first = self._first, None
-        if pieces is None:
-            try:
-                pieces = await anext(self._rest)
-            except StorageFault as fault:
-                raise as_s3_error(fault) from fault
-        self._counters.bytes_read += sum(map(len, pieces))
-        return pieces
-
-    async def aclose(self) -> None:
-        self._first = None
-        await self._rest.aclose()
-
-
-class Held:
-    """Bytes that are in memory already, as pieces; no generator, which the loop keeps track of."""
-
-    def __init__(self, *pieces: memoryview) -> None:
-        self._pieces: Pieces = pieces
-
-    def __aiter__(self) -> Held:
-        return self
-
-    async def __anext__(self) -> Pieces:
-        pieces, self._pieces = self._pieces, ()
-        if not pieces:
-            raise StopAsyncIteration
-        return pieces

@@ -17,7 +17,7 @@ from s3node.meta import tables
 from s3node.meta.kv import ReadTx
 from s3node.model.rows import STRIPES_PER_RUN, Data, LocationRow, PartRow
 from s3node.objects.layout import StripeRange, stripe_bytes, stripe_ranges
-from s3node.objects.read import ItemCheck
+from s3node.objects.reading import ItemCheck
 from s3node.store import record
 from s3node.store.record import BLOCK_BYTES
 from tests.objects.node import ObjectNode, content, run
@@ -28,7 +28,7 @@ SMALL_STRIPE = 2 * 4 * BLOCK_BYTES
 
 
 async def close(stream: AsyncIterator[Sequence[memoryview]]) -> None:
-    await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await stream.aclose()  # type: ignore[attr-defined]  # as every one of them has
 
 
 @pytest.mark.parametrize("room", [1, 2, 64])
@@ -36,7 +36,7 @@ def test_a_read_holds_two_stripes_at_most(
     tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that is sent and the one after it; with room for one only, just that."""
-    monkeypatch.setattr("s3node.objects.read.CLIENT_SLOW_S", 3600.0)  # on no machine
+    monkeypatch.setattr("s3node.objects.reading.CLIENT_SLOW_S", 3600.0)  # on no machine
 
     async def scenario() -> None:
         async with ObjectNode(tmp_path) as node:

@@ -115,7 +115,7 @@ def test_what_is_at_hand_is_told_from_what_is_not(damaged: int, tmp_path: Path) 
     wrong = {slot for slot in range(SLOTS) if damaged >> slot & 1}
 
     async def scenario(disks: Disks) -> None:
-        places = await asyncio.gather(*disks.append(stripe()))
+        places = await asyncio.gather(*appended(disks, stripe()))
         await fetched(disks, places, 0, SIZE, None)
         for slot in wrong:
             world.flip(world.segment_path(places[slot]), places[slot].offset + 128 + 8 * 4 + 5)
