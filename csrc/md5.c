@@ -114,9 +114,12 @@ static void step_wide(struct shift *shift)
     for (unsigned lane = 1; lane < shift->used; lane++)
         if (shift->run[lane] < blocks)
             blocks = shift->run[lane];
-    for (unsigned lane = shift->used; lane < shift->kernel->lanes; lane++)
+    const struct md5_wide *wide = shift->kernel->wide;
+    while (wide->lanes < shift->used)
+        wide++;
+    for (unsigned lane = shift->used; lane < wide->lanes; lane++)
         shift->lanes.at[lane] = shift->lanes.at[0];
-    shift->kernel->wide(&shift->lanes, blocks);
+    wide->run(&shift->lanes, blocks);
     for (unsigned lane = shift->used; lane-- > 0;) /* downwards: the last one may move here */
         account(shift, lane, blocks);
 }
@@ -136,7 +139,9 @@ static void step_lone(struct shift *shift)
 void md5_advance(const struct md5_kernel *kernel, struct md5_job *const *jobs, size_t count,
                  size_t bytes_max)
 {
-    unsigned seats = kernel->lanes ? kernel->lanes : 1;
+    unsigned seats = 1;
+    for (unsigned i = 0; i < MD5_WIDE_MAX && kernel->wide[i].lanes; i++)
+        seats = kernel->wide[i].lanes;
     struct shift shift = {.kernel = kernel, .next = jobs, .end = jobs + count,
                           .blocks_max = bytes_max / MD5_BLOCK_BYTES};
     if (!shift.blocks_max)
@@ -144,7 +149,7 @@ void md5_advance(const struct md5_kernel *kernel, struct md5_job *const *jobs, s
     while (shift.used < seats && seat_next(&shift, shift.used))
         shift.used++;
     while (shift.used) {
-        if (kernel->lanes && shift.used >= kernel->lanes_min)
+        if (shift.used > 1)
             step_wide(&shift);
         else
             step_lone(&shift);
@@ -190,7 +195,7 @@ static bool always(void)
     return true;
 }
 
-static const struct md5_kernel scalar = {"scalar", 0, 0, always, NULL, md5_lone_scalar};
+static const struct md5_kernel scalar = {"scalar", always, {{0, NULL}}, md5_lone_scalar};
 static const struct md5_kernel *const md5_scalar = &scalar;
 
 static const struct {

@@ -9,7 +9,7 @@
  *   piece    bytes in memory that continue a stream
  *   job      a stream and its next pieces, in order
  *   lane     a column of the registers; a job sits in one for as long as it has whole blocks
- *   kernel   an implementation: a wide function for all lanes, a lone one for a single stream
+ *   kernel   an implementation: wide functions for several lanes, a lone one for a single stream
  *
  * Invariants:
  *   1. Every kernel makes the same digests: those of the scalar one, which is the definition.
@@ -29,6 +29,7 @@ enum {
     MD5_DIGEST_BYTES = 16,
     MD5_WORDS = 4, /* of 32 bits, in the chaining value */
     MD5_LANES_MAX = 16,
+    MD5_WIDE_MAX = 2, /* functions for more than one stream */
 };
 
 struct md5_stream {
@@ -54,13 +55,16 @@ struct md5_lanes {
     const uint8_t *at[MD5_LANES_MAX];
 };
 
+/* Reads that many blocks of each of the first `lanes` lanes at `at`, which it leaves as it is. */
+struct md5_wide {
+    unsigned lanes;
+    void (*run)(struct md5_lanes *lanes, size_t blocks);
+};
+
 struct md5_kernel {
     const char *name;
-    unsigned lanes; /* of the wide function; 0 when there is none */
-    unsigned lanes_min; /* for fewer, one after the other is faster; as measured */
     bool (*supported)(void); /* by the CPU this process runs on */
-    /* Both read that many blocks at `at`, which they leave as it is.  Every lane is run. */
-    void (*wide)(struct md5_lanes *lanes, size_t blocks);
+    struct md5_wide wide[MD5_WIDE_MAX]; /* from narrow to wide; no more after 0 lanes */
     void (*lone)(uint32_t chain[MD5_WORDS], const uint8_t *at, size_t blocks);
 };
 
@@ -90,6 +94,9 @@ void md5_digest(const struct md5_stream *stream, uint8_t digest[MD5_DIGEST_BYTES
 /* The definition, and a quicker one for AVX-512VL alone. */
 void md5_lone_scalar(uint32_t chain[MD5_WORDS], const uint8_t *at, size_t blocks);
 void md5_lone_avx512(uint32_t chain[MD5_WORDS], const uint8_t *at, size_t blocks);
+
+/* Half as wide, for AVX-512VL. */
+void md5_wide_avx512_8(struct md5_lanes *lanes, size_t blocks);
 
 /* NULL where this build's architecture lacks the instructions. */
 extern const struct md5_kernel *const md5_avx512, *const md5_avx2;

@@ -5,7 +5,6 @@
 #include <immintrin.h>
 
 #define MD5_FEATURES "avx2"
-enum { LANES = 8, LANES_MIN = 2 };
 typedef __m256i vector;
 
 ROUNDS_INLINE vector constant(uint32_t k) { return _mm256_set1_epi32((int)k); }
@@ -50,50 +49,27 @@ ROUNDS_INLINE vector plus_i(vector sum, vector x, vector y, vector z)
 
 #include "md5_rounds.h"
 
-/* Four words of lanes 0 and 4 from `at` on, in this order. */
-ROUNDS_INLINE vector halves(const uint8_t *const *at, size_t offset)
+#define low_words _mm256_unpacklo_epi32
+#define high_words _mm256_unpackhi_epi32
+#define low_pairs _mm256_unpacklo_epi64
+#define high_pairs _mm256_unpackhi_epi64
+#define fetch(from) _mm256_loadu_si256((const __m256i *)(from))
+#define store(to, x) _mm256_storeu_si256((__m256i *)(to), x)
+
+ROUNDS_INLINE vector starts(const uint8_t *const *at, size_t offset)
 {
     vector x = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(at[0] + offset)));
     return _mm256_inserti128_si256(x, _mm_loadu_si128((const __m128i *)(at[4] + offset)), 1);
 }
 
-/* A block of every lane, transposed four words at a time. */
-ROUNDS_INLINE void load(vector words[16], const uint8_t *const *at, size_t offset)
-{
-    for (unsigned i = 0; i < 16; i += 4) {
-        vector lane_0 = halves(at, offset + 4 * i), lane_1 = halves(at + 1, offset + 4 * i);
-        vector lane_2 = halves(at + 2, offset + 4 * i), lane_3 = halves(at + 3, offset + 4 * i);
-        vector low_01 = _mm256_unpacklo_epi32(lane_0, lane_1);
-        vector low_23 = _mm256_unpacklo_epi32(lane_2, lane_3);
-        vector high_01 = _mm256_unpackhi_epi32(lane_0, lane_1);
-        vector high_23 = _mm256_unpackhi_epi32(lane_2, lane_3);
-        words[i] = _mm256_unpacklo_epi64(low_01, low_23);
-        words[i + 1] = _mm256_unpackhi_epi64(low_01, low_23);
-        words[i + 2] = _mm256_unpacklo_epi64(high_01, high_23);
-        words[i + 3] = _mm256_unpackhi_epi64(high_01, high_23);
-    }
-}
-
-MD5_TARGET(MD5_FEATURES)
-static void wide(struct md5_lanes *lanes, size_t blocks)
-{
-    vector state[MD5_WORDS], words[16];
-    for (unsigned i = 0; i < MD5_WORDS; i++)
-        state[i] = _mm256_loadu_si256((const __m256i *)lanes->chain[i]);
-    for (size_t offset = 0; blocks; blocks--, offset += MD5_BLOCK_BYTES) {
-        load(words, lanes->at, offset);
-        rounds(state, words);
-    }
-    for (unsigned i = 0; i < MD5_WORDS; i++)
-        _mm256_storeu_si256((__m256i *)lanes->chain[i], state[i]);
-}
+#include "md5_wide.h"
 
 static bool supported(void)
 {
     return MD5_CPU_HAS("avx2");
 }
 
-static const struct md5_kernel kernel = {"avx2", LANES, LANES_MIN, supported, wide,
+static const struct md5_kernel kernel = {"avx2", supported, {{8, wide}},
                                          md5_lone_scalar};
 const struct md5_kernel *const md5_avx2 = &kernel;
 #else
