@@ -1,7 +1,8 @@
 """Builds the C extensions: lets cffi emit the glue of each, then compiles as setuptools does.
 
 An extension module `package._stem` is described by csrc/stem.cdef (the declarations that Python
-sees) and csrc/stem.h (what the glue includes). Its other C files are listed in pyproject.toml.
+sees) and csrc/stem.h (what the glue includes). Its other C files are listed in pyproject.toml;
+without a stem.cdef the glue is among them.
 SIMD kernels carry their own target attributes, so no file needs flags of its own.
 """
 
@@ -23,13 +24,9 @@ class BuildExt(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         stem = ext.name.rpartition(".")[2].lstrip("_")
-        glue = Path(self.build_temp) / f"_{stem}_glue.c"
-        glue.parent.mkdir(parents=True, exist_ok=True)
-        ffi = cffi.FFI()
-        ffi.cdef((HERE / f"{stem}.cdef").read_text())
-        ffi.set_source(ext.name, f'#include "{stem}.h"')
-        ffi.emit_c_code(str(glue))
-        ext.sources = [*ext.sources, str(glue)]
+        described = HERE / f"{stem}.cdef"
+        if described.exists():
+            ext.sources = [*ext.sources, self._glue(ext.name, stem, described.read_text())]
         ext.include_dirs = [*ext.include_dirs, str(HERE)]
         ext.extra_compile_args = [
             *FLAGS,
@@ -46,3 +43,13 @@ class BuildExt(build_ext):
                 file=sys.stderr,
             )
             raise
+
+    def _glue(self, name: str, stem: str, declarations: str) -> str:
+        """The C file that cffi makes of the declarations."""
+        glue = Path(self.build_temp) / f"_{stem}_glue.c"
+        glue.parent.mkdir(parents=True, exist_ok=True)
+        ffi = cffi.FFI()
+        ffi.cdef(declarations)
+        ffi.set_source(name, f'#include "{stem}.h"')
+        ffi.emit_c_code(str(glue))
+        return str(glue)

@@ -108,8 +108,13 @@ def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stem", "more", "headers"),
-    [("gf", "", {"gf_dot.h"}), ("md5", "", set()), ("record", "xxh3*.c", {"xxh3_take.h"})],
-    ids=["gf", "md5", "record"],
+    [
+        ("gf", "", {"gf_dot.h"}),
+        ("md5", "", set()),
+        ("record", "xxh3*.c", {"xxh3_take.h"}),
+        ("entry", "version_row.c", set()),
+    ],
+    ids=["gf", "md5", "record", "entry"],
 )
 def test_every_branch_of_the_kernels_is_taken(
     stem: str, more: str, headers: set[str], tmp_path: Path

@@ -63,10 +63,13 @@ BRANCH = b"\x01"
 DEATH_ID_BYTES = 16
 LEAF_ID_BYTES = VERSION_ID_BYTES
 _NUMBER_BYTES = 4
+_BODY_AT = 1 + SUBTREE_ID_BYTES
+_MARKER_AT = -len(LEAF) - LEAF_ID_BYTES
 
 assert VERSION_ID_BYTES == UPLOAD_ID_BYTES
 assert BUCKET_ID_BYTES == SUBTREE_ID_BYTES
-assert 1 + SUBTREE_ID_BYTES + HEAD_BYTES + len(LEAF) + LEAF_ID_BYTES <= KEY_BYTES_MAX
+assert _BODY_AT + HEAD_BYTES - _MARKER_AT <= KEY_BYTES_MAX
+assert HEAD_BYTES + len(BRANCH) >= -_MARKER_AT
 
 
 def successor(prefix: bytes) -> bytes:
@@ -134,7 +137,10 @@ def branch(table: bytes, subtree: bytes, head: bytes) -> bytes:
 
 
 def split(key: bytes) -> tuple[bytes, bytes | None]:
-    """What a key of the versions or uploads table says: (rest, leaf id) or (head, None)."""
-    body = key[1 + SUBTREE_ID_BYTES :]
-    rest, marker, leaf_id = body.partition(LEAF)
-    return (rest, leaf_id) if marker else (body[: -len(BRANCH)], None)
+    """What a key of the versions or uploads table says: (rest, leaf id) or (head, None).
+
+    A leaf has its marker where a branch still has its head, and there is no NUL in a head.
+    """
+    if key[_MARKER_AT:-LEAF_ID_BYTES] == LEAF:
+        return key[_BODY_AT:_MARKER_AT], key[-LEAF_ID_BYTES:]
+    return key[_BODY_AT : -len(BRANCH)], None

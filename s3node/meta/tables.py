@@ -130,6 +130,20 @@ def scan_versions(
         yield key, found_id, decode(VersionRow, row, value)
 
 
+def scan_stored_versions(
+    tx: ReadTx, bucket_id: bytes, start: bytes = b"", version_id: bytes = b""
+) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+    """As `scan_versions`, the rows as they are stored: (key, version id, row key, value).
+
+    For who checks them and looks at a part of each; `decode_version` does both in full.
+    """
+    return subtree.scan(tx, schema.VERSIONS, bucket_id, start, version_id)
+
+
+def decode_version(row_key: bytes, value: bytes) -> VersionRow:
+    return decode(VersionRow, row_key, value)
+
+
 # Uploads and their parts.
 
 

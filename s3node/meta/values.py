@@ -38,12 +38,12 @@ def unseal(key: bytes, value: bytes) -> bytes:
     """The content of the value found under `key`; FormatError, FormatUnknown."""
     if len(value) < OVERHEAD:
         raise FormatError(f"row {key!r}: {len(value)} bytes are too short for a row")
-    body = memoryview(value)[: -_CRC.size]
+    body = value[: -_CRC.size]
     if zlib.crc32(body, zlib.crc32(key)) != int.from_bytes(value[-_CRC.size :], "big"):
         raise FormatError(f"row {key!r}: CRC mismatch")
     if body[0] != FORMAT:
         raise FormatUnknown(f"row {key!r}: format {body[0]} is of a later release")
-    return value[len(_FORMAT_BYTE) : -_CRC.size]
+    return body[len(_FORMAT_BYTE) :]
 
 
 def seal_counter(key: bytes, number: int) -> bytes:

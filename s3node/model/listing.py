@@ -57,12 +57,8 @@ class Query(NamedTuple):
         return None if at < 0 else key[: at + len(self.delimiter)]
 
 
-class Entry(NamedTuple, Generic[R]):
-    """A row, or a common prefix (`row` is None)."""
-
-    key: bytes
-    id: bytes
-    row: R | None
+Entry = tuple[bytes, bytes, R | None]
+"""(key, id, row) as it was read, or a common prefix: (prefix, b"", None)."""
 
 
 class Step(NamedTuple, Generic[R]):
@@ -116,6 +112,7 @@ def step(
     """
     entries: list[Entry[R]] = []
     rows = scan(position)
+    done, done_id = position
     skipped = 0
     for _ in range(rows_max):
         if len(entries) >= room:
@@ -125,26 +122,26 @@ def step(
             return Step(entries, None)
         key, identity, row = item
         # The key alone tells nearly always; else: an older version of a key that is done.
-        if key <= position.key and (key, identity) <= position:
+        if key <= done and (key, identity) <= (done, done_id):
             skipped += 1
             if skipped == SKIPS_BEFORE_SEEK:
-                rows = scan(position)
+                rows = scan(Position(done, done_id))
             continue
         skipped = 0
-        position = behind(key) if newest_only else Position(key, identity)
+        done, done_id = key, LAST_ID if newest_only else identity
         if not visible(row):
             continue
         group = query.group(key) if query.delimiter else None
         if group is None:
-            entries.append(Entry(key, identity, row))
+            entries.append(item)
             continue
-        entries.append(Entry(group, b"", None))
+        entries.append((group, b"", None))
         after = _behind_group(group)
         if after is None:
             return Step(entries, None)
-        position = after
-        rows = scan(position)
-    return Step(entries, position)
+        done, done_id = after
+        rows = scan(after)
+    return Step(entries, Position(done, done_id))
 
 
 # --- continuation tokens ---------------------------------------------------------------------

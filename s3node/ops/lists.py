@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import LIST_ENTRIES_MAX, LIST_ROWS_PER_READ, PART_NUMBER_MAX
@@ -18,11 +18,12 @@ from s3node.meta.kv import ReadTx
 from s3node.model import listing
 from s3node.model.listing import Entry, Position, Query, Step
 from s3node.model.multipart import parse_upload_id
-from s3node.model.rows import Checksum, PartRow, UploadRow, VersionRow
+from s3node.model.rows import PartRow, UploadRow
 from s3node.ops import answers, lookup, parameters
 from s3node.ops.context import Call, Node
+from s3node.ops.entries import Entries
 from s3node.s3 import documents
-from s3node.s3.documents import Contents, ListEcho, PartItem, PartsPage, UploadItem
+from s3node.s3.documents import ListEcho, Owner, PartItem, PartsPage, UploadItem
 from s3node.s3.request import Response
 
 R = TypeVar("R")
@@ -63,45 +64,20 @@ def _query(echo: ListEcho) -> Query:
     return Query(echo.prefix.encode(), echo.delimiter.encode())
 
 
-class _Seen(NamedTuple):
-    """What a listing shows of a version. The row itself may be large (an object of 10,000 parts)
-    and is let go as soon as it has been looked at."""
-
-    modified_ms: int
-    etag: str
-    size: int
-    storage_class: str
-    checksum: Checksum | None
-    shown: bool
-
-
-def _seen(row: VersionRow) -> _Seen:
-    return _Seen(
-        row.modified_ms,
-        row.etag,
-        row.size,
-        row.storage_class,
-        row.checksum,
-        shown=not row.delete_marker,
-    )
-
-
-def _shown(seen: _Seen) -> bool:
-    return seen.shown
-
-
 async def _objects(
-    node: Node, call: Call, echo: ListEcho, marker: bytes
-) -> tuple[list[Entry[_Seen]], bool]:
-    """The current versions behind `marker`, rolled up."""
+    node: Node, call: Call, echo: ListEcho, marker: bytes, owner: Owner | None
+) -> tuple[list[Entry[bytes]], bool]:
+    """The current versions behind `marker`, rolled up: as they stand in the document."""
     parameters.admit(call)
     bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
     query = _query(echo)
+    write = Entries(owner, echo.encoding).write
 
-    def walk(position: Position, room: int, tx: ReadTx) -> Step[_Seen]:
-        def scan(at: Position) -> Iterator[tuple[bytes, bytes, _Seen]]:
-            for key, identity, row in tables.scan_versions(tx, bucket.bucket_id, at.key, at.id):
-                yield key, identity, _seen(row)
+    def walk(position: Position, room: int, tx: ReadTx) -> Step[bytes]:
+        def scan(at: Position) -> Iterator[tuple[bytes, bytes, bytes]]:
+            stored = tables.scan_stored_versions(tx, bucket.bucket_id, at.key, at.id)
+            for key, identity, row_key, value in stored:
+                yield key, identity, write(key, row_key, value)
 
         return listing.step(
             query,
@@ -109,34 +85,19 @@ async def _objects(
             scan,
             room=room,
             rows_max=LIST_ROWS_PER_READ,
-            visible=_shown,
+            visible=bool,  # not HIDDEN
             newest_only=True,
         )
 
     return await _walk(node, listing.start(query, marker), echo.max_entries, walk)
 
 
-def _contents(entries: list[Entry[_Seen]]) -> list[Contents]:
-    return [_content(entry.key, entry.row) for entry in entries if entry.row is not None]
-
-
-def _content(key: bytes, seen: _Seen) -> Contents:
-    return Contents(
-        key.decode(),
-        seen.modified_ms,
-        seen.etag,
-        seen.size,
-        seen.storage_class,
-        *_checksum_columns(seen.checksum),
-    )
-
-
-def _checksum_columns(checksum: Checksum | None) -> tuple[str, str]:
-    return (checksum.algorithm, answers.checksum_kind(checksum)) if checksum else ("", "")
+def _rows(entries: list[Entry[R]]) -> list[R]:
+    return [row for _, _, row in entries if row is not None]
 
 
 def _prefixes(entries: list[Entry[R]]) -> list[str]:
-    return [entry.key.decode() for entry in entries if entry.row is None]
+    return [key.decode() for key, _, row in entries if row is None]
 
 
 async def list_objects(node: Node, call: Call) -> Response:
@@ -147,14 +108,13 @@ async def list_objects(node: Node, call: Call) -> Response:
     """
     echo = _echo(call, "max-keys")
     marker = call.request.param("marker") or ""
-    entries, truncated = await _objects(node, call, echo, marker.encode())
-    next_marker = entries[-1].key.decode() if truncated and echo.delimiter else None
+    entries, truncated = await _objects(node, call, echo, marker.encode(), node.owner)
+    next_marker = entries[-1][0].decode() if truncated and echo.delimiter else None
     return parameters.document(
         documents.list_objects(
             echo,
-            _contents(entries),
+            _rows(entries),
             _prefixes(entries),
-            node.owner,
             marker=marker,
             next_marker=next_marker,
             truncated=truncated,
@@ -177,14 +137,14 @@ async def list_objects_v2(node: Node, call: Call) -> Response:
     if token is not None:
         marker = parameters.open_token(node, scope, token)
     fetch_owner = parameters.truth(request, "fetch-owner")
-    entries, truncated = await _objects(node, call, echo, marker)
-    next_token = listing.make_token(node.token_key, scope, entries[-1].key) if truncated else None
+    owner = node.owner if fetch_owner else None
+    entries, truncated = await _objects(node, call, echo, marker, owner)
+    next_token = listing.make_token(node.token_key, scope, entries[-1][0]) if truncated else None
     return parameters.document(
         documents.list_objects_v2(
             echo,
-            _contents(entries),
+            _rows(entries),
             _prefixes(entries),
-            node.owner if fetch_owner else None,
             start_after=start_after,
             token=token,
             next_token=next_token,
@@ -215,11 +175,11 @@ async def list_multipart_uploads(node: Node, call: Call) -> Response:
     position = listing.start(query, key_marker.encode(), after)
     entries, truncated = await _walk(node, position, echo.max_entries, walk)
     uploads = [
-        _upload_item(entry.key.decode(), entry.id, entry.row)
-        for entry in entries
-        if entry.row is not None
+        _upload_item(key.decode(), identity, row)
+        for key, identity, row in entries
+        if row is not None
     ]
-    last = entries[-1] if entries else Entry(b"", b"", None)
+    last, last_id, _ = entries[-1] if entries else (b"", b"", None)
     return parameters.document(
         documents.list_uploads(
             echo,
@@ -227,7 +187,7 @@ async def list_multipart_uploads(node: Node, call: Call) -> Response:
             _prefixes(entries),
             node.owner,
             marker=(key_marker, id_marker),
-            next_marker=(last.key.decode(), last.id.hex()),
+            next_marker=(last.decode(), last_id.hex()),
             truncated=truncated,
         )
     )

@@ -204,25 +204,23 @@ def _common_prefixes(prefixes: Sequence[str], encode: Callable[[str], str]) -> l
     return [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in prefixes]
 
 
-def _contents(item: Contents, owner: str, encode: Callable[[str], str]) -> Node:
-    """`owner`: the element as it is to stand in every entry, or ""."""
+def contents(item: Contents, owner: str, encoding: str) -> str:
+    """The element of one object. `owner`: the element as it is to stand in each, or ""."""
     checksum = ""
     if item.checksum_algorithm:
-        checksum = f"<ChecksumAlgorithm>{item.checksum_algorithm}</ChecksumAlgorithm>"
+        checksum = f"<ChecksumAlgorithm>{xml.escape(item.checksum_algorithm)}</ChecksumAlgorithm>"
         checksum += f"<ChecksumType>{item.checksum_type}</ChecksumType>"
     return (
-        "Contents",
-        xml.Rendered(
-            f"<Key>{xml.escape(encode(item.key))}</Key>"
-            f"<LastModified>{iso8601(item.modified_ms)}</LastModified>"
-            f"<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag>{checksum}"
-            f"<Size>{item.size}</Size>{owner}"
-            f"<StorageClass>{xml.escape(item.storage_class)}</StorageClass>"
-        ),
+        f"<Contents><Key>{xml.escape(_encoder(encoding)(item.key))}</Key>"
+        f"<LastModified>{iso8601(item.modified_ms)}</LastModified>"
+        f"<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag>{checksum}"
+        f"<Size>{item.size}</Size>{owner}"
+        f"<StorageClass>{xml.escape(item.storage_class)}</StorageClass></Contents>"
     )
 
 
-def _owner_element(owner: Owner | None) -> str:
+def owner_element(owner: Owner | None) -> str:
+    """As it stands in each entry of a listing that shows owners."""
     if owner is None:
         return ""
     identity, name = xml.escape(owner.id), xml.escape(owner.display_name)
@@ -269,15 +267,14 @@ class ListEcho(NamedTuple):
 
 def list_objects(
     echo: ListEcho,
-    contents: Sequence[Contents],
+    entries: Sequence[bytes],
     prefixes: Sequence[str],
-    owner: Owner,
     *,
     marker: str,
     next_marker: str | None,
     truncated: bool,
 ) -> bytes:
-    """The answer of ListObjects (version 1)."""
+    """The answer of ListObjects (version 1). `entries`: as `contents` has them, with owners."""
     encode = _encoder(echo.encoding)
     head: list[Node] = [
         ("Name", echo.bucket),
@@ -289,22 +286,19 @@ def list_objects(
         ("EncodingType", echo.encoding or None),
         ("IsTruncated", truncated),
     ]
-    owned = _owner_element(owner)
-    body = [_contents(item, owned, encode) for item in contents]
-    return xml.render("ListBucketResult", head + body + _common_prefixes(prefixes, encode))
+    return _list_bucket_result(head, entries, _common_prefixes(prefixes, encode))
 
 
 def list_objects_v2(
     echo: ListEcho,
-    contents: Sequence[Contents],
+    entries: Sequence[bytes],
     prefixes: Sequence[str],
-    owner: Owner | None,
     *,
     start_after: str | None,
     token: str | None,
     next_token: str | None,
 ) -> bytes:
-    """The answer of ListObjectsV2; `owner` is None unless it was asked for."""
+    """The answer of ListObjectsV2. `entries`: as `contents` has them."""
     encode = _encoder(echo.encoding)
     head: list[Node] = [
         ("Name", echo.bucket),
@@ -312,15 +306,18 @@ def list_objects_v2(
         ("ContinuationToken", token),
         ("NextContinuationToken", next_token),
         ("StartAfter", None if start_after is None else encode(start_after)),
-        ("KeyCount", len(contents) + len(prefixes)),
+        ("KeyCount", len(entries) + len(prefixes)),
         ("MaxKeys", echo.max_entries),
         ("Delimiter", encode(echo.delimiter) if echo.delimiter else None),
         ("EncodingType", echo.encoding or None),
         ("IsTruncated", next_token is not None),
     ]
-    owned = _owner_element(owner)
-    body = [_contents(item, owned, encode) for item in contents]
-    return xml.render("ListBucketResult", head + body + _common_prefixes(prefixes, encode))
+    return _list_bucket_result(head, entries, _common_prefixes(prefixes, encode))
+
+
+def _list_bucket_result(head: list[Node], entries: Sequence[bytes], tail: list[Node]) -> bytes:
+    body = ("", xml.Rendered(b"".join(entries).decode()))
+    return xml.render("ListBucketResult", [*head, body, *tail])
 
 
 def delete_result(

@@ -160,7 +160,7 @@ def escape(text: str) -> str:
 
 
 class Rendered(str):
-    """What stands between two tags, written already: listings have thousands alike."""
+    """Elements that are written already: listings have thousands alike. Needs no name."""
 
     __slots__ = ()
 
@@ -169,7 +169,7 @@ def _write(name: str, value: Value, out: list[str]) -> None:
     if value is None:
         return
     if isinstance(value, Rendered):
-        out.append(f"<{name}>{value}</{name}>")
+        out.append(value)
         return
     if isinstance(value, bool):
         out.append(f"<{name}>{'true' if value else 'false'}</{name}>")

@@ -189,8 +189,9 @@ def test_golden_documents() -> None:
     )
     echo = documents.ListEcho("b", "p/", "/", 2, "")
     item = documents.Contents("p/k&", 1_700_000_000_999, "e", 3, "STANDARD", "CRC32", "FULL_OBJECT")
+    entry = documents.contents(item, documents.owner_element(owner), "").encode()
     assert documents.list_objects_v2(
-        echo, [item], ["p/x/"], owner, start_after=None, token=None, next_token="t"
+        echo, [entry], ["p/x/"], start_after=None, token=None, next_token="t"
     ).decode() == (
         f'{head}<ListBucketResult xmlns="{NAMESPACE}"><Name>b</Name><Prefix>p/</Prefix>'
         "<NextContinuationToken>t</NextContinuationToken><KeyCount>2</KeyCount>"
