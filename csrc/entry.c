@@ -3,19 +3,36 @@
 
 #include <string.h>
 
-typedef struct {
-    uint8_t *at, *end;
-    bool full;
-} output;
+/* Where the next byte goes. Nothing here looks for the end: `fits` did. */
+typedef uint8_t *output;
 
-static void put(output *out, const void *data, size_t bytes)
+enum {
+    ESCAPED_MAX = 6, /* bytes that one may become: "&quot;" */
+    MARKUP_MAX = 512 /* of an entry without its texts: tags, numbers, a time */
+};
+
+static bool fits(const version_row *row, span key, span owner)
 {
-    if (bytes > (size_t)(out->end - out->at)) {
-        out->full = true;
-        return;
+    size_t rest = ENTRY_BYTES_MAX - MARKUP_MAX;
+    const size_t sizes[] = {
+        owner.bytes,
+        key.bytes * ESCAPED_MAX,
+        row->etag.bytes * ESCAPED_MAX,
+        row->algorithm.bytes * ESCAPED_MAX,
+        row->storage_class.bytes * ESCAPED_MAX,
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (sizes[i] > rest)
+            return false;
+        rest -= sizes[i];
     }
-    memcpy(out->at, data, bytes);
-    out->at += bytes;
+    return true;
+}
+
+static inline void put(output *out, const void *data, size_t bytes)
+{
+    memcpy(*out, data, bytes);
+    *out += bytes;
 }
 
 #define PUT(out, literal) put(out, literal, sizeof(literal) - 1)
@@ -71,15 +88,18 @@ static void put_special(output *out, uint8_t byte)
     }
 }
 
-/* U+FFFE or U+FFFF at `at`, which XML has no place for. */
+/* Bytes that may not stand as they are between tags, and the one that U+FFFE and U+FFFF begin
+ * with, which XML has no place for. */
+enum { PLAIN, SPECIAL, DOUBTFUL };
+
+static const uint8_t kind_of[256] = {
+    [0 ... 0x1f] = SPECIAL, ['&'] = SPECIAL, ['<'] = SPECIAL, ['>'] = SPECIAL, ['"'] = SPECIAL,
+    [0xef] = DOUBTFUL,
+};
+
 static bool is_noncharacter(const uint8_t *at, const uint8_t *end)
 {
-    return end - at >= 3 && at[0] == 0xef && at[1] == 0xbf && at[2] >= 0xbe;
-}
-
-static bool is_special(uint8_t byte)
-{
-    return byte < 0x20 || byte == '&' || byte == '<' || byte == '>' || byte == '"';
+    return end - at >= 3 && at[1] == 0xbf && at[2] >= 0xbe;
 }
 
 /* UTF-8 as it stands between tags. */
@@ -87,17 +107,17 @@ static void put_escaped(output *out, span text)
 {
     const uint8_t *at = text.data, *end = at + text.bytes, *plain = at;
     while (at < end) {
-        bool special = is_special(*at);
-        if (!special && !is_noncharacter(at, end)) {
+        uint8_t kind = kind_of[*at];
+        if (kind == PLAIN || (kind == DOUBTFUL && !is_noncharacter(at, end))) {
             at++;
             continue;
         }
         put(out, plain, (size_t)(at - plain));
-        if (special)
+        if (kind == SPECIAL)
             put_special(out, *at);
         else
             put_reference(out, 0xff00u | (at[2] | 0x40u));
-        at += special ? 1 : 3;
+        at += kind == SPECIAL ? 1 : 3;
         plain = at;
     }
     put(out, plain, (size_t)(end - plain));
@@ -118,7 +138,7 @@ static void put_url_encoded(output *out, span text)
     for (const uint8_t *at = text.data, *end = at + text.bytes; at < end; at++) {
         char encoded[3] = {'%', digits[*at >> 4], digits[*at & 15]};
         if (is_unreserved(*at))
-            put(out, at, 1);
+            *(*out)++ = *at;
         else
             put(out, encoded, sizeof encoded);
     }
@@ -159,8 +179,8 @@ static void put_time(output *out, uint64_t seconds)
 int entry_write(span stored, span key, span value, span owner, bool url, uint8_t *out)
 {
     version_row row;
-    output to = {out, out + ENTRY_BYTES_MAX, false};
-    if (!version_row_read(stored, value, &row))
+    output to = out;
+    if (!version_row_read(stored, value, &row) || !fits(&row, key, owner))
         return ENTRY_UNREADABLE;
     if (row.delete_marker)
         return 0;
@@ -185,5 +205,5 @@ int entry_write(span stored, span key, span value, span owner, bool url, uint8_t
     PUT(&to, "<StorageClass>");
     put_escaped(&to, row.storage_class);
     PUT(&to, "</StorageClass></Contents>");
-    return to.full ? ENTRY_UNREADABLE : (int)(to.at - out);
+    return (int)(to - out);
 }

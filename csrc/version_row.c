@@ -23,17 +23,23 @@ __attribute__((constructor)) static void make_tables(void)
         }
 }
 
+static uint32_t little_endian(const uint8_t *at)
+{
+    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+/* Four bytes, `after` of which follow in the slice. */
+static uint32_t four(uint32_t bytes, int after)
+{
+    return by_slice[after + 3][bytes & 255] ^ by_slice[after + 2][bytes >> 8 & 255] ^
+           by_slice[after + 1][bytes >> 16 & 255] ^ by_slice[after][bytes >> 24];
+}
+
 static uint32_t crc_over(uint32_t crc, span part)
 {
     const uint8_t *at = part.data, *end = at + part.bytes;
-    for (; end - at >= SLICES; at += SLICES) {
-        uint8_t b[SLICES];
-        for (int i = 0; i < SLICES; i++)
-            b[i] = at[i] ^ (uint8_t)(i < 4 ? crc >> 8 * i : 0);
-        crc = 0;
-        for (int i = 0; i < SLICES; i++)
-            crc ^= by_slice[SLICES - 1 - i][b[i]];
-    }
+    for (; end - at >= SLICES; at += SLICES)
+        crc = four(crc ^ little_endian(at), 4) ^ four(little_endian(at + 4), 0);
     for (; at < end; at++)
         crc = crc >> 8 ^ by_slice[0][(crc ^ *at) & 255];
     return crc;

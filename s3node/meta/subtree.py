@@ -12,7 +12,8 @@ that two subtrees never share an id, and a transaction that runs again does the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import xxhash
 
@@ -22,6 +23,8 @@ from s3node.meta import schema
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.meta.schema import HEAD_BYTES
 from s3node.meta.values import seal, unseal
+
+T = TypeVar("T")
 
 
 def find(tx: ReadTx, table: bytes, root: bytes, key: bytes) -> tuple[bytes, bytes] | None:
@@ -97,12 +100,35 @@ def scan(
     tx: ReadTx, table: bytes, root: bytes, start: bytes = b"", leaf_id: bytes = b""
 ) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
     """(object key, leaf id, row key, value) of rows not before (start, leaf_id), in order."""
-    return _walk(tx, table, root, b"", start, leaf_id)
+    for key, found_id, (row, value) in scan_as(tx, table, root, _stored, start, leaf_id):
+        yield key, found_id, row, value
+
+
+def _stored(_key: bytes, row: bytes, value: bytes) -> tuple[bytes, bytes]:
+    return row, value
+
+
+def scan_as(
+    tx: ReadTx,
+    table: bytes,
+    root: bytes,
+    of: Callable[[bytes, bytes, bytes], T],
+    start: bytes = b"",
+    leaf_id: bytes = b"",
+) -> Iterator[tuple[bytes, bytes, T]]:
+    """As `scan`: (object key, leaf id, of(object key, row key, value))."""
+    return _walk(tx, table, root, b"", of, start, leaf_id)
 
 
 def _walk(
-    tx: ReadTx, table: bytes, subtree: bytes, path: bytes, start: bytes, leaf_id: bytes
-) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+    tx: ReadTx,
+    table: bytes,
+    subtree: bytes,
+    path: bytes,
+    of: Callable[[bytes, bytes, bytes], T],
+    start: bytes,
+    leaf_id: bytes,
+) -> Iterator[tuple[bytes, bytes, T]]:
     base = table + subtree
     if len(start) > HEAD_BYTES:
         begin = schema.branch(table, subtree, start[:HEAD_BYTES])
@@ -110,14 +136,15 @@ def _walk(
         begin = base + start + (schema.LEAF + leaf_id if leaf_id else b"")
     for row, value in tx.scan(begin, schema.successor(base)):
         rest, found_id = schema.split(row)
+        key = path + rest
         if found_id is not None:
-            yield path + rest, found_id, row, value
-        elif row == begin:
-            yield from _walk(
-                tx, table, unseal(row, value), path + rest, start[HEAD_BYTES:], leaf_id
-            )
+            yield key, found_id, of(key, row, value)
+            continue
+        below = unseal(row, value)
+        if row == begin:
+            yield from _walk(tx, table, below, key, of, start[HEAD_BYTES:], leaf_id)
         else:
-            yield from _walk(tx, table, unseal(row, value), path + rest, b"", b"")
+            yield from _walk(tx, table, below, key, of, b"", b"")
 
 
 def _vacant(tx: WriteTx, table: bytes, row: bytes, leaf_id: bytes) -> bytes:

@@ -8,7 +8,7 @@ Scans are lazy, in exact byte order, and see the writes made before they began.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from s3node.model.rows import (
 )
 
 R = TypeVar("R", bound=Row)
+T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[type[Row], msgspec.msgpack.Decoder[Row]] = {
@@ -124,23 +125,28 @@ def scan_versions(
     tx: ReadTx, bucket_id: bytes, start: bytes = b"", version_id: bytes = b""
 ) -> Iterator[tuple[bytes, bytes, VersionRow]]:
     """(key, version id, row) from (start, version_id) on, that one included; newest first."""
-    for key, found_id, row, value in subtree.scan(
-        tx, schema.VERSIONS, bucket_id, start, version_id
-    ):
-        yield key, found_id, decode(VersionRow, row, value)
+    return scan_versions_as(tx, bucket_id, _version, start, version_id)
 
 
-def scan_stored_versions(
-    tx: ReadTx, bucket_id: bytes, start: bytes = b"", version_id: bytes = b""
-) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
-    """As `scan_versions`, the rows as they are stored: (key, version id, row key, value).
+def scan_versions_as(
+    tx: ReadTx,
+    bucket_id: bytes,
+    of: Callable[[bytes, bytes, bytes], T],
+    start: bytes = b"",
+    version_id: bytes = b"",
+) -> Iterator[tuple[bytes, bytes, T]]:
+    """As `scan_versions`, with of(key, row key, value as it is stored) in place of each row.
 
-    For who checks them and looks at a part of each; `decode_version` does both in full.
+    For who checks the value and looks at a part of it; `decode_version` does both in full.
     """
-    return subtree.scan(tx, schema.VERSIONS, bucket_id, start, version_id)
+    return subtree.scan_as(tx, schema.VERSIONS, bucket_id, of, start, version_id)
 
 
 def decode_version(row_key: bytes, value: bytes) -> VersionRow:
+    return decode(VersionRow, row_key, value)
+
+
+def _version(_key: bytes, row_key: bytes, value: bytes) -> VersionRow:
     return decode(VersionRow, row_key, value)
 
 
@@ -167,11 +173,13 @@ def scan_uploads(
 
     With a key and no upload id that includes all uploads of the key itself.
     """
-    for found_key, found_id, row, value in subtree.scan(
-        tx, schema.UPLOADS, bucket_id, key, upload_id
-    ):
-        if (found_key, found_id) != (key, upload_id):
-            yield found_key, found_id, decode(UploadRow, row, value)
+    for found in subtree.scan_as(tx, schema.UPLOADS, bucket_id, _upload, key, upload_id):
+        if found[:2] != (key, upload_id):
+            yield found
+
+
+def _upload(_key: bytes, row_key: bytes, value: bytes) -> UploadRow:
+    return decode(UploadRow, row_key, value)
 
 
 def get_part(tx: ReadTx, upload_id: bytes, number: int) -> PartRow | None:

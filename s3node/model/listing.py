@@ -111,6 +111,7 @@ def step(
     `newest_only`: a key's first row stands for it, and is left out unless `visible`.
     """
     entries: list[Entry[R]] = []
+    prefix, rolled_up = query.prefix, bool(query.delimiter)
     rows = scan(position)
     done, done_id = position
     skipped = 0
@@ -118,7 +119,7 @@ def step(
         if len(entries) >= room:
             break
         item = next(rows, None)
-        if item is None or not item[0].startswith(query.prefix):
+        if item is None or not item[0].startswith(prefix):
             return Step(entries, None)
         key, identity, row = item
         # The key alone tells nearly always; else: an older version of a key that is done.
@@ -131,7 +132,7 @@ def step(
         done, done_id = key, LAST_ID if newest_only else identity
         if not visible(row):
             continue
-        group = query.group(key) if query.delimiter else None
+        group = query.group(key) if rolled_up else None
         if group is None:
             entries.append(item)
             continue

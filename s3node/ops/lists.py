@@ -75,9 +75,7 @@ async def _objects(
 
     def walk(position: Position, room: int, tx: ReadTx) -> Step[bytes]:
         def scan(at: Position) -> Iterator[tuple[bytes, bytes, bytes]]:
-            stored = tables.scan_stored_versions(tx, bucket.bucket_id, at.key, at.id)
-            for key, identity, row_key, value in stored:
-                yield key, identity, write(key, row_key, value)
+            return tables.scan_versions_as(tx, bucket.bucket_id, write, at.key, at.id)
 
         return listing.step(
             query,
