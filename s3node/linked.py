@@ -36,7 +36,7 @@ class Linker:
         self._config = config
         self._machine = machine = machine or Machine()
         self._threads = machine.threads(os.cpu_count() or 1)
-        self._hashing = SharedHashing(machine.threads(1))
+        self._hashing = SharedHashing(machine.threads(1), machine.clock)
         self._machinery = Machinery(
             fs=machine.fs,
             clock=machine.clock,

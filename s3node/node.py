@@ -127,7 +127,7 @@ class RunningNode:
         self._started_ns = self.clock.monotonic_ns()
         self._threads = machine.threads(os.cpu_count() or 1)
         self._md5_thread = machine.threads(1)
-        self._hashing = SharedHashing(self._md5_thread)
+        self._hashing = SharedHashing(self._md5_thread, machine.clock)
         ids = EpochIds(recovered.epoch, machine.random)
         engine = machine.engine(len(config.disks))
         # A hung disk holds the buffers of its queue: m of them together hold less than half.

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 KERNEL_VARIABLE = "S3NODE_MD5_KERNEL"
 DIGEST_BYTES = 16
+LANES_MAX: int = lib.MD5_LANES_MAX
+"""Streams that go on together, at most."""
 
 _BUFFER = ffi.typeof("uint8_t[]")
 _STREAM = ffi.typeof("struct md5_stream *")

@@ -1,9 +1,11 @@
 """MD5 for all requests together: streams that are to go on at the same time share the lanes.
 
-One thread works. It takes whatever is queued when it becomes free: a lone stream is begun at once,
-under load those that came while it worked go on together, which costs little more than one. It
-tells the loop once for all that it has finished, and goes on without waiting for the loop. Of a
-long job it does one step of `HASH_STEP_BYTES`, then looks who else has come.
+One thread works. It takes whatever is queued when it becomes free: together, streams cost little
+more than one. A lone upload's is begun at once. Where there are several, it waits while the loop
+has other things to do, for some of them bring streams that join it; when the loop has nothing to
+do it goes, so that nobody waits for what does not come. The thread tells the loop once for all that
+it has finished, and goes on without waiting for the loop. Of a long job it does one step of
+`HASH_STEP_BYTES`, then looks who else has come.
 
 What else is to be done with the same bytes, on no loop, is done right after by the same thread:
 a hop from thread to thread costs more than coding a small stripe.
@@ -20,11 +22,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple, TypeVar
 
+from s3node.base.clock import Clock
 from s3node.base.limits import HASH_STEP_BYTES
-from s3node.base.md5 import Job, Md5, advance
+from s3node.base.md5 import LANES_MAX, Job, Md5, advance
 
 T = TypeVar("T")
 Pieces = Sequence[memoryview]
+
+GATHER_NS = 10_000_000
+"""A stream waits for others this long at most: a part of what uploads take on a loop so busy."""
+
+IDLE_NS = 100_000
+"""A turn of the loop that took less had nothing to do that counts."""
 
 
 class _Waiting(NamedTuple):
@@ -42,25 +51,57 @@ class _Finished(NamedTuple):
 class SharedHashing:
     """Advances MD5 streams; belongs to one event loop, and has `thread` to itself."""
 
-    def __init__(self, thread: Executor) -> None:
+    def __init__(self, thread: Executor, clock: Clock) -> None:
         self.crossings = 0
         self.advanced = 0  # jobs, each counted in every crossing that it took part in
         self._thread = thread
+        self._clock = clock
         self._lock = threading.Lock()  # guards these two
         self._queued: list[_Waiting] = []
         self._working = False
+        self._uploads = 0
+        self._gathered: list[_Waiting] = []
+        self._looking: asyncio.Handle | None = None
+
+    def begin(self) -> None:
+        """An upload begins, which may want a stream to be advanced; `end` it."""
+        self._uploads += 1
+
+    def end(self) -> None:
+        """It has come to its end."""
+        self._uploads -= 1
 
     async def advance(self, stream: Md5, pieces: Pieces, then: Callable[[], T]) -> T:
         """Take all of `pieces`, in order, and answer what `then` does, or raise what it raises."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        one = _Waiting(Job(stream, pieces), then, done)
+        self._gathered.append(_Waiting(Job(stream, pieces), then, done))
+        if self._uploads < 2 or len(self._gathered) == LANES_MAX:
+            self._go(loop)
+        elif self._looking is None:
+            now = self._clock.monotonic_ns()
+            self._looking = loop.call_soon(self._look, loop, now, now + GATHER_NS)
+        return await done
+
+    def _look(self, loop: asyncio.AbstractEventLoop, last: int, until: int) -> None:
+        """Once in each turn of the loop: go on waiting while it has other things to do."""
+        now = self._clock.monotonic_ns()
+        if now - last < IDLE_NS or now >= until:
+            self._go(loop)
+        else:
+            self._looking = loop.call_soon(self._look, loop, now, until)
+
+    def _go(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What was gathered goes to the thread."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         with self._lock:
-            self._queued.append(one)
+            self._queued += self._gathered
             begin, self._working = not self._working, True
+        self._gathered.clear()
         if begin:
             loop.run_in_executor(self._thread, self._work, loop)
-        return await done
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the thread, until nothing is queued."""

@@ -256,8 +256,12 @@ class ObjectWriter:
         what `pieces` and `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
         """
         try:
-            await self._fill(pieces, update, length)
-            await self._settle()
+            self._hashing.begin()
+            try:
+                await self._fill(pieces, update, length)
+                await self._settle()
+            finally:
+                self._hashing.end()
         except BaseException:
             await self._abandon()
             raise

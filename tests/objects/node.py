@@ -115,7 +115,7 @@ class ObjectNode:
             ids,
             clock,
             self.threads,
-            SharedHashing(self.md5_thread),
+            SharedHashing(self.md5_thread, clock),
             lambda: 0,
             Arena(2 * self.write_bytes),
             self.write_bytes,

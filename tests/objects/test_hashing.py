@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from s3node.base.clock import Clock, SystemClock
 from s3node.base.limits import HASH_STEP_BYTES
-from s3node.base.md5 import Job, Md5
+from s3node.base.md5 import LANES_MAX, Job, Md5
 from s3node.base.md5 import advance as advance_jobs
 from s3node.objects import hashing
-from s3node.objects.hashing import SharedHashing
+from s3node.objects.hashing import GATHER_NS, IDLE_NS, SharedHashing
 
 NOISE = memoryview(random.Random(4).randbytes(1 << 20))
 
@@ -26,10 +27,26 @@ def nothing() -> None:
     """Is to be done besides."""
 
 
-def run(scenario: Callable[[SharedHashing, ThreadPoolExecutor], Coroutine[Any, Any, None]]) -> None:
+class Turns(SystemClock):
+    """A clock by which every turn of the loop, while somebody waits, takes so long."""
+
+    def __init__(self, turn_ns: int = 0) -> None:
+        self.now_ns, self.turn_ns = 0, turn_ns
+
+    def monotonic_ns(self) -> int:
+        self.now_ns += self.turn_ns
+        return self.now_ns
+
+
+def run(
+    scenario: Callable[[SharedHashing, ThreadPoolExecutor], Coroutine[Any, Any, None]],
+    clock: Clock | None = None,
+) -> None:
+    clock = clock or Turns()
+
     async def main() -> None:
         with ThreadPoolExecutor(1) as thread:
-            await asyncio.wait_for(scenario(SharedHashing(thread), thread), 60)
+            await asyncio.wait_for(scenario(SharedHashing(thread, clock), thread), 60)
 
     asyncio.run(main())
 
@@ -56,8 +73,8 @@ class Held:
         assert await asyncio.to_thread(self.begun.acquire, timeout=30)
 
 
-async def turns() -> None:
-    for _ in range(3):
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
         await asyncio.sleep(0)
 
 
@@ -121,6 +138,44 @@ def test_a_long_one_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> Non
         assert long.digest() == hashlib.md5(b"".join(pieces)).digest()
 
     run(scenario)
+
+
+def test_of_several_uploads_streams_wait_while_the_loop_is_busy() -> None:
+    clock = Turns(IDLE_NS)
+
+    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
+        for _ in range(3):
+            shared.begin()
+        streams = [Md5() for _ in range(3)]
+        waiting = []
+        for stream in streams:
+            waiting.append(asyncio.create_task(shared.advance(stream, [NOISE[:2000]], nothing)))
+            await turns()
+        assert shared.crossings == 0
+        clock.turn_ns -= 1
+        await asyncio.gather(*waiting)
+        assert (shared.crossings, shared.advanced) == (1, 3)
+        assert {one.digest() for one in streams} == {hashlib.md5(NOISE[:2000]).digest()}
+
+    run(scenario, clock)
+
+
+def test_nobody_waits_long_nor_when_all_lanes_are_taken_nor_alone() -> None:
+    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
+        shared.begin()
+        shared.begin()
+        await shared.advance(Md5(), [NOISE[:2000]], nothing)
+        assert clock.now_ns == IDLE_NS + GATHER_NS, "as long as may be"
+        many = [shared.advance(Md5(), [NOISE[:2000]], nothing) for _ in range(LANES_MAX)]
+        await asyncio.gather(*many)
+        assert (shared.crossings, shared.advanced) == (2, 1 + LANES_MAX)
+        assert clock.now_ns == 2 * IDLE_NS + GATHER_NS, "begun when the last came"
+        shared.end()
+        await shared.advance(Md5(), [NOISE[:2000]], nothing)
+        assert clock.now_ns == 2 * IDLE_NS + GATHER_NS, "nobody looked"
+
+    clock = Turns(IDLE_NS)
+    run(scenario, clock)
 
 
 def test_a_fault_is_told_to_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:

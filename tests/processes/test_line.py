@@ -36,7 +36,7 @@ async def edge_node(link: Link, arena: Arena) -> AsyncIterator[Node]:
             link.ids,
             SystemClock(),
             threads,
-            SharedHashing(md5_thread),
+            SharedHashing(md5_thread, SystemClock()),
             lambda: link.sequence,
             arena,
         )
