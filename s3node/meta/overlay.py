@@ -23,19 +23,19 @@ from s3node.meta.values import seal_counter, unseal_counter
 class Overlay:
     """Rows of decided frames, over a snapshot of the index: a `ReadTx`."""
 
-    def __init__(self) -> None:
-        self._rows: Any = SortedDict()  # key -> (value or None, sequence)
-        self._numbers: dict[bytes, int] = {}
-        self._below: ReadTx | None = None
+    def __init__(self, of: Overlay | None = None, below: ReadTx | None = None) -> None:
+        """`of` another: the same rows."""
+        # key -> (value or None, sequence)
+        self._rows: Any = SortedDict() if of is None else of._rows
+        self._numbers: dict[bytes, int] = {} if of is None else of._numbers
+        self._below = below
 
     def __len__(self) -> int:
         return len(self._rows) + len(self._numbers)
 
     def over(self, below: ReadTx) -> Overlay:
         """The same rows, over this snapshot."""
-        view = Overlay()
-        view._rows, view._numbers, view._below = self._rows, self._numbers, below
-        return view
+        return Overlay(self, below)
 
     def reset(self) -> None:
         self._rows.clear()
