@@ -21,7 +21,7 @@ def processor() -> str:
 def facts(folder: Path) -> dict[str, str]:
     """What the figures depend on."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    packages = (f"{name} {metadata.version(name)}" for name in ("aiohttp", "uvloop", "lmdb"))
+    packages = (f"{name} {metadata.version(name)}" for name in ("httptools", "uvloop", "lmdb"))
     return {
         "machine": f"{processor()}, {pages >> 30} GiB",
         "kernel": f"{platform.system()} {platform.release()}, {file_system(folder)}",

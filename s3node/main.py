@@ -22,7 +22,6 @@ def _serve(config: Config, announce: Announce, again: Again) -> int:
     import uvloop
 
     from s3node.base.clock import SystemClock
-    from s3node.edge.http import refuse_slow_parser
     from s3node.linked import Linker
     from s3node.node import open_engine, open_node
     from s3node.ops import OPERATIONS
@@ -32,7 +31,6 @@ def _serve(config: Config, announce: Announce, again: Again) -> int:
     from s3node.serving.seats import ENGINE
     from s3node.serving.supervisor import Inherited, supervise
 
-    refuse_slow_parser()
     clock, random = SystemClock(), os.urandom
 
     def become(given: Inherited) -> int:

@@ -1,13 +1,11 @@
 """One client connection: bytes in, requests out, one after the other, by one task.
 
-    head  --aiohttp's C parser-->  Exchange  --handler-->  answer, and the next head
+    Head  --whole-->  Exchange  --handler-->  answer, and the next head
 
-The parser reads heads and nothing else: it is given bytes up to the end of a head and not one
-beyond. What follows is counted here (`body`): of a body, or of the next request, which waits
-until this one is answered, and the socket with it. So never more than one request of a
-connection is at work, and nothing is taken for a request before the one in front has ended.
-
-A parser that has seen the head of a body is not used again.
+A `Head` is given bytes up to its end and not one beyond. What follows is counted here (`body`): of
+a body, or of the next request, which waits until this one is answered, and the socket with it. So
+never more than one request of a connection is at work, and nothing is taken for a request before
+the one in front has ended.
 """
 
 from __future__ import annotations
@@ -17,14 +15,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, cast
 
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
-from aiohttp.http_writer import HttpVersion10, HttpVersion11
-
 from s3node.base import limits
 from s3node.edge.body import Body, Chunked, Memory, Sized
-from s3node.edge.exchange import Exchange, head
+from s3node.edge.exchange import Exchange
+from s3node.edge.exchange import head as answer_head
+from s3node.edge.head import HTTP_1_0, HTTP_1_1, Head, HeadRefused
 from s3node.edge.patience import NEVER, Patience
 
 LOG = logging.getLogger("s3node.edge")
@@ -71,9 +66,9 @@ class Connection(asyncio.BufferedProtocol):
         "_body",
         "_busy",
         "_carry",
+        "_head",
         "_head_bytes",
         "_loop",
-        "_parser",
         "_paused",
         "_reading",
         "_refused",
@@ -91,7 +86,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, server: Owner, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
-        self._parser: HttpRequestParser | None = None
+        self._head: Head | None = None  # that is being received
         self._carry = b""  # the last bytes of an unfinished head: its end may begin there
         self._head_bytes = 0
         self._tail = b""  # came while there was no use for it
@@ -180,7 +175,7 @@ class Connection(asyncio.BufferedProtocol):
             self._read_head(data)
 
     def _read_head(self, data: bytes) -> None:
-        """Give the parser what may belong to a head; a request begins when one is complete."""
+        """Take what may belong to a head; a request begins when one is whole."""
         goes_on = self._head_bytes > 0
         while data:
             part, data = self._split(data)
@@ -188,15 +183,15 @@ class Connection(asyncio.BufferedProtocol):
             if self._head_bytes > limits.HEADER_BYTES_MAX:
                 self.close()
                 return
-            if self._parser is None:
-                self._parser = self._new_parser()
+            head = self._head = self._head or Head()
             try:
-                messages = self._parser.feed_data(part)[0]
-            except HttpProcessingError as fault:
+                whole = head.feed(part)
+            except HeadRefused as fault:
                 self._refuse(fault)
                 return
-            if messages:
-                self._begin(messages[0][0], data)
+            if whole:
+                self._head = None
+                self._begin(head, data)
                 return
         if not goes_on:
             self.deadline = self._loop.time() + self._server.patience.header
@@ -213,28 +208,14 @@ class Connection(asyncio.BufferedProtocol):
         end += len(_HEAD_END) - len(carry)
         return (data, b"") if end == len(data) else (data[:end], data[end:])
 
-    def _new_parser(self) -> HttpRequestParser:
-        return HttpRequestParser(
-            BaseProtocol(self._loop),  # of bodies, which it is not given
-            self._loop,
-            limits.RECEIVE_BUFFER_BYTES,
-            max_line_size=limits.REQUEST_LINE_BYTES_MAX,
-            max_field_size=limits.HEADER_FIELD_BYTES_MAX,
-            max_headers=limits.HEADER_FIELDS_MAX,
-            auto_decompress=False,
-        )
-
-    def _begin(self, message: RawRequestMessage, rest: bytes) -> None:
+    def _begin(self, head: Head, rest: bytes) -> None:
         """A request has come; `rest` is what follows its head."""
         self._head_bytes = 0
         self.deadline = NEVER
         self._busy = True
         self._server.begin()
-        length = int(message.headers.get("Content-Length", 0))
-        framing = Chunked() if message.chunked else Sized(length, self._server.memory)
-        if message.chunked or length or message.upgrade:
-            self._parser = None  # it waits for what it will not be given
-        exchange = self.exchange = Exchange(self, message, framing, self._server.patience)
+        framing = Chunked() if head.coding else Sized(head.length, self._server.memory)
+        exchange = self.exchange = Exchange(self, head, framing, self._server.patience)
         body = exchange.body
         if not body.whole:
             if rest:
@@ -269,7 +250,7 @@ class Connection(asyncio.BufferedProtocol):
         """Have one request answered; then whatever becomes of the connection."""
         settled = False
         try:
-            refusal = _unacceptable(exchange.message)
+            refusal = _unacceptable(exchange.lead)
             if refusal or self._server.stopping:
                 exchange.keep_alive = False
             if refusal:
@@ -406,18 +387,17 @@ class Connection(asyncio.BufferedProtocol):
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=limits.CUT_S)
 
-    def _refuse(self, fault: HttpProcessingError) -> None:
-        """What the parser did not take is answered in the listener's words, and that is all."""
+    def _refuse(self, fault: HeadRefused) -> None:
+        """What is no head is answered in the listener's words, and that is all."""
         self._busy = True
         self._server.begin()
         LOG.info(
             "request refused by the parser",
-            extra={"fields": {"remote": self.remote, "why": type(fault).__name__}},
+            extra={"fields": {"remote": self.remote, "why": str(fault)}},
         )
-        long = isinstance(fault, LineTooLong)
-        code = "RequestHeaderSectionTooLarge" if long else "BadRequest"
+        code = "RequestHeaderSectionTooLarge" if fault.long else "BadRequest"
         status, headers, content = self._server.refuse(code, _UNPARSED)
-        self.interject(head(status, headers, len(content), keep_alive=False) + content)
+        self.interject(answer_head(status, headers, len(content), keep_alive=False) + content)
         self._linger()
 
     def _linger(self) -> None:
@@ -442,16 +422,16 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
 
 
-def _unacceptable(message: RawRequestMessage) -> tuple[str, str] | None:
-    """Why a request that parsed is refused all the same: (code, message)."""
-    version, headers = message.version, message.headers
-    if version not in (HttpVersion10, HttpVersion11):
+def _unacceptable(head: Head) -> tuple[str, str] | None:
+    """Why a request whose head is one is refused all the same: (code, message)."""
+    if head.version not in (HTTP_1_0, HTTP_1_1):
         return "BadRequest", "This HTTP version is not supported."
-    if message.method == "CONNECT":
+    if head.method == "CONNECT":
         return "MethodNotAllowed", "CONNECT is not supported."
-    coding = headers.get("Transfer-Encoding")
-    if coding is not None and (coding.lower() != "chunked" or version != HttpVersion11):
+    if b"transfer-encoding" in head.known and (
+        head.coding != b"chunked" or head.version != HTTP_1_1
+    ):
         return "NotImplemented", "A header you provided implies functionality not implemented."
-    if headers.get("Expect", "100-continue").lower() != "100-continue":
+    if b"expect" in head.known and head.expects != b"100-continue":
         return "BadRequest", "The only expectation that can be met is 100-continue."
     return None

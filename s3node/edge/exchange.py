@@ -21,12 +21,10 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
 
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.http_writer import HttpVersion11
-
 from s3node.base import limits
 from s3node.base.clock import SystemClock
 from s3node.edge.body import Body, Client, Framing
+from s3node.edge.head import HTTP_1_1, Head
 from s3node.edge.patience import Patience
 
 __all__ = ["Exchange", "Patience", "ResponseCut", "head"]
@@ -73,7 +71,7 @@ class Exchange:
         "body",
         "headers",
         "keep_alive",
-        "message",
+        "lead",
         "method",
         "remote",
         "secure",
@@ -81,23 +79,18 @@ class Exchange:
         "target",
     )
 
-    def __init__(
-        self, wire: Wire, message: RawRequestMessage, framing: Framing, patience: Patience
-    ) -> None:
+    def __init__(self, wire: Wire, lead: Head, framing: Framing, patience: Patience) -> None:
         self._wire = wire
         self._patience = patience
-        self.message = message
-        self.method = message.method
-        # The parser hands the target over as text; this gives back the bytes of the wire.
-        self.target = message.path.encode("utf-8", "surrogateescape")
-        self.headers: Sequence[tuple[bytes, bytes]] = message.raw_headers
+        self.lead = lead
+        self.method = lead.method
+        self.target = lead.target
+        self.headers: Sequence[tuple[bytes, bytes]] = lead.headers
         self.secure = wire.secure
         self.remote = wire.remote
-        expects = message.headers.get("Expect")
-        invited = expects is None or expects.lower() != "100-continue"
-        expecting = not invited and message.version >= HttpVersion11
+        expecting = lead.expects == b"100-continue" and lead.version == HTTP_1_1
         self.body = Body(wire, framing, patience, expects=expecting)
-        self.keep_alive = not message.should_close
+        self.keep_alive = lead.keep_alive
         self.answered = False  # the head has been sent
         self.sent = 0  # body bytes handed to the socket
 

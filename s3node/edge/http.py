@@ -1,9 +1,8 @@
 """HTTP/1.1 on sockets: one address, its connections, and a stop that lets requests finish.
 
-What aiohttp does: reading heads, by its C parser only (see `refuse_slow_parser`). Everything else
-is here: framing of bodies (`body`), deadlines and bounds (`patience`, `connection`), refusals in
-the caller's own words, answers (`exchange`). Bodies are never decompressed: what is sent is what
-is stored.
+Heads are read by llhttp (`head`). Everything else is ours: framing of bodies (`body`), deadlines
+and bounds (`patience`, `connection`), refusals in the caller's own words, answers (`exchange`).
+Bodies are never decompressed: what is sent is what is stored.
 
 Requests that smugglers use are refused before anyone sees them: both Content-Length and
 Transfer-Encoding, any coding but plain ``chunked``, repeated or malformed lengths and hosts, bare
@@ -19,8 +18,6 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
-from aiohttp import http_parser
-
 from s3node.base import limits, metrics
 from s3node.base.errors import ConfigError
 from s3node.edge.accepting import Acceptor, Alone, Share
@@ -29,22 +26,13 @@ from s3node.edge.connection import Connection, Refusal
 from s3node.edge.exchange import Exchange
 from s3node.edge.patience import Patience, Sweeper
 
-__all__ = ["Handler", "HttpServer", "Refusal", "Refuse", "refuse_slow_parser"]
+__all__ = ["Handler", "HttpServer", "Refusal", "Refuse"]
 
 LOG = logging.getLogger("s3node.edge")
 
 Handler = Callable[[Exchange], Awaitable[None]]
 Refuse = Callable[[str, str], Refusal]
 """(S3 error code, message) -> the answer to what never becomes an Exchange."""
-
-
-def refuse_slow_parser() -> None:
-    """ConfigError when aiohttp runs on its pure-Python parser: slow, and not what is tested."""
-    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
-        raise ConfigError(
-            "aiohttp has no C parser here (AIOHTTP_NO_EXTENSIONS set, or built without it): "
-            "install a wheel of aiohttp and unset the variable"
-        )
 
 
 class HttpServer:
@@ -127,7 +115,6 @@ class HttpServer:
 
     def serve(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept on a socket that listens, which is this server's from now on."""
-        refuse_slow_parser()
         self._sweeper.start()
         self._acceptor = Acceptor(listening, self, self.share, tls)
 

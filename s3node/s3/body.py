@@ -4,7 +4,7 @@
 exactly the bytes that gave, hashed (`update`: CPU-bound, any cuts, in order, from any one thread
 at a time; or `update_others` and `md5`, where MD5 is computed for several requests together).
 `finish` says that all of it is right, or raises: only then may the payload become visible. Nothing
-here stores, waits or knows aiohttp.
+here stores, waits or knows of connections.
 
 Invariants:
 

@@ -6,10 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import random
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -522,20 +519,3 @@ async def test_stop_cuts_what_outlasts_the_grace() -> None:
         await begun.wait()
         await asyncio.wait_for(server.stop(SHORT), ANSWER_S_MAX / 2)
         assert b"200" not in await wire.closed()
-
-
-def test_pure_python_parser_is_refused() -> None:
-    program = (
-        "from s3node.base.errors import ConfigError\n"
-        "from s3node.edge.http import refuse_slow_parser\n"
-        "try:\n    refuse_slow_parser()\nexcept ConfigError as e:\n    print(e)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"AIOHTTP_NO_EXTENSIONS": "1", "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert "no C parser" in result.stdout, result.stderr
