@@ -130,9 +130,8 @@ int engine_submit(engine *e, const engine_op *writes, int write_count, const eng
 int engine_read(engine *e, engine_op *reads, int count, engine_completion *out);
 
 /* Read of one stripe's records what is in memory, and verify it: one bit for each of `spots` (at
- * most 32) of which all is there and right. The header and digests of the first go to the
- * beginning of `memory`, those of the others behind; blocks to where their spot says. `stripe`
- * claims what is the same of all the records. */
+ * most 32) of which all is there and right. Blocks go to where in `memory` their spot says;
+ * `stripe` claims what is the same of all the records. */
 uint32_t engine_at_hand(engine *e, const record_claim *stripe, const engine_spot *spots, int count,
                         uint8_t *memory);
 

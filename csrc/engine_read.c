@@ -106,15 +106,18 @@ uint32_t engine_at_hand(engine *e, const record_claim *stripe, const engine_spot
 {
     const engine_calls *calls = engine_table(e);
     engine_counters tally = {.crossings = 1};
-    size_t head = record_payload_start(stripe->payload_bytes);
+    uint8_t head[RECORD_HEADER_BYTES + 8 * (RECORD_PAYLOAD_BYTES_MAX >> RECORD_BLOCK_BITS)];
+    size_t head_bytes = record_payload_start(stripe->payload_bytes);
     uint32_t there = 0;
+    if (head_bytes > sizeof head)
+        return 0;
     for (int i = 0; i < count; i++) {
         const engine_spot *spot = &spots[i];
         engine_completion done = {0};
         engine_op op = {.file = spot->file, .count = ENGINE_READ_BUFFERS, .claim = *stripe};
         op.offset = (int64_t)spot->offset;
-        op.tail_offset = op.offset + (int64_t)(head + spot->first);
-        op.iov[0] = (engine_iov){memory + (size_t)i * head, head};
+        op.tail_offset = op.offset + (int64_t)(head_bytes + spot->first);
+        op.iov[0] = (engine_iov){head, head_bytes};
         op.iov[1] = (engine_iov){memory + spot->at, spot->bytes};
         op.claim.shard_index = (uint8_t)spot->shard_index;
         memcpy(op.claim.disk_id, spot->disk_id, sizeof spot->disk_id);

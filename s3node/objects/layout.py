@@ -14,13 +14,8 @@ from s3node.base.limits import STRIPE_BYTES_TARGET
 from s3node.model.rows import STRIPES_PER_RUN, Data
 from s3node.store.record import BLOCK_BYTES
 
-
-class ShardRange(NamedTuple):
-    """Bytes start..stop of the payload of data shard `shard`."""
-
-    shard: int
-    start: int
-    stop: int
+ShardRange = tuple[int, int, int]
+"""(shard, start, stop): bytes start..stop of the payload of a data shard."""
 
 
 class StripeRange(NamedTuple):
@@ -53,7 +48,7 @@ def shard_ranges(stripe: int, k: int, start: int, stop: int) -> Iterator[ShardRa
     while start < stop:
         index = start // size
         end = min(stop, (index + 1) * size)
-        yield ShardRange(index, start - index * size, end - index * size)
+        yield index, start - index * size, end - index * size
         start = end
 
 

@@ -235,7 +235,7 @@ class StripeReader:
         while len(sources) < row.k and untried:
             batch = untried[: row.k - len(sources)]
             del untried[: len(batch)]
-            parts = stripe.parts(ShardRange(shard, start, stop) for shard in batch)
+            parts = stripe.parts((shard, start, stop) for shard in batch)
             fetched = await self._fetch(stripe, parts)
             for position, shard in enumerate(batch):
                 piece = fetched.got(position)

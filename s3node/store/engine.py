@@ -179,8 +179,8 @@ class Engine(Protocol):
         """Read what is in memory of a stripe's records, here and now, and verify it.
 
         One bit for each of `spots` (`SPOT`, behind each other) of which all is there and right;
-        of the others nothing is known. Headers and digests go to the beginning of `memory`, in
-        order. `stripe` is what all records must say of themselves (`record.claim`).
+        of the others nothing is known. `stripe` is what all records must say of themselves
+        (`record.claim`).
         """
 
     def completions(self) -> Sequence[Completion]:

@@ -36,6 +36,7 @@ LENT_BYTES_MIN = 128 * KIB
 """Less than this is quicker had from the heap, which keeps its pages, too."""
 
 _ANY_DISK = bytes(UUID_BYTES)
+_NOTHING = memoryview(b"")
 
 _SPOTS = [struct.Struct("=" + count * SPOT) for count in range(DISKS_MAX + 1)]
 
@@ -67,14 +68,17 @@ class Fetch:
     __slots__ = (
         "_asked",
         "_bodies",
+        "_fields",
         "_flying",
         "_head",
+        "_heads_at",
         "_hurry",
         "_loop",
         "_memory",
         "_payload_bytes",
         "_settled",
         "_stripe",
+        "_tried",
         "_waiters",
         "faults",
         "left",
@@ -82,17 +86,11 @@ class Fetch:
     )
 
     def __init__(
-        self,
-        loop: AbstractEventLoop,
-        memory: Memory,
-        stripe: Shard,
-        payload_bytes: int,
-        parts: Sequence[Part],
-        asked: int,
+        self, loop: AbstractEventLoop, stripe: Shard, payload_bytes: int, asked: int
     ) -> None:
-        """The first `asked` of `parts` are asked for, the others are spare."""
-        self.parts = parts
-        self.left = len(parts)  # neither read nor failed yet
+        """`add` the parts then; the first `asked` are asked for, the others are spare."""
+        self.parts: list[Part] = []
+        self.left = 0  # neither read nor failed yet
         self.faults: dict[int, StorageFault] = {}  # by position in `parts`
         self._loop = loop
         self._stripe = stripe
@@ -103,17 +101,45 @@ class Fetch:
         self._asked = asked
         self._flying: set[int] = set()  # a disk may write there
         self._waiters: list[Future[None]] = []
-        at = len(parts) * self._head
         # Where each part's blocks begin in memory and in the payload, and how many bytes they are.
         self._bodies: list[tuple[int, int, int]] = []
-        for _, _, start, stop in parts:
-            assert 0 <= start < stop <= payload_bytes, "not within the payload"
-            first = start & -BLOCK_BYTES
-            size = -(-stop // BLOCK_BYTES) * BLOCK_BYTES
-            size = (size if size < payload_bytes else payload_bytes) - first
-            self._bodies.append((at, first, size))
-            at += size
-        self._memory = memory(at)
+        self._heads_at = 0  # behind them
+        self._memory = _NOTHING
+        self._tried: list[int] = []  # positions of those that may be in memory,
+        self._fields: list[int | bytes] = []  # and what the engine has to know of them
+
+    def add(self, part: Part, file: Opened | None) -> None:
+        """One more part; its `file` if it may be looked for in memory."""
+        shard, place, start, stop = part
+        size = self._payload_bytes
+        assert 0 <= start < stop <= size, "not within the payload"
+        at, first = self._heads_at, start & -BLOCK_BYTES
+        end = -(-stop // BLOCK_BYTES) * BLOCK_BYTES
+        size = (end if end < size else size) - first
+        if file is not None and place is not None:
+            self._tried.append(len(self.parts))
+            address, disk_id = file
+            self._fields += (address, place.segment, place.offset, at, first, size, shard, disk_id)
+        self.parts.append(part)
+        self._bodies.append((at, first, size))
+        self._heads_at = at + size
+
+    def take_at_hand(self, engine: Engine, memory: Memory) -> Container[int]:
+        """All parts are known: take what is in memory, at one crossing; the positions of that."""
+        count = self.left = len(self.parts)
+        self._memory = memory(self._heads_at + count * self._head)
+        tried = self._tried
+        if not tried:
+            return ()
+        claim = record.claim(self._stripe, 0, self._payload_bytes, _ANY_DISK, 0, 0, 0)
+        there = engine.at_hand(self._memory, claim, _SPOTS[len(tried)].pack(*self._fields))
+        if there == (1 << count) - 1:
+            done: Container[int] = range(count)
+        else:
+            found = {index for number, index in enumerate(tried) if there >> number & 1}
+            done, there = found, sum(1 << index for index in found)
+        self._settle_all(there)
+        return done
 
     def got(self, position: int) -> memoryview | None:
         """The bytes of one part; None if they are not there, or not yet."""
@@ -178,30 +204,6 @@ class Fetch:
     def hurried(self, index: int) -> bool:
         return index in self._hurry
 
-    def take_at_hand(self, engine: Engine, files: Sequence[Opened | None]) -> list[int]:
-        """Take what is in memory, at one crossing, of the parts with a file; the others' positions.
-
-        `files` are by position.
-        """
-        fields: list[int | bytes] = []
-        tried = []
-        for index, file in enumerate(files):
-            if file is not None:
-                shard, place, _, _ = self.parts[index]
-                assert place is not None, "what has no place has no file"
-                at, first, size = self._bodies[index]
-                fields += (file[0], place.segment, place.offset, at, first, size, shard, file[1])
-                tried.append(index)
-        claim = record.claim(self._stripe, 0, self._payload_bytes, _ANY_DISK, 0, 0, 0)
-        spots = _SPOTS[len(tried)].pack(*fields)
-        there = engine.at_hand(self._memory, claim, spots) if tried else 0
-        if there == (1 << len(files)) - 1:
-            self._settle_all(there)
-            return []
-        done = {index for number, index in enumerate(tried) if there >> number & 1}
-        self._settle_all(sum(1 << index for index in done))
-        return [index for index in range(len(files)) if index not in done]
-
     def flying(self, index: int, *, now: bool) -> None:
         """Whether a disk may yet write where this part belongs."""
         if now:
@@ -220,7 +222,7 @@ class Fetch:
             slot,
             file,
             self._memory,
-            index * head,
+            self._heads_at + index * head,
             head,
             begin,
             size,
@@ -275,26 +277,26 @@ class Reads:
         """See `ShardDisks.fetch`."""
         refusals: dict[int, StorageFault] = {}
         slow: set[int] = set()
-        files: list[Opened | None] = []
-        readers, asked = self._readers, parts
+        readers = self._readers
+        fetch = Fetch(self._context.loop, stripe, payload_bytes, len(parts))
         for index, part in enumerate(parts):
             place = part.place
             file = None if place is None else readers[place.slot].at_rest(place.segment)
             if file is None:
                 self._sort(index, part, hurry_s, refusals, slow)
-            files.append(file)
-        wanted = len(refusals) + len(slow)
-        if wanted:
-            more = [*itertools.islice((part for part in spares if self._serves(part)), wanted)]
-            asked = [*parts, *more]
-            files += [readers[at.slot].at_rest(at.segment) for part in more if (at := part.place)]
-        fetch = Fetch(self._context.loop, self._memory, stripe, payload_bytes, asked, len(parts))
-        fetch.hurry(slow)
+            fetch.add(part, file)
+        if refusals or slow:
+            serving = ((part, at) for part in spares if (at := self._serves(part)))
+            for part, at in itertools.islice(serving, len(refusals) + len(slow)):
+                fetch.add(part, readers[at.slot].at_rest(at.segment))
+            fetch.hurry(slow)
+        done = fetch.take_at_hand(self._context.engine, self._memory)
         for index, fault in refusals.items():
             fetch.settle(index, fault)
-        left = fetch.take_at_hand(self._context.engine, files)
-        if left:
-            self._begin(fetch, [index for index in left if index not in refusals])
+        if fetch.left:
+            count = len(fetch.parts)
+            left = [index for index in range(count) if index not in done and index not in refusals]
+            self._begin(fetch, left)
         return fetch
 
     def _sort(
@@ -317,8 +319,10 @@ class Reads:
         elif hurry_s is not None and reader.silent_s() > hurry_s:
             slow.add(index)
 
-    def _serves(self, part: Part) -> bool:
-        return part.place is not None and self._readers[part.place.slot].refusal() is None
+    def _serves(self, part: Part) -> At | None:
+        """Where it can be read."""
+        at = part.place
+        return None if at is None or self._readers[at.slot].refusal() else at
 
     def _begin(self, fetch: Fetch, indexes: Sequence[int]) -> None:
         """Give these parts to the engine, at once."""
