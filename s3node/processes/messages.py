@@ -43,6 +43,8 @@ from s3node.store.seams import DiskState, DiskStatus, Records, Shard
 
 VERSION = 1
 LENGTH = struct.Struct("<I")
+NUMBERS_MAX = 1 << 62
+"""Numbers of appends begin below this; what is counted on from there crosses the border too."""
 FRAME_BYTES_MAX = 72 * MIB
 """Payloads that do not lie in shared memory are sent along, and may be a whole stripe."""
 
@@ -248,6 +250,8 @@ def records_of(message: Appends, slots: int, arena: memoryview) -> Records:
         message.digests,
     )
     records = Records(shard, payloads, message.payload_bytes, message.hint)
+    if not 0 < message.first < NUMBERS_MAX:
+        raise BadMessage("numbers that cannot be sent back")
     try:
         record.assert_packable(records)
     except AssertionError as broken:

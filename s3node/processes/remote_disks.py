@@ -74,6 +74,7 @@ class RemoteDisks:
         self._told: Sequence[DiskTold] = disks
         self._appending: dict[int, _Appending] = {}
         self._number = 0
+        self._written_from: Sequence[Records] = ()
         self._gone = ""
         self._closed = False
         self._status: list[DiskStatus] = []
@@ -159,6 +160,8 @@ class RemoteDisks:
         """The engine is: whoever waits is told, and whoever comes. Reads go on."""
         self._gone = reason
         appending, self._appending = self._appending, {}
+        # Disks may be writing from it yet, if only the connection is gone: kept to the end.
+        self._written_from = [records for *_, records in appending.values()]
         for _, shard, answered, _ in appending.values():
             answered(shard, EngineGone(reason))
 

@@ -161,14 +161,19 @@ class SegmentWriter:
             self.pins[segment_id] = count - 1
 
     def abandon(self) -> None:
-        """Never touch the open segment again, nor one being made: the disk was away, or failed."""
+        """Seal nothing that is written, nor touch one being made: the disk was away, or failed."""
         self._creating_in_vain = self._creating is not None
+        for one in self._retiring:
+            one.dead = True
         if self._open:
             self._open.dead = True
             self._retire(self._open)
 
     def give_up(self, fault: StorageFault) -> None:
-        """Tell whoever waits; what the disk may yet do of it is garbage."""
+        """Tell whoever waits; what the disk may yet do of it is garbage.
+
+        Not even whole: from now on its memory may be used for something else.
+        """
         self.abandon()
         self._fail_waiting(fault)
         for one in list(self._flying.values()):
@@ -295,12 +300,12 @@ class SegmentWriter:
             if not one.known:
                 one.answer(fault_of(completion.error, f"slot {self.disk.slot}"))
         else:
-            segment.answered = max(segment.answered, one.offset + size)
             total, free = self.disk.usage
             self.disk.usage = Usage(total, free - size)
             if one.known:  # given up: nobody will decide it
                 self.unpin(segment.id)
             else:
+                segment.answered = max(segment.answered, one.offset + size)
                 one.answer(Place(self.disk.slot, segment.id, one.offset))
         if segment.retiring:
             self._settle(segment)
@@ -344,9 +349,7 @@ class SegmentWriter:
         one.in_flight -= 1
         if completion.error:
             self._died(one, completion)
-            self._finish(one, cut=None)
-        else:
-            self._finish(one, cut=one.end + seal.LAYOUT.size)
+        self._finish(one, cut=None if one.dead else one.end + seal.LAYOUT.size)
 
     def _finish(self, one: OpenSegment, cut: int | None) -> None:
         """Close the file; `cut` is the size of one that was sealed."""

@@ -254,14 +254,15 @@ class Disks:
         hung = [slot for slot, looks in unanswered.items() if looks >= limits.hung_looks]
         if len(hung) > limits.hung_max:
             return
+        hung = [slot for slot in hung if self._disks[slot].readable]
+        for slot in hung:  # all of them first: who is told goes to another disk at once
+            reason = "it does not answer: see dmesg, replace the disk"
+            self._disks[slot].demote(DiskState.OFFLINE, reason)
         for slot in hung:
-            disk = self._disks[slot]
-            if disk.readable:
-                disk.demote(DiskState.OFFLINE, "it does not answer: see dmesg, replace the disk")
-                fault = DiskOffline(f"slot {slot} does not answer")
-                self._writers[slot].give_up(fault)
-                self._reads.give_up(slot, fault)
-                self._logs[slot].give_up(fault)
+            fault = DiskOffline(f"slot {slot} does not answer")
+            self._writers[slot].give_up(fault)
+            self._reads.give_up(slot, fault)
+            self._logs[slot].give_up(fault)
 
     async def probe(self, slot: int) -> Probe:
         if self._context.unanswered().get(slot, 0) > 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from asyncio import AbstractEventLoop, Future
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -181,6 +182,14 @@ class Context:
                 self.loop.call_soon(self._waiting.pop(token)[1], failed)
 
     def wake(self) -> None:
-        """Hand out what the engine completed."""
-        for completion in self.engine.completions():
-            self._waiting.pop(completion.token)[1](completion)
+        """Hand out what the engine completed; who cannot take it keeps no other from it."""
+        self._hand_out(deque(self.engine.completions()))
+
+    def _hand_out(self, done: deque[Completion]) -> None:
+        try:
+            while done:
+                completion = done.popleft()
+                self._waiting.pop(completion.token)[1](completion)
+        finally:
+            if done:
+                self.loop.call_soon(self._hand_out, done)

@@ -267,6 +267,8 @@ BAD_REQUESTS: list[Any] = [
     appends(stripe_offset=-1),
     appends(stripe_bytes=401),
     appends(data_id=b"short"),
+    appends(first=0),
+    appends(first=(1 << 64) - 1, shards=2, digests=DIGEST * 2, targets=[(0, 0), (1, 1)]),
     Unpin([(0, 1 << 24 | 1)]),
     Unpin([(99, 0)]),
     Offer(1, WriteSet(0, {}, (), {b"\x00state": b"x"}, {})),

@@ -21,7 +21,7 @@ from s3node.base.errors import (
     ShardMissing,
     StorageFault,
 )
-from s3node.store import record, scan, seal
+from s3node.store import record, scan, seal, segment
 from s3node.store.diskset import Disks
 from s3node.store.identity import Standing
 from s3node.store.limits import SECTOR, Limits
@@ -209,6 +209,60 @@ def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
         assert not any(disks.pinned(0, one) for one in disks.segments(0) if one != place.segment)
 
     threaded.run(scenario)
+
+
+def test_what_a_hung_disk_writes_after_all_is_no_damage(threaded: World) -> None:
+    """It was given up, and its memory is used for something else when the disk goes on."""
+    faults = threaded.faults
+    assert isinstance(faults, Faults)
+    half = threaded.limits.segment_bytes // 2
+
+    async def scenario(disks: Disks) -> str:
+        (first,) = await asyncio.gather(*appended(disks, [append_of(bytes(half))]))
+        disks.unpin([first])
+        faults.hold("pwritev", lambda path: "disk0/segments" in path)
+        memory = bytearray(b"mine" * (half // 8))
+        late = append_of(memoryview(memory), 0, 1)
+        held = appended(disks, [late, append_of(bytes(half), 0, 2)])
+        await asyncio.to_thread(faults.entered["pwritev"].wait)
+        for _ in range(threaded.limits.hung_looks + 1):
+            await disks.refresh()
+        assert all(isinstance(one, DiskOffline) for one in await outcomes(held))
+        memory[:] = bytes(len(memory))
+        faults.release("pwritev")
+        while not (await disks.probe(0)).writable:
+            await asyncio.sleep(0.01)
+        await disks.readmit(0)
+        await disks.seal()
+        assert disks.suspects() == [(0, first.segment)]
+        assert (await disks.read_back(0, first.segment)).missing == ()
+        assert not any(disks.pinned(0, one) for one in disks.segments(0))
+        return threaded.segment_path(first)
+
+    path = threaded.run(scenario)
+    segment_id = segment.segment_of(os.path.basename(path))
+    assert segment_id is not None
+    found = list(scan.scan(threaded.fs, path, segment_id, disk_id(0)))
+    assert not any(isinstance(one, scan.Sealed) for one in found)
+    assert all(one.torn for one in found if isinstance(one, scan.Found) and one.fault)
+
+
+@pytest.mark.parametrize("engine", ["native", "threads", "inline"])
+def test_who_cannot_take_an_answer_keeps_no_other_from_his(engine: str, tmp_path: Path) -> None:
+    async def scenario(disks: Disks) -> None:
+        heard: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: heard.append(told))
+
+        def refuse(*_: object) -> None:
+            raise KeyError("a fault of ours")
+
+        item = append_of(b"first")
+        disks.append(item.records(), [(0, item.shard.shard_index)], refuse)
+        (place,) = await asyncio.gather(*appended(disks, [append_of(b"second")]))
+        assert len(heard) == 1
+        assert await read_back(disks, place, append_of(b"second")) == b"second"
+
+    World(engine, tmp_path).run(scenario)
 
 
 def test_when_more_disks_hang_than_may_fail_it_is_not_the_disks(threaded: World) -> None:
