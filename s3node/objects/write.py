@@ -43,6 +43,9 @@ CODE_CAUCHY = 1
 STRIPES_IN_FLIGHT_MAX = 2
 """Stripes of one object that may be waiting for their quorum while the next one fills."""
 
+STRIPES_WHOLE_MAX = 2 * STRIPES_IN_FLIGHT_MAX
+"""Of an object's last so many the memory may stay in one piece while a disk has not answered."""
+
 Update = Callable[[memoryview], None]
 
 
@@ -77,7 +80,7 @@ class StripeWrite:
         self._pending: dict[int, int] = {}  # shard index: the slot that is to answer
         self._needed = write_quorum(plan.geometry)
         self._synced = 0
-        self._faults: list[str] = []
+        self._faults: list[tuple[int, str]] = []  # shard index, what befell it
         self._append([(slot, shard) for shard, slot in enumerate(plan.slots)])
 
     def _append(self, targets: Sequence[tuple[int, int]]) -> None:
@@ -94,9 +97,9 @@ class StripeWrite:
             self.places[shard] = outcome
             self._synced += 1
             if self._parted:
-                self._memory.end(shard)
+                self._end(shard)
         else:
-            self._faults.append(str(outcome))
+            self._faults.append((shard, str(outcome)))
             if self._spares:
                 self._append([(self._spares.pop(0), shard)])
                 return
@@ -104,17 +107,27 @@ class StripeWrite:
         self._judge()
 
     def part(self) -> None:
-        """Nobody waits for the disks that have not answered: each shard's memory by itself.
-
-        Not that of a shard whose disk failed: it may be reading it still. That ends with the last
-        reference.
-        """
+        """Nobody waits for the disks that have not answered."""
         self._lagging.update(self._pending.values())
-        if self._memory is not None:
+        self.loosen()
+
+    def loosen(self) -> None:
+        """What disks have answered is given back; else the row stays whole until all have.
+
+        The budget counts it as given back: one slow disk is not to hold all shards' memory.
+        """
+        if self._memory is not None and not self._parted:
             self._parted = True
-            for index, place in enumerate(self.places):
+            for shard, place in enumerate(self.places):
                 if place is not None:
-                    self._memory.end(index)
+                    self._end(shard)
+
+    def _end(self, shard: int) -> None:
+        """Its memory by itself: unless a disk failed it, before another took it, and may be
+        reading it still. That ends with the last reference.
+        """
+        if self._memory is not None and all(failed != shard for failed, _ in self._faults):
+            self._memory.end(shard)
 
     def _judge(self) -> None:
         if not self.quorum.done():
@@ -124,7 +137,7 @@ class StripeWrite:
                 self.quorum.set_exception(
                     QuorumLost(
                         f"{self._synced} of {self._needed} shards could be written: "
-                        + "; ".join(sorted(set(self._faults)))
+                        + "; ".join(sorted({fault for _, fault in self._faults}))
                     )
                 )
         pending = self._pending
@@ -142,7 +155,12 @@ class StripeWrite:
         self._disks.unpin([place for place in self.places if place is not None])
 
     def abandon(self) -> None:
-        """Nobody waits for it, no row will name it: unpinned when every disk has answered."""
+        """Nobody waits for it, no row will name it: unpinned when every disk has answered.
+
+        No other disk is asked in the place of one that fails.
+        """
+        self._spares.clear()
+        self.loosen()
         self.quorum.add_done_callback(_consume)
         self.complete.add_done_callback(lambda _: self.unpin())
 
@@ -329,6 +347,8 @@ class ObjectWriter:
             await self._coded()
             if len(self._stripes) >= STRIPES_IN_FLIGHT_MAX:
                 await asyncio.shield(self._stripes[-STRIPES_IN_FLIGHT_MAX].quorum)
+            if len(self._stripes) >= STRIPES_WHOLE_MAX:
+                self._stripes[-STRIPES_WHOLE_MAX].loosen()
         except BaseException:
             work.close()
             lease.end()

@@ -16,6 +16,8 @@ from s3node.meta import tables
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.layout import stripe_bytes
 from s3node.objects.placement import write_quorum
+from s3node.objects.write import STRIPES_WHOLE_MAX
+from s3node.store.record import BLOCK_BYTES
 from tests.objects.node import TEST_S_MAX, FailingDisk, ObjectNode, content, run, until
 
 STRIPE = stripe_bytes(4)
@@ -187,5 +189,50 @@ def test_memory_that_changes_under_a_hash_is_a_fault(
                 await node.store.write(pieces(), update, STRIPE, md5=Md5())
             await node.disks.seal()
             assert not node.pinned()
+
+    run(scenario())
+
+
+def taken(node: ObjectNode) -> int:
+    """Bytes of the arena that are."""
+    return node.store._arena.total - node.store._arena.free()
+
+
+def test_a_slow_disk_keeps_no_more_memory_than_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a long object whose stripes all wait for it: while it comes, and when it is given up."""
+    monkeypatch.setattr("s3node.objects.layout.STRIPE_BYTES_TARGET", 4 * BLOCK_BYTES)
+    stripes, shard, row = 3 * STRIPES_WHOLE_MAX, BLOCK_BYTES, 6 * BLOCK_BYTES
+
+    async def scenario() -> None:
+        fs, came, last = HeldDisks(), asyncio.Event(), asyncio.Event()
+        async with ObjectNode(tmp_path, fs=fs) as node:
+
+            async def pieces() -> AsyncIterator[memoryview]:
+                for _ in range(stripes):
+                    yield memoryview(bytes(4 * shard))
+                came.set()
+                await last.wait()
+
+            await node.put(content(100_000))
+            fs.held = {"disk2"}
+            budget = node.store.writing
+            writing = asyncio.create_task(
+                node.store.write(pieces(), lambda _: None, (stripes + 1) * 4 * shard)
+            )
+            await asyncio.wait_for(came.wait(), TEST_S_MAX)
+            await until(lambda: budget.used <= stripes * shard)
+            seen = [(taken(node), budget.used)]
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            seen.append((taken(node), budget.used))
+            fs.released.set()
+            await until(lambda: budget.used == 0)
+            seen.append((taken(node), budget.used))
+        held = stripes * shard
+        assert [used for _, used in seen] == [held, held, 0]
+        assert seen[0][0] <= held + STRIPES_WHOLE_MAX * (row - shard)
+        assert [there for there, _ in seen[1:]] == [held, 0]
 
     run(scenario())
