@@ -16,13 +16,13 @@ TESTS = Path(__file__).resolve().parent
 MATRIX: dict[str, tuple[str, ...]] = {
     "1 one disk full": (
         "node/test_disk_full.py::test_row_1_one_full_disk_takes_nothing_and_stops_nothing",
-        "store/test_diskset.py::test_a_full_disk_keeps_its_reserve",
+        "store/test_failing_writes.py::test_a_full_disk_keeps_its_reserve",
     ),
     "2 all disks full": (
         "node/test_disk_full.py::test_row_2_all_full_reads_deletes_and_restarts_go_on",
     ),
     "4 EIO on read, up to m shards": (
-        "store/test_diskset.py::test_unreadable_sectors_are_the_shards_fault",
+        "store/test_distrust.py::test_unreadable_sectors_are_the_shards_fault",
         "objects/test_store.py::test_any_two_disks_may_lose_everything",
     ),
     "5 EIO on read, m + 1 shards": (
@@ -36,12 +36,12 @@ MATRIX: dict[str, tuple[str, ...]] = {
         "objects/test_store.py::test_a_disk_that_fails_midway_is_owed_and_then_placed_again",
     ),
     "7 EIO on fsync": (
-        "store/test_diskset.py::test_a_dead_descriptor_is_never_touched_again",
-        "store/test_diskset.py::test_what_was_queued_behind_a_failing_sync_is_not_written",
+        "store/test_failing_writes.py::test_a_dead_descriptor_is_never_touched_again",
+        "store/test_failing_writes.py::test_what_was_queued_behind_a_failing_sync_is_not_written",
         "simulation/test_filesystem.py::test_a_later_sync_does_not_save_what_a_failed_one_gave_up",
         "simulation/test_faults.py::test_a_failed_sync_of_each_kind",
         "simulation/test_faults.py::test_what_a_dead_segment_had_answered_is_read_back",
-        "store/test_diskset.py::test_a_dead_segment_is_read_back",
+        "store/test_failing_writes.py::test_a_dead_segment_is_read_back",
         "meta/test_journal.py::test_a_failed_log_is_read_back_and_what_it_lost_is_fed_anew",
     ),
     "8 the device lied": (
@@ -86,8 +86,8 @@ MATRIX: dict[str, tuple[str, ...]] = {
         "objects/test_store.py::test_row_16_a_bit_that_flips_in_memory_is_not_stored",
     ),
     "17 misdirected writes": (
-        "store/test_diskset.py::test_a_misdirected_write_is_not_believed",
-        "store/test_diskset.py::test_a_record_moved_to_another_disk_or_segment_is_not_believed",
+        "store/test_distrust.py::test_a_misdirected_write_is_not_believed",
+        "store/test_distrust.py::test_a_record_moved_to_another_disk_or_segment_is_not_believed",
     ),
     "18 up to m disks lost": ("node/test_disk_loss.py::test_two_disks_gone_is_nothing",),
     "19 m + 1 disks lost": (
@@ -107,7 +107,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
         "edge/test_s3_listener.py::test_hang_up_at_every_byte_stores_nothing_and_pins_nothing",
     ),
     "32 slow clients": (
-        "edge/test_http.py::test_header_deadline_does_not_move_with_each_byte",
+        "edge/test_patience.py::test_header_deadline_does_not_move_with_each_byte",
         "node/test_slow_clients.py::test_slow_uploads_and_downloads_stop_nobody",
     ),
     "33 kill -9 at each system call": (

@@ -32,7 +32,7 @@ from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.native import NativeEngine
 from s3node.store.plain import InlineEngine, ThreadEngine
-from s3node.store.seams import Answered, Place, Records, Shard, ShardDisks
+from s3node.store.seams import Answered, DiskState, Place, Records, Shard, ShardDisks
 from tests.processes.border import knock, make_door
 from tests.simulation.faults import Faults, FaultyFileSystem, faulty_calls
 from tests.simulation.filesystem import SimulatedFileSystem
@@ -272,3 +272,15 @@ async def read_back(opened: Disks, place: Place, item: Append) -> bytes:
 
 async def outcomes(futures: Sequence[asyncio.Future[T]]) -> list[T | BaseException]:
     return await asyncio.gather(*futures, return_exceptions=True)
+
+
+def in_segments(path: str) -> bool:
+    return "/segments/" in path
+
+
+def in_journal(path: str) -> bool:
+    return "/journal/" in path
+
+
+def state(disks: Disks, slot: int) -> DiskState:
+    return disks.status()[slot].state
