@@ -29,7 +29,7 @@ from s3node.base.md5 import LANES_MAX, Job, Md5, advance
 T = TypeVar("T")
 Pieces = Sequence[memoryview]
 
-GATHER_NS = 10_000_000
+GATHER_NS = 3_000_000
 """A stream waits for others this long at most: a part of what uploads take on a loop so busy."""
 
 IDLE_NS = 100_000
