@@ -16,21 +16,7 @@ ROUNDS_INLINE vector add(vector x, vector y) { return _mm256_add_epi32(x, y); }
 
 #include "md5_ternary.h"
 #include "md5_rounds.h"
-
-#define low_words _mm256_unpacklo_epi32
-#define high_words _mm256_unpackhi_epi32
-#define low_pairs _mm256_unpacklo_epi64
-#define high_pairs _mm256_unpackhi_epi64
-#define fetch(from) _mm256_loadu_si256((const __m256i *)(from))
-#define store(to, x) _mm256_storeu_si256((__m256i *)(to), x)
-
-ROUNDS_INLINE vector starts(const uint8_t *const *at, size_t offset)
-{
-    vector x = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(at[0] + offset)));
-    return _mm256_inserti128_si256(x, _mm_loadu_si128((const __m128i *)(at[4] + offset)), 1);
-}
-
-#include "md5_wide.h"
+#include "md5_wide_256.h"
 
 MD5_TARGET(MD5_FEATURES)
 void md5_wide_avx512_8(struct md5_lanes *lanes, size_t blocks)

@@ -1,6 +1,8 @@
 /* See record.h. */
 #include "record.h"
 
+#include "crc32.h"
+
 #include <string.h>
 
 typedef struct { /* as it lies on the disk, little-endian */
@@ -19,27 +21,6 @@ typedef struct { /* as it lies on the disk, little-endian */
 
 _Static_assert(sizeof(header) == RECORD_HEADER_BYTES, "the header has no holes");
 _Static_assert(offsetof(header, crc) == RECORD_HEADER_BYTES - 4, "and ends with its CRC");
-
-/* ---- CRC-32 ---------------------------------------------------------------------------- */
-
-#define BIT(x) ((x) >> 1 ^ (0xEDB88320u & -((x) & 1u)))
-#define NIBBLE(x) BIT(BIT(BIT(BIT((uint32_t)(x)))))
-
-static const uint32_t by_nibble[16] = {
-    NIBBLE(0), NIBBLE(1), NIBBLE(2),  NIBBLE(3),  NIBBLE(4),  NIBBLE(5),  NIBBLE(6),  NIBBLE(7),
-    NIBBLE(8), NIBBLE(9), NIBBLE(10), NIBBLE(11), NIBBLE(12), NIBBLE(13), NIBBLE(14), NIBBLE(15),
-};
-
-uint32_t record_crc(const uint8_t *data, size_t bytes)
-{
-    uint32_t crc = ~0u;
-    for (size_t i = 0; i < bytes; i++) {
-        crc ^= data[i];
-        crc = crc >> 4 ^ by_nibble[crc & 15];
-        crc = crc >> 4 ^ by_nibble[crc & 15];
-    }
-    return ~crc;
-}
 
 /* ---- verification ---------------------------------------------------------------------- */
 
@@ -100,8 +81,8 @@ bool record_verify(const record_claim *claim, const uint8_t *head, size_t head_b
         return false;
     memcpy(&h, head, sizeof h);
     if (!(names(&h, claim) & plausible(&h)) ||
-        record_crc(head, offsetof(header, crc)) != h.crc ||
-        record_crc(head + sizeof h, 8 * blocks) != h.digest_crc)
+        crc32_of(0, head, offsetof(header, crc)) != h.crc ||
+        crc32_of(0, head + sizeof h, 8 * blocks) != h.digest_crc)
         return false;
     return blocks_match(head + sizeof h + 8 * claim->first_block, body, body_bytes);
 }

@@ -31,9 +31,6 @@ typedef struct { /* what a record must say of itself, and which of its blocks we
     uint64_t first_block; /* 0-based: where `body` begins in the payload */
 } record_claim;
 
-/* CRC-32 as zlib's. */
-uint32_t record_crc(const uint8_t *data, size_t bytes);
-
 /* Where the payload begins within a record: how long header and digests are. */
 size_t record_payload_start(size_t payload_bytes);
 

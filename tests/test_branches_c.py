@@ -96,7 +96,7 @@ def require_all(told: dict[str, Branches], names: Iterable[str]) -> None:
 
 def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
     names = ["engine.c", "engine_calls.c", "engine_read.c"]
-    formats = [CSRC / "record.c", *sorted(CSRC.glob("xxh3*.c"))]
+    formats = [CSRC / "record.c", CSRC / "crc32.c", *sorted(CSRC.glob("xxh3*.c"))]
     objects = compiled([*(CSRC / name for name in names), *formats], ["-std=gnu11"], tmp_path)
     for program, arguments in (("engine_test", ["1", "10"]), ("engine_faults_test", ["."])):
         source = CTESTS / f"{program}.c"
@@ -109,19 +109,19 @@ def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stem", "more", "headers"),
     [
-        ("gf", "", {"gf_dot.h"}),
-        ("md5", "", set()),
-        ("record", "xxh3*.c", {"xxh3_take.h"}),
-        ("entry", "version_row.c", set()),
+        ("gf", [], {"gf_dot.h"}),
+        ("md5", [], set()),
+        ("record", ["crc32.c", "xxh3*.c"], {"xxh3_take.h"}),
+        ("entry", ["crc32.c", "version_row.c"], set()),
     ],
     ids=["gf", "md5", "record", "entry"],
 )
 def test_every_branch_of_the_kernels_is_taken(
-    stem: str, more: str, headers: set[str], tmp_path: Path
+    stem: str, more: list[str], headers: set[str], tmp_path: Path
 ) -> None:
     if platform.machine() == "aarch64":
         pytest.skip("emulated are the kernels of x86")
-    sources = sorted({*CSRC.glob(f"{stem}*.c"), *(CSRC.glob(more) if more else ())})
+    sources = sorted(one for glob in (f"{stem}*.c", *more) for one in CSRC.glob(glob))
     objects = compiled(sources, ["-std=c11", *ANY_CPU], tmp_path)
     program = f"{stem}_test"
     options = ["-std=c11", "-O1", "--coverage", *ANY_CPU, f"-I{CSRC}"]

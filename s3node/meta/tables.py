@@ -125,7 +125,7 @@ def scan_versions(
     tx: ReadTx, bucket_id: bytes, start: bytes = b"", version_id: bytes = b""
 ) -> Iterator[tuple[bytes, bytes, VersionRow]]:
     """(key, version id, row) from (start, version_id) on, that one included; newest first."""
-    return scan_versions_as(tx, bucket_id, _version, start, version_id)
+    return scan_versions_as(tx, bucket_id, decode_version, start, version_id)
 
 
 def scan_versions_as(
@@ -142,11 +142,7 @@ def scan_versions_as(
     return subtree.scan_as(tx, schema.VERSIONS, bucket_id, of, start, version_id)
 
 
-def decode_version(row_key: bytes, value: bytes) -> VersionRow:
-    return decode(VersionRow, row_key, value)
-
-
-def _version(_key: bytes, row_key: bytes, value: bytes) -> VersionRow:
+def decode_version(_key: bytes, row_key: bytes, value: bytes) -> VersionRow:
     return decode(VersionRow, row_key, value)
 
 

@@ -33,7 +33,7 @@ class Entries:
         written: bytes | None = entry(row_key, key, value, self._owner_bytes, self._url)
         if written is not None:
             return written
-        row = tables.decode_version(row_key, value)
+        row = tables.decode_version(key, row_key, value)
         if row.delete_marker:
             return HIDDEN
         return documents.contents(_contents(key, row), self._owner, self._encoding).encode()

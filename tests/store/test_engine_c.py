@@ -34,7 +34,8 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wpointe
 
 
 SOURCES = [
-    *("csrc/engine.c", "csrc/engine_calls.c", "csrc/engine_read.c", "csrc/record.c"),
+    *("csrc/engine.c", "csrc/engine_calls.c", "csrc/engine_read.c"),
+    *("csrc/record.c", "csrc/crc32.c"),
     *("csrc/xxh3.c", "csrc/xxh3_avx2.c", "csrc/xxh3_avx512.c"),
 ]
 SANITIZERS = ["address,undefined", "thread"]
