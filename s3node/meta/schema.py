@@ -10,7 +10,10 @@ table  key after the table byte                            value
 B      bucket name                                         BucketRow
 C      bucket id (8), "o" or "b"                           counter: objects, bytes
 D      death id (16)                                       DeathRow
+G      bucket id (8), kind                                 ConfigurationRow
 L      data id (16), run index (4)                         LocationRow
+N      subtree id (8), rest of key, \\x00, version id (16)  empty: see below
+N      subtree id (8), head of key, \\x01                   prefix id: subtree id (8)
 O      data id (16), run index (4)                         OwedRow
 P      upload id (16), part number (4)                     PartRow
 U      subtree id (8), rest of key, \\x00, upload id (16)   UploadRow
@@ -21,6 +24,10 @@ V      subtree id (8), head of key, \\x01                   prefix id: subtree i
 
 A counter is 8 bytes, big-endian, signed; a prefix id is the 8 bytes of a subtree id; everything
 else is a MessagePack row. Keys are cut at bytes, not at characters.
+
+A row in N says which version of a key is its null version. There is one for every null version
+that has ever had another version above it, and for no other: a null version that never had is
+the key's first row. So it is found without a walk, however many versions the key has.
 
 Object keys are 1 to 1024 bytes of UTF-8 without NUL, and rows sort exactly as they do. A
 bucket's id is the root of its tree. A key of more than `HEAD_BYTES` leaves its head in a
@@ -47,11 +54,17 @@ NODE_STATE = b"\x00state"
 BUCKETS = b"B"
 USAGE = b"C"
 DEATHS = b"D"
+CONFIGURATIONS = b"G"
 LOCATIONS = b"L"
+NULLS = b"N"
 OWED = b"O"
 PARTS = b"P"
 UPLOADS = b"U"
 VERSIONS = b"V"
+
+# Kinds of a bucket's configuration.
+CORS = b"cors"
+TAGGING = b"tagging"
 
 JOURNALED_START = b"\x01"
 KEYS_END = b"\xff" * (KEY_BYTES_MAX + 1)  # sorts after every key
@@ -92,6 +105,11 @@ def usage_bytes(bucket_id: bytes) -> bytes:
     return USAGE + bucket_id + b"b"
 
 
+def configuration(bucket_id: bytes, kind: bytes) -> bytes:
+    assert len(bucket_id) == BUCKET_ID_BYTES
+    return CONFIGURATIONS + bucket_id + kind
+
+
 def death(death_id: bytes) -> bytes:
     assert len(death_id) == DEATH_ID_BYTES
     return DEATHS + death_id
@@ -118,7 +136,7 @@ def numbered(key: bytes) -> tuple[bytes, int]:
 
 
 def leaf(table: bytes, subtree: bytes, rest: bytes, leaf_id: bytes) -> bytes:
-    """A version or upload row; `rest` is what is left of the object key in this subtree."""
+    """A version, null or upload row; `rest` is what is left of the object key in this subtree."""
     assert len(subtree) == SUBTREE_ID_BYTES
     assert len(leaf_id) == LEAF_ID_BYTES
     return leaves(table, subtree, rest) + leaf_id
@@ -137,7 +155,7 @@ def branch(table: bytes, subtree: bytes, head: bytes) -> bytes:
 
 
 def split(key: bytes) -> tuple[bytes, bytes | None]:
-    """What a key of the versions or uploads table says: (rest, leaf id) or (head, None).
+    """What a key of the versions, nulls or uploads table says: (rest, leaf id) or (head, None).
 
     A leaf has its marker where a branch still has its head, and there is no NUL in a head.
     """

@@ -1,6 +1,6 @@
 """Paths of object keys through subtrees: rows in exact key order however long the keys are.
 
-For the two tables whose rows are (object key, leaf id): versions and uploads. A key of at most
+For the tables whose rows are (object key, leaf id): versions, nulls and uploads. A key of at most
 `HEAD_BYTES` is found at once; a longer one through one prefix-id row for every further
 `HEAD_BYTES`. A subtree exists exactly as long as it has rows: the transaction that writes the
 first one creates it, the one that removes the last one removes it.

@@ -20,6 +20,7 @@ from s3node.meta.kv import ReadTx, WriteTx
 from s3node.meta.values import seal, unseal, unseal_counter
 from s3node.model.rows import (
     BucketRow,
+    ConfigurationRow,
     DeathRow,
     LocationRow,
     OwedRow,
@@ -35,7 +36,16 @@ T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[type[Row], msgspec.msgpack.Decoder[Row]] = {
     kind: msgspec.msgpack.Decoder(kind)
-    for kind in (BucketRow, DeathRow, LocationRow, OwedRow, PartRow, UploadRow, VersionRow)
+    for kind in (
+        BucketRow,
+        ConfigurationRow,
+        DeathRow,
+        LocationRow,
+        OwedRow,
+        PartRow,
+        UploadRow,
+        VersionRow,
+    )
 }
 
 
@@ -94,6 +104,28 @@ def scan_buckets(tx: ReadTx, after: str = "") -> Iterator[tuple[str, BucketRow]]
         yield key[1:].decode(), decode(BucketRow, key, value)
 
 
+# A bucket's configurations.
+
+
+def get_configuration(tx: ReadTx, bucket_id: bytes, kind: bytes) -> ConfigurationRow | None:
+    return _get(tx, ConfigurationRow, schema.configuration(bucket_id, kind))
+
+
+def put_configuration(tx: WriteTx, bucket_id: bytes, kind: bytes, row: ConfigurationRow) -> None:
+    _put(tx, schema.configuration(bucket_id, kind), row)
+
+
+def delete_configuration(tx: WriteTx, bucket_id: bytes, kind: bytes) -> None:
+    tx.delete(schema.configuration(bucket_id, kind))
+
+
+def delete_configurations(tx: WriteTx, bucket_id: bytes) -> None:
+    """All of them, with the bucket."""
+    prefix = schema.configuration(bucket_id, b"")
+    for key, _ in list(tx.scan(prefix, schema.successor(prefix))):
+        tx.delete(key)
+
+
 # Versions. The first one of a key is its current version.
 
 
@@ -144,6 +176,27 @@ def scan_versions_as(
 
 def decode_version(_key: bytes, row_key: bytes, value: bytes) -> VersionRow:
     return decode(VersionRow, row_key, value)
+
+
+# Which version is the null version, where it is not the first one or has not always been.
+
+
+def get_null(tx: ReadTx, bucket_id: bytes, key: bytes) -> bytes | None:
+    """The id of the null version that has had another one above it."""
+    found = subtree.first(tx, schema.NULLS, bucket_id, key)
+    if found is None:
+        return None
+    unseal(*found)
+    return found[0][-schema.LEAF_ID_BYTES :]
+
+
+def put_null(tx: WriteTx, bucket_id: bytes, key: bytes, version_id: bytes) -> None:
+    row_key = subtree.make(tx, schema.NULLS, bucket_id, key, version_id)
+    tx.put(row_key, seal(row_key, b""))
+
+
+def delete_null(tx: WriteTx, bucket_id: bytes, key: bytes, version_id: bytes) -> None:
+    subtree.remove(tx, schema.NULLS, bucket_id, key, version_id)
 
 
 # Uploads and their parts.

@@ -29,6 +29,14 @@ class BucketRow(Row, frozen=True):
     object_lock: bytes = b""  # reserved for the lock configuration
 
 
+class ConfigurationRow(Row, frozen=True):
+    """Key: bucket id, kind. A setting of a bucket: CORS rules, tags."""
+
+    content: bytes  # the XML document that S3's Get operation answers with
+    changed_ms: int
+    who: str  # access key
+
+
 class Checksum(Row, frozen=True):
     """One x-amz-checksum-*: algorithm as S3 spells it (CRC32C), raw digest, and what of."""
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from s3node.base.errors import FormatError
-from s3node.base.ids import SUBTREE_ID_BYTES
+from s3node.base.ids import BUCKET_ID_BYTES, SUBTREE_ID_BYTES
 from s3node.meta import schema, tables
 from s3node.meta.values import unseal, unseal_counter
 from s3node.model.rows import (
     BucketRow,
+    ConfigurationRow,
     DeathRow,
     LocationRow,
     OwedRow,
@@ -27,6 +28,7 @@ Plain = dict[str, Any]
 _MS_SUFFIX = "_ms"
 _ROWS: dict[bytes, type[Row]] = {
     schema.BUCKETS: BucketRow,
+    schema.CONFIGURATIONS: ConfigurationRow,
     schema.DEATHS: DeathRow,
     schema.LOCATIONS: LocationRow,
     schema.OWED: OwedRow,
@@ -34,6 +36,8 @@ _ROWS: dict[bytes, type[Row]] = {
     schema.UPLOADS: UploadRow,
     schema.VERSIONS: VersionRow,
 }
+
+_PATHS = frozenset((schema.NULLS, schema.UPLOADS, schema.VERSIONS))  # walked by meta.subtree
 
 
 def moment(ms: int) -> str:
@@ -89,11 +93,14 @@ def describe_key(key: bytes) -> Plain:
         identity, number = schema.numbered(key)
         names = ("upload_id", "part") if table == schema.PARTS else ("data_id", "run")
         named |= dict(zip(names, (identity.hex(), number), strict=True))
-    elif table in {schema.VERSIONS, schema.UPLOADS}:
+    elif table in _PATHS:
         rest, leaf_id = schema.split(key)
         named["subtree"] = key[1 : 1 + SUBTREE_ID_BYTES].hex()
         named["rest"] = text(rest)
         named["id"] = leaf_id.hex() if leaf_id is not None else "a prefix-id row"
+    elif table == schema.CONFIGURATIONS:
+        bucket_id = key[1 : 1 + BUCKET_ID_BYTES]
+        named |= {"bucket_id": bucket_id.hex(), "kind": text(key[1 + BUCKET_ID_BYTES :])}
     elif table == schema.DEATHS:
         named["death_id"] = key[1:].hex()
     elif table == schema.USAGE:
@@ -113,7 +120,7 @@ def _row(key: bytes, value: bytes) -> Plain:
     table = key[:1]
     if table == schema.USAGE:
         return {"counter": unseal_counter(key, value)}
-    branch = table in {schema.VERSIONS, schema.UPLOADS} and schema.split(key)[1] is None
+    branch = table in _PATHS and schema.split(key)[1] is None
     if branch or table not in _ROWS:
         return {"content": unseal(key, value).hex()}
     row: Plain = plain(tables.decode(_ROWS[table], key, value))
