@@ -22,6 +22,7 @@ class Subject(NamedTuple):
 
     etag: str
     modified_ms: int
+    size: int
 
 
 class Conditions(NamedTuple):
@@ -38,6 +39,17 @@ class WriteConditions(NamedTuple):
 
     match: str | None = None
     absent: bool = False
+
+
+class DeleteConditions(NamedTuple):
+    """The conditions of a delete: an etag (or ANY), a size, a time in seconds; None: any."""
+
+    match: str | None = None
+    size: int | None = None
+    modified: int | None = None
+
+
+UNCONDITIONAL = DeleteConditions()
 
 
 def _listed(etags: tuple[str, ...], etag: str) -> bool:
@@ -94,9 +106,18 @@ def check_write(conditions: WriteConditions, current: Subject | None, key: str) 
         raise S3Error("PreconditionFailed", Condition="If-Match")
 
 
-def check_delete(match: str | None, current: Subject | None, key: str) -> None:
-    """A conditional delete.
+def check_delete(conditions: DeleteConditions, target: Subject | None, key: str) -> None:
+    """A conditional delete; what it would delete, or hide, has to be as the client saw it.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
     """
-    check_write(WriteConditions(match=match), current, key)
+    if conditions == UNCONDITIONAL:
+        return
+    if target is None:
+        raise S3Error("NoSuchKey", Key=key)
+    if conditions.match not in {None, ANY, target.etag}:
+        raise S3Error("PreconditionFailed", Condition="If-Match")
+    if conditions.size not in {None, target.size}:
+        raise S3Error("PreconditionFailed", Condition="x-amz-if-match-size")
+    if conditions.modified not in {None, target.modified_ms // 1000}:
+        raise S3Error("PreconditionFailed", Condition="x-amz-if-match-last-modified-time")

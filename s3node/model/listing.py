@@ -24,6 +24,9 @@ R = TypeVar("R")
 LAST_ID = b"\xff" * 16
 """No id: version ids and upload ids of 2^64 - 1 clock ticks do not occur."""
 
+FIRST_ID = b"\x00" * 16
+"""Before every id that occurs."""
+
 SKIPS_BEFORE_SEEK = 4
 """Older versions of one key that are read past before a seek is cheaper."""
 

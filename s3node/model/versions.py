@@ -1,11 +1,17 @@
 """What a PUT, a copy, a Complete or a DELETE does to a key's versions.
 
-Buckets of this release are unversioned: a key has at most one version, the null version. A write
-puts its row above the current one (I9) and removes that one; a delete removes it. Both leave a
-death row for the bytes that no row names any more (I5), and both ask `may_destroy` (I6).
+A write puts its row above the current one (I9). Where versioning is enabled all others stay;
+elsewhere what is written is the null version, and the null version that was there goes. A delete
+that names no version puts a delete marker just so, except where versioning never was enabled:
+there it removes the null version, which is all there is. A delete that names one removes that.
+
+What goes leaves a death row for the bytes that no row names any more (I5), and passes
+`may_destroy` (I6). A version never becomes the null version, nor another one out of it.
 
 Every decision here runs twice: early, to refuse before bytes are moved, and inside the
 transaction, where it counts.
+
+Source: "Using versioning in S3 buckets" and the pages below it in the Amazon S3 User Guide.
 """
 
 from __future__ import annotations
@@ -18,11 +24,22 @@ import msgspec
 from s3node.base.clock import hlc_after
 from s3node.base.errors import S3Error
 from s3node.base.ids import VERSION_ID_BYTES, RandomBytes, version_id
-from s3node.model.conditions import Subject, WriteConditions, check_delete, check_write
+from s3node.model.conditions import (
+    DeleteConditions,
+    Subject,
+    WriteConditions,
+    check_delete,
+    check_write,
+)
 from s3node.model.lock import lock_state, may_destroy
-from s3node.model.rows import NULL_VERSION, BucketRow, Data, DeathRow, PartRow, VersionRow
+from s3node.model.rows import NULL_VERSION, Data, DeathRow, PartRow, VersionRow
 
 Version = tuple[bytes, VersionRow]
+
+ENABLED = "Enabled"
+SUSPENDED = "Suspended"
+UNVERSIONED = ""
+"""What a bucket's row says of its versioning; once enabled it is never "" again."""
 
 
 class Deed(NamedTuple):
@@ -35,12 +52,20 @@ class Deed(NamedTuple):
     bypass: bool = False
 
 
+class Seen(NamedTuple):
+    """What a write has to know of a key: its first version, and the one that it would replace."""
+
+    current: Version | None
+    null: Version | None  # None too where versioning is enabled: nothing is replaced there
+
+
 class Change(NamedTuple):
     """What one transaction does to a key, and to its bucket's usage."""
 
-    added: Version | None
-    removed: Version | None
-    deaths: tuple[DeathRow, ...]
+    added: Version | None = None
+    removed: Version | None = None
+    deaths: tuple[DeathRow, ...] = ()
+    covered: bytes | None = None  # the id of a null version that gets another one above it
 
     @property
     def objects(self) -> int:
@@ -56,7 +81,7 @@ def subject(current: Version | None) -> Subject | None:
     """What conditions see of a key: nothing, when its current version is a delete marker."""
     if current is None or current[1].delete_marker:
         return None
-    return Subject(current[1].etag, current[1].modified_ms)
+    return Subject(current[1].etag, current[1].modified_ms, current[1].size)
 
 
 def version_name(identity: bytes, row: VersionRow) -> str:
@@ -105,43 +130,78 @@ def part_death(deed: Deed, reason: str, parts: Iterable[PartRow]) -> tuple[Death
     return death(deed, reason, [part.data for part in parts if part.data is not None])
 
 
-def unversioned(bucket: BucketRow) -> None:
-    """No API of this release turns versioning on; a row that says so is from a later one."""
-    if bucket.versioning:
-        raise S3Error("NotImplemented", "This release does not serve versioned buckets.")
+def replaces_null(versioning: str) -> bool:
+    """Whether a write replaces the null version."""
+    return versioning != ENABLED
 
 
-def may_put(deed: Deed, current: Version | None, conditions: WriteConditions) -> None:
-    """Return if a write may replace `current`; the S3Error that refuses it otherwise."""
-    check_write(conditions, subject(current), deed.key)
-    if current is not None:
-        may_destroy(current[1], deed.now_ms, bypass=deed.bypass)
+def may_put(deed: Deed, seen: Seen, conditions: WriteConditions) -> None:
+    """Return if a write may be done; the S3Error that refuses it otherwise."""
+    check_write(conditions, subject(seen.current), deed.key)
+    if seen.null is not None:
+        may_destroy(seen.null[1], deed.now_ms, bypass=deed.bypass)
 
 
 def plan_put(
     deed: Deed,
-    current: Version | None,
+    versioning: str,
+    seen: Seen,
     conditions: WriteConditions,
     row: VersionRow,
     random: RandomBytes,
 ) -> Change:
     """`row` becomes the current version, stamped above the one that was (I2, I9)."""
-    may_put(deed, current, conditions)
-    floor = current[1].hlc if current else 0
-    stamp = hlc_after(deed.now_ms, floor)
-    row = msgspec.structs.replace(row, hlc=stamp, modified_ms=deed.now_ms)
-    added = (version_id(stamp, random), row)
-    if current is None:
-        return Change(added, None, ())
-    gone = current[1]
-    return Change(added, current, death(deed, "overwritten", gone.data, lock=lock_state(gone)))
+    may_put(deed, seen, conditions)
+    return _put_above(deed, versioning, seen, row, random, "overwritten")
 
 
-def plan_delete(deed: Deed, target: Version | None, match: str | None = None) -> Change:
-    """`target` vanishes; deleting what is not there changes nothing."""
-    check_delete(match, subject(target), deed.key)
+def plan_delete(
+    deed: Deed,
+    versioning: str,
+    seen: Seen,
+    conditions: DeleteConditions,
+    random: RandomBytes,
+    owner: str,
+) -> Change:
+    """A delete that names no version. Deleting what is not there changes nothing where there are
+    no versions; elsewhere it leaves one more delete marker, as in S3."""
+    check_delete(conditions, subject(seen.current), deed.key)
+    if versioning == UNVERSIONED:
+        return _remove(deed, seen.null)
+    marker = VersionRow(
+        hlc=0, modified_ms=0, size=0, etag="", digest=b"", delete_marker=True, owner=owner
+    )
+    return _put_above(deed, versioning, seen, marker, random, "deleted")
+
+
+def plan_remove(deed: Deed, target: Version | None, conditions: DeleteConditions) -> Change:
+    """A delete that names a version: `target` vanishes, whatever it is."""
+    check_delete(conditions, subject(target), deed.key)
+    return _remove(deed, target)
+
+
+def _remove(deed: Deed, target: Version | None) -> Change:
     if target is None:
-        return Change(None, None, ())
+        return Change()
     gone = target[1]
     may_destroy(gone, deed.now_ms, bypass=deed.bypass)
-    return Change(None, target, death(deed, "deleted", gone.data, lock=lock_state(gone)))
+    deaths = death(deed, "deleted", gone.data, lock=lock_state(gone))
+    return Change(removed=target, deaths=deaths)
+
+
+def _put_above(
+    deed: Deed, versioning: str, seen: Seen, row: VersionRow, random: RandomBytes, reason: str
+) -> Change:
+    """`row` becomes the first of the key."""
+    null = replaces_null(versioning)
+    stamp = hlc_after(deed.now_ms, seen.current[1].hlc if seen.current else 0)
+    row = msgspec.structs.replace(row, hlc=stamp, modified_ms=deed.now_ms, null=null)
+    added = (version_id(stamp, random), row)
+    if null:
+        if seen.null is None:
+            return Change(added)
+        gone = seen.null[1]
+        may_destroy(gone, deed.now_ms, bypass=deed.bypass)
+        return Change(added, seen.null, death(deed, reason, gone.data, lock=lock_state(gone)))
+    covers = seen.current is not None and seen.current[1].null
+    return Change(added, covered=seen.current[0] if seen.current and covers else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from s3node.ops import buckets, copy, delete, get, lists, multipart, probes, put
+from s3node.ops import buckets, copy, delete, get, lists, multipart, probes, put, versions
 from s3node.ops.context import Operation
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -23,7 +23,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "DeleteObjects": delete.delete_objects,
     "GetBucketAcl": probes.get_bucket_acl,
     "GetBucketLocation": buckets.get_bucket_location,
-    "GetBucketVersioning": probes.get_bucket_versioning,
+    "GetBucketVersioning": versions.get_bucket_versioning,
     "GetObject": get.get_object,
     "GetObjectAcl": probes.get_object_acl,
     "GetObjectTagging": probes.get_object_tagging,
@@ -31,9 +31,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "HeadObject": get.head_object,
     "ListBuckets": buckets.list_buckets,
     "ListMultipartUploads": lists.list_multipart_uploads,
+    "ListObjectVersions": versions.list_object_versions,
     "ListObjects": lists.list_objects,
     "ListObjectsV2": lists.list_objects_v2,
     "ListParts": lists.list_parts,
+    "PutBucketVersioning": versions.put_bucket_versioning,
     "PutObject": put.put_object,
     "UploadPart": multipart.upload_part,
     "UploadPartCopy": copy.upload_part_copy,

@@ -6,7 +6,8 @@ from base64 import b64encode
 from collections.abc import Mapping
 
 from s3node.model.multipart import COMPOSITE, FULL_OBJECT
-from s3node.model.rows import Checksum, VersionRow
+from s3node.model.rows import BucketRow, Checksum, VersionRow
+from s3node.model.versions import UNVERSIONED, Version, version_name
 from s3node.s3.headers import http_date
 
 HeaderList = list[tuple[str, str]]
@@ -35,6 +36,13 @@ def checksum(checksum: Checksum | None) -> HeaderList:
         (f"x-amz-checksum-{checksum.algorithm.lower()}", checksum_text(checksum)),
         ("x-amz-checksum-type", checksum_kind(checksum)),
     ]
+
+
+def version(bucket: BucketRow, found: Version, *, named: bool = False) -> HeaderList:
+    """The id of a version. Where there never was versioning only who `named` it hears of it."""
+    if bucket.versioning == UNVERSIONED and not named:
+        return []
+    return [("x-amz-version-id", version_name(*found))]
 
 
 def validators(row: VersionRow) -> HeaderList:

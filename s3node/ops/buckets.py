@@ -93,6 +93,7 @@ def _delete_some(tx: WriteTx, node: Node, call: Call, done: Deed) -> bool:
     upload = next(tables.scan_uploads(tx, bucket.bucket_id), None)
     if upload is None:
         tables.delete_bucket(tx, call.bucket)
+        tables.delete_configurations(tx, bucket.bucket_id)
         tables.delete_usage(tx, bucket.bucket_id)
         return True
     key, identity, _row = upload

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import UPLOAD_BYTES_MAX
+from s3node.meta.kv import ReadTx
 from s3node.model.conditions import check_copy_source
 from s3node.model.multipart import part_algorithm
-from s3node.model.rows import PartRow, VersionRow
-from s3node.model.versions import Version, subject, version_name
+from s3node.model.rows import BucketRow, PartRow, VersionRow
+from s3node.model.versions import Version, subject
 from s3node.ops import answers, lookup, parameters
 from s3node.ops.body import DEFAULT_ALGORITHM, Hashes
 from s3node.ops.context import Call, Node, Written
@@ -31,24 +32,36 @@ class _Copied(NamedTuple):
     hashes: Hashes
 
 
-def _source(node: Node, call: Call, source: CopySource) -> Version:
+class _Source(NamedTuple):
+    """The version that is copied, and the header that tells its id."""
+
+    row: VersionRow
+    headers: answers.HeaderList
+
+
+def _source(node: Node, call: Call, source: CopySource) -> _Source:
     """The version to copy, if it is there, the caller's, and meets the conditions."""
 
-    def find(version: str | None) -> Version:
-        return node.kv.read(
-            lambda tx: lookup.need_version(
-                tx, lookup.need_bucket(tx, call, source.bucket), source.key, version
+    def find(tx: ReadTx) -> tuple[BucketRow, Version]:
+        bucket = lookup.need_bucket(tx, call, source.bucket)
+        found = lookup.find_version(tx, bucket, source.key, source.version_id)
+        if found is not None and found[1].delete_marker and source.version_id is not None:
+            raise S3Error(
+                "InvalidRequest",
+                "The source of a copy request may not specifically refer to a delete marker by "
+                "version id.",
             )
-        )
+        return bucket, lookup.need_version(tx, bucket, source.key, source.version_id)
 
     check_expected_owner(
         call.request.headers, call.identity.owner_id, "x-amz-source-expected-bucket-owner"
     )
-    found = find(source.version_id)
+    bucket, found = node.kv.read(find)
     seen = subject(found)
     assert seen is not None, "need_version gives no delete markers"
     check_copy_source(parameters.read_conditions(call.request, "x-amz-copy-source-"), seen)
-    return found
+    told = answers.version(bucket, found, named=source.version_id is not None)
+    return _Source(found[1], [("x-amz-copy-source-version-id", value) for _, value in told])
 
 
 def _check_size(size: int) -> None:
@@ -85,12 +98,6 @@ async def _copy(
     return _Copied(written, hashes)
 
 
-def _source_version(source: CopySource, found: Version) -> list[tuple[str, str]]:
-    if source.version_id is None and found[1].null:
-        return []
-    return [("x-amz-copy-source-version-id", version_name(*found))]
-
-
 def _check_changes(call: Call, source: CopySource) -> None:
     """A copy onto itself that keeps the metadata changes nothing: a mistake."""
     if (source.bucket, source.key) == (call.bucket, call.key) and source.version_id is None:
@@ -116,7 +123,7 @@ async def copy_object(node: Node, call: Call) -> Response:
     asked = parameters.algorithm(call.request)
     node.kv.read(lambda tx: check_put(tx, node, call, conditions))
     found = _source(node, call, source)
-    origin = found[1]
+    origin = found.row
     _check_size(origin.size)
     if not replace:
         _check_changes(call, source)
@@ -137,9 +144,10 @@ async def copy_object(node: Node, call: Call) -> Response:
             owner=call.identity.owner_id,
             storage_class=kept.storage_class,
         )
-        row = await node.kv.write(lambda tx: commit(tx, node, call, row, conditions, written))
+        stored = await node.kv.write(lambda tx: commit(tx, node, call, row, conditions, written))
     finally:
         node.objects.release(written)
+    row = stored.row
     answer = parameters.document(
         documents.copy_result(
             row.etag,
@@ -148,7 +156,7 @@ async def copy_object(node: Node, call: Call) -> Response:
             answers.checksum_kind(row.checksum),
         )
     )
-    answer.headers += _source_version(source, found)
+    answer.headers += stored.headers + found.headers
     return answer
 
 
@@ -162,11 +170,11 @@ async def upload_part_copy(node: Node, call: Call) -> Response:
     source = parameters.copy_source(call.request)
     _, upload = node.kv.read(lambda tx: lookup.need_upload(tx, lookup.need_bucket(tx, call), call))
     found = _source(node, call, source)
-    start, stop = parameters.copy_range(call.request, found[1].size)
+    start, stop = parameters.copy_range(call.request, found.row.size)
     _check_size(stop - start)
     algorithm = upload.checksum_algorithm or DEFAULT_ALGORITHM
     algorithm = part_algorithm(upload, algorithm, DEFAULT_ALGORITHM)
-    written, hashes = await _copy(node, found[1], start, stop, algorithm, inline=False)
+    written, hashes = await _copy(node, found.row, start, stop, algorithm, inline=False)
     try:
         part = PartRow(
             size=written.size,
@@ -184,5 +192,5 @@ async def upload_part_copy(node: Node, call: Call) -> Response:
             part.etag, part.modified_ms, answers.checksum_pair(part.checksum), "", part=True
         )
     )
-    answer.headers += _source_version(source, found)
+    answer.headers += found.headers
     return answer

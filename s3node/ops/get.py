@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
+from s3node.meta.kv import ReadTx
 from s3node.model.conditions import check_read
-from s3node.model.rows import Checksum, VersionRow
-from s3node.model.versions import subject, version_name
+from s3node.model.rows import BucketRow, Checksum, VersionRow
+from s3node.model.versions import Version, subject
 from s3node.ops import answers, lookup, parameters
 from s3node.ops.context import Call, Node
 from s3node.s3 import headers as s3_headers
@@ -85,12 +86,14 @@ def _prepare(node: Node, call: Call) -> _Answer:
     parameters.admit(call)
     overrides = s3_headers.response_overrides(request, anonymous=call.identity.anonymous)
     version = request.param("versionId")
-    identity, row = node.kv.read(
-        lambda tx: lookup.need_version(tx, lookup.need_bucket(tx, call), call.key, version)
-    )
+
+    def find(tx: ReadTx) -> tuple[BucketRow, Version]:
+        bucket = lookup.need_bucket(tx, call)
+        return bucket, lookup.need_version(tx, bucket, call.key, version)
+
+    bucket, (identity, row) = node.kv.read(find)
     headers = answers.object_headers(row, overrides)
-    if version is not None or not row.null:
-        headers.append(("x-amz-version-id", version_name(identity, row)))
+    headers += answers.version(bucket, (identity, row), named=version is not None)
     conditions = parameters.read_conditions(request)
     found = subject((identity, row))
     assert found is not None, "need_version gives no delete markers"

@@ -29,26 +29,30 @@ from s3node.s3.request import Response
 R = TypeVar("R")
 
 
-async def _walk(
+async def walk(
     node: Node,
     position: Position | None,
     limit: int,
-    walk: Callable[[Position, int, ReadTx], Step[R]],
+    take: Callable[[Position, int, ReadTx], Step[R]],
 ) -> tuple[list[Entry[R]], bool]:
-    """Up to `limit` entries, and whether there are more. A limit of 0 asks for nothing."""
+    """Up to `limit` entries, taken step by step, and whether there are more.
+
+    A limit of 0 asks for nothing.
+    """
     entries: list[Entry[R]] = []
     if limit == 0:
         return entries, False
     wanted = limit + 1
     while position is not None and len(entries) < wanted:
-        found = node.kv.read(partial(walk, position, wanted - len(entries)))
+        found = node.kv.read(partial(take, position, wanted - len(entries)))
         entries += found.entries
         position = found.position
         await asyncio.sleep(0)
     return entries[:limit], len(entries) == wanted
 
 
-def _echo(call: Call, limit_name: str) -> ListEcho:
+def echoed(call: Call, limit_name: str) -> ListEcho:
+    """What the request asks for, as the answer repeats it."""
     request = call.request
     limit = parameters.integer(request, limit_name, LIST_ENTRIES_MAX)
     return ListEcho(
@@ -60,7 +64,8 @@ def _echo(call: Call, limit_name: str) -> ListEcho:
     )
 
 
-def _query(echo: ListEcho) -> Query:
+def query_of(echo: ListEcho) -> Query:
+    """The same as the model takes it."""
     return Query(echo.prefix.encode(), echo.delimiter.encode())
 
 
@@ -70,10 +75,10 @@ async def _objects(
     """The current versions behind `marker`, rolled up: as they stand in the document."""
     parameters.admit(call)
     bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
-    query = _query(echo)
+    query = query_of(echo)
     write = Entries(owner, echo.encoding).write
 
-    def walk(position: Position, room: int, tx: ReadTx) -> Step[bytes]:
+    def take(position: Position, room: int, tx: ReadTx) -> Step[bytes]:
         def scan(at: Position) -> Iterator[tuple[bytes, bytes, bytes]]:
             return tables.scan_versions_as(tx, bucket.bucket_id, write, at.key, at.id)
 
@@ -87,14 +92,15 @@ async def _objects(
             newest_only=True,
         )
 
-    return await _walk(node, listing.start(query, marker), echo.max_entries, walk)
+    return await walk(node, listing.start(query, marker), echo.max_entries, take)
 
 
 def _rows(entries: list[Entry[R]]) -> list[R]:
     return [row for _, _, row in entries if row is not None]
 
 
-def _prefixes(entries: list[Entry[R]]) -> list[str]:
+def prefixes(entries: list[Entry[R]]) -> list[str]:
+    """The common prefixes among the entries."""
     return [key.decode() for key, _, row in entries if row is None]
 
 
@@ -104,7 +110,7 @@ async def list_objects(node: Node, call: Call) -> Response:
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html: NextMarker is given
     with a delimiter only; without one, the last key serves.
     """
-    echo = _echo(call, "max-keys")
+    echo = echoed(call, "max-keys")
     marker = call.request.param("marker") or ""
     entries, truncated = await _objects(node, call, echo, marker.encode(), node.owner)
     next_marker = entries[-1][0].decode() if truncated and echo.delimiter else None
@@ -112,7 +118,7 @@ async def list_objects(node: Node, call: Call) -> Response:
         documents.list_objects(
             echo,
             _rows(entries),
-            _prefixes(entries),
+            prefixes(entries),
             marker=marker,
             next_marker=next_marker,
             truncated=truncated,
@@ -127,7 +133,7 @@ async def list_objects_v2(node: Node, call: Call) -> Response:
     start-after, and is good for the same bucket, prefix and delimiter only.
     """
     request = call.request
-    echo = _echo(call, "max-keys")
+    echo = echoed(call, "max-keys")
     start_after = request.param("start-after")
     token = request.param("continuation-token")
     scope = (b"objects", call.bucket.encode(), echo.prefix.encode(), echo.delimiter.encode())
@@ -142,7 +148,7 @@ async def list_objects_v2(node: Node, call: Call) -> Response:
         documents.list_objects_v2(
             echo,
             _rows(entries),
-            _prefixes(entries),
+            prefixes(entries),
             start_after=start_after,
             token=token,
             next_token=next_token,
@@ -157,21 +163,21 @@ async def list_multipart_uploads(node: Node, call: Call) -> Response:
     marker, an upload id marker is ignored.
     """
     parameters.admit(call)
-    echo = _echo(call, "max-uploads")
+    echo = echoed(call, "max-uploads")
     key_marker = call.request.param("key-marker") or ""
     id_marker = call.request.param("upload-id-marker") or ""
     bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
-    query = _query(echo)
+    query = query_of(echo)
     after = _upload_marker(id_marker) if key_marker and id_marker else b""
 
-    def walk(position: Position, room: int, tx: ReadTx) -> Step[UploadRow]:
+    def take(position: Position, room: int, tx: ReadTx) -> Step[UploadRow]:
         def scan(at: Position) -> Iterator[tuple[bytes, bytes, UploadRow]]:
             return tables.scan_uploads(tx, bucket.bucket_id, at.key, at.id)
 
         return listing.step(query, position, scan, room=room, rows_max=LIST_ROWS_PER_READ)
 
     position = listing.start(query, key_marker.encode(), after)
-    entries, truncated = await _walk(node, position, echo.max_entries, walk)
+    entries, truncated = await walk(node, position, echo.max_entries, take)
     uploads = [
         _upload_item(key.decode(), identity, row)
         for key, identity, row in entries
@@ -182,7 +188,7 @@ async def list_multipart_uploads(node: Node, call: Call) -> Response:
         documents.list_uploads(
             echo,
             uploads,
-            _prefixes(entries),
+            prefixes(entries),
             node.owner,
             marker=(key_marker, id_marker),
             next_marker=(last.decode(), last_id.hex()),

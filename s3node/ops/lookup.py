@@ -12,8 +12,18 @@ from s3node.meta import tables
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.model.multipart import parse_upload_id
 from s3node.model.rows import BucketRow, DeathRow, UploadRow
-from s3node.model.versions import Change, Deed, Version, parse_version, unversioned
+from s3node.model.versions import (
+    UNVERSIONED,
+    Change,
+    Deed,
+    Seen,
+    Version,
+    parse_version,
+    replaces_null,
+    version_name,
+)
 from s3node.ops.context import Call, Node
+from s3node.s3.headers import http_date
 
 
 def need_bucket(tx: ReadTx, call: Call, name: str | None = None) -> BucketRow:
@@ -24,21 +34,53 @@ def need_bucket(tx: ReadTx, call: Call, name: str | None = None) -> BucketRow:
         raise S3Error("NoSuchBucket", BucketName=name)
     if row.owner != call.identity.owner_id:
         raise S3Error("AccessDenied")
-    unversioned(row)
     return row
 
 
 def find_version(tx: ReadTx, bucket: BucketRow, key: str, version: str | None) -> Version | None:
     """The current version of a key, or the one with this id ("null" for the null version)."""
     raw = key.encode()
-    if version is None:
-        return tables.current_version(tx, bucket.bucket_id, raw)
-    identity = parse_version(version)
+    identity = None if version is None else parse_version(version)
     if identity is None:
         current = tables.current_version(tx, bucket.bucket_id, raw)
-        return current if current is not None and current[1].null else None
+        return current if version is None else _null_version(tx, bucket, raw, current)
     row = tables.get_version(tx, bucket.bucket_id, raw, identity)
-    return None if row is None else (identity, row)
+    # The null version has one name only.
+    return None if row is None or row.null else (identity, row)
+
+
+def version_id(tx: ReadTx, bucket: BucketRow, key: str, version: str) -> bytes | None:
+    """The id by which a version that clients call `version` is sorted; None if it is not there
+    and its name does not tell."""
+    identity = parse_version(version)
+    if identity is not None:
+        return identity
+    found = find_version(tx, bucket, key, version)
+    return None if found is None else found[0]
+
+
+def seen(tx: ReadTx, bucket: BucketRow, key: str) -> Seen:
+    """What a write has to know of a key."""
+    raw = key.encode()
+    current = tables.current_version(tx, bucket.bucket_id, raw)
+    if not replaces_null(bucket.versioning):
+        return Seen(current, None)
+    return Seen(current, _null_version(tx, bucket, raw, current))
+
+
+def _null_version(
+    tx: ReadTx, bucket: BucketRow, key: bytes, current: Version | None
+) -> Version | None:
+    """The null version of a key whose first version is `current`."""
+    if current is None or current[1].null:
+        return current
+    assert bucket.versioning != UNVERSIONED, "a bucket without versioning has null versions only"
+    identity = tables.get_null(tx, bucket.bucket_id, key)
+    if identity is None:
+        return None
+    row = tables.get_version(tx, bucket.bucket_id, key, identity)
+    assert row is not None, "a null version is named that is not there"
+    return identity, row
 
 
 def need_version(tx: ReadTx, bucket: BucketRow, key: str, version: str | None) -> Version:
@@ -46,11 +88,23 @@ def need_version(tx: ReadTx, bucket: BucketRow, key: str, version: str | None) -
     found = find_version(tx, bucket, key, version)
     if found is None and version is not None:
         raise S3Error("NoSuchVersion", Key=key, VersionId=version)
-    if found is None or (found[1].delete_marker and version is None):
+    if found is None:
         raise S3Error("NoSuchKey", Key=key)
     if found[1].delete_marker:
-        raise S3Error("MethodNotAllowed", headers={"x-amz-delete-marker": "true"})
+        raise _marker(found, key, named=version is not None)
     return found
+
+
+def _marker(found: Version, key: str, *, named: bool) -> S3Error:
+    """A delete marker hides the key; asked for by its id it can only be deleted.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html
+    """
+    headers = {"x-amz-delete-marker": "true", "x-amz-version-id": version_name(*found)}
+    if not named:
+        return S3Error("NoSuchKey", headers=headers, Key=key)
+    headers |= {"allow": "DELETE", "last-modified": http_date(found[1].modified_ms)}
+    return S3Error("MethodNotAllowed", headers=headers, ResourceType="DeleteMarker")
 
 
 def need_upload(tx: ReadTx, bucket: BucketRow, call: Call) -> tuple[bytes, UploadRow]:
@@ -74,8 +128,13 @@ def apply(tx: WriteTx, node: Node, bucket: BucketRow, deed: Deed, change: Change
     """Write what a plan says. The only place where versions are put and deleted (I2)."""
     key = deed.key.encode()
     if change.removed is not None:
-        tables.delete_version(tx, bucket.bucket_id, key, change.removed[0])
+        identity, row = change.removed
+        tables.delete_version(tx, bucket.bucket_id, key, identity)
+        if row.null and bucket.versioning != UNVERSIONED:
+            tables.delete_null(tx, bucket.bucket_id, key, identity)
     if change.added is not None:
         tables.put_version(tx, bucket.bucket_id, key, *change.added)
+    if change.covered is not None:
+        tables.put_null(tx, bucket.bucket_id, key, change.covered)
     put_deaths(tx, node, deed, change.deaths)
     tables.add_usage(tx, bucket.bucket_id, change.objects, change.bytes)

@@ -16,12 +16,12 @@ from s3node.meta.kv import WriteTx
 from s3node.model import multipart
 from s3node.model.conditions import WriteConditions
 from s3node.model.multipart import Listed
-from s3node.model.rows import BucketRow, Checksum, PartRow, UploadRow, VersionRow
-from s3node.model.versions import Deed, part_death
+from s3node.model.rows import BucketRow, Checksum, PartRow, UploadRow
+from s3node.model.versions import Deed, Version, part_death
 from s3node.ops import answers, lookup, parameters
 from s3node.ops.body import Sums, combined, read_document, receive
 from s3node.ops.context import Call, Node, Written, deed
-from s3node.ops.put import check_put, commit
+from s3node.ops.put import Stored, check_put, commit
 from s3node.s3 import documents
 from s3node.s3.checksums import ALGORITHMS
 from s3node.s3.request import Response
@@ -167,10 +167,11 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
         (request.headers.get("x-amz-checksum-type") or "").upper(),
         parameters.object_size(request),
     )
-    row = await node.kv.write(lambda tx: _complete(tx, node, call, wanted))
+    stored = await node.kv.write(lambda tx: _complete(tx, node, call, wanted))
+    row = stored.row
     scheme = "https" if request.secure else "http"
     location = f"{scheme}://{request.host}/{call.bucket}/{documents.url_encoded(call.key)}"
-    return parameters.document(
+    answer = parameters.document(
         documents.complete_result(
             location,
             call.bucket,
@@ -180,18 +181,21 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
             checksum_type=answers.checksum_kind(row.checksum),
         )
     )
+    answer.headers += stored.headers
+    return answer
 
 
 def _parse_complete(data: bytes) -> list[Listed]:
     return [parameters.listed_part(part) for part in documents.parse_complete(data, ALGORITHMS)]
 
 
-def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> VersionRow:
+def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> Stored:
     bucket = lookup.need_bucket(tx, call)
     key = call.key.encode()
     upload = tables.get_upload(tx, bucket.bucket_id, key, wanted.identity)
     if upload is None:
-        return _completed_before(lookup.find_version(tx, bucket, call.key, None), wanted)
+        before = _completed_before(lookup.find_version(tx, bucket, call.key, None), wanted)
+        return Stored(before[1], answers.version(bucket, before))
     check_put(tx, node, call, wanted.conditions)
     parts = dict(tables.scan_parts(tx, wanted.identity))
     chosen = multipart.select(upload, parts, wanted.listed)
@@ -199,22 +203,22 @@ def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> VersionRo
     _check_whole(upload, chosen, checksum, wanted)
     numbers = [item.number for item in wanted.listed]
     row = multipart.completed(upload, wanted.identity, numbers, chosen, checksum)
-    row = commit(tx, node, call, row, wanted.conditions, None)
+    stored = commit(tx, node, call, row, wanted.conditions, None)
     _remove_upload(tx, bucket, key, wanted.identity, parts)
     taken = set(numbers)
     unlisted = [part for number, part in parts.items() if number not in taken]
     done = deed(node, call, call.key)
     lookup.put_deaths(tx, node, done, part_death(done, "unlisted part", unlisted))
-    return row
+    return stored
 
 
-def _completed_before(current: tuple[bytes, VersionRow] | None, wanted: _Wanted) -> VersionRow:
+def _completed_before(current: Version | None, wanted: _Wanted) -> Version:
     """The version this Complete made when it was sent the first time, or NoSuchUpload."""
     if current is None or not multipart.completed_before(
         current[1], wanted.identity, wanted.listed
     ):
         raise S3Error("NoSuchUpload", UploadId=wanted.identity.hex())
-    return current[1]
+    return current
 
 
 def _check_whole(

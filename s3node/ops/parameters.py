@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from s3node.base.errors import S3Error
 from s3node.model import conditions, listing
-from s3node.model.conditions import ANY, WriteConditions
+from s3node.model.conditions import ANY, UNCONDITIONAL, DeleteConditions, WriteConditions
 from s3node.model.multipart import Listed
 from s3node.model.rows import VersionRow
 from s3node.ops.context import Call, Node
 from s3node.s3 import checksums, headers
+from s3node.s3.deleting import ObjectToDelete
 from s3node.s3.documents import ListedPart
 from s3node.s3.headers import CopySource, ETags
 from s3node.s3.request import Headers, Request, Response
@@ -27,11 +28,14 @@ _INTEGER = re.compile(r"-?[0-9]{1,19}\Z")
 Pairs = tuple[tuple[str, str], ...]
 
 
-def admit(call: Call) -> None:
-    """Refuse what no operation here would honour, and an owner who is not the owner."""
+def admit(call: Call, *built: str) -> None:
+    """Refuse what the operation would not honour, and an owner who is not the owner.
+
+    `built` names the headers that it does honour although most operations do not.
+    """
     if call.request.headers.plain:
         return
-    headers.refuse_unbuilt(call.request)
+    headers.refuse_unbuilt(call.request, built)
     headers.check_expected_owner(call.request.headers, call.identity.owner_id)
 
 
@@ -144,12 +148,35 @@ def write_conditions(request: Request) -> WriteConditions:
     return WriteConditions(match=match.strong[0])
 
 
-def delete_condition(request: Request) -> str | None:
-    """If-Match with * or one etag."""
+DELETE_CONDITIONS = ("x-amz-if-match-size", "x-amz-if-match-last-modified-time")
+
+
+def delete_conditions(request: Request) -> DeleteConditions:
+    """If-Match with * or one etag; a size; a time of last modification."""
+    if request.headers.plain:
+        return UNCONDITIONAL
     _no_dates(request)
     if "if-none-match" in request.headers:
         raise _unbuilt("If-None-Match")
-    match = headers.parse_etags(request.headers.get("if-match"))
+    size, modified = (request.headers.get(name) for name in DELETE_CONDITIONS)
+    return DeleteConditions(
+        _deleted_etag(request.headers.get("if-match")),
+        None if size is None else _count(DELETE_CONDITIONS[0], size),
+        None if modified is None else _moment(DELETE_CONDITIONS[1], modified),
+    )
+
+
+def target_conditions(target: ObjectToDelete) -> DeleteConditions:
+    """The same of one object of a DeleteObjects."""
+    return DeleteConditions(
+        _deleted_etag(target.etag),
+        None if target.size is None else _count("Size", target.size),
+        None if target.modified is None else _moment("LastModifiedTime", target.modified),
+    )
+
+
+def _deleted_etag(value: str | None) -> str | None:
+    match = headers.parse_etags(value)
     if match is None:
         return None
     if match.any:
@@ -157,6 +184,19 @@ def delete_condition(request: Request) -> str | None:
     if match.weak or len(match.strong) != 1:
         raise _unbuilt("If-Match")
     return match.strong[0]
+
+
+def _count(name: str, value: str) -> int:
+    if not _INTEGER.match(value) or int(value) < 0:
+        raise _invalid(name, value, f"Invalid {name}")
+    return int(value)
+
+
+def _moment(name: str, value: str) -> int:
+    seconds = headers.parse_time(value)
+    if seconds is None:
+        raise _invalid(name, value, f"Invalid {name}")
+    return seconds
 
 
 def range_applies(request: Request, row: VersionRow) -> bool:
@@ -269,11 +309,7 @@ def declared_checksum(request: Request) -> tuple[str, str] | None:
 def object_size(request: Request) -> int | None:
     """x-amz-mp-object-size."""
     value = request.headers.get("x-amz-mp-object-size")
-    if value is None:
-        return None
-    if not _INTEGER.match(value) or int(value) < 0:
-        raise _invalid("x-amz-mp-object-size", value, "Invalid x-amz-mp-object-size")
-    return int(value)
+    return None if value is None else _count("x-amz-mp-object-size", value)
 
 
 def listed_part(part: ListedPart) -> Listed:

@@ -1,6 +1,6 @@
 """Read-only questions about settings that cannot be made here, answered with the truth.
 
-Ordinary clients ask them before they do anything else. Versioning was never enabled, everything
+Ordinary clients ask them before they do anything else. Everything
 belongs to its owner alone, and there is no policy, lifecycle, encryption, ...: S3 has an answer
 or an error code for each. What would set them is NotImplemented.
 """
@@ -12,13 +12,6 @@ from s3node.ops import lookup, parameters
 from s3node.ops.context import Call, Node, Operation
 from s3node.s3 import documents
 from s3node.s3.request import Response
-
-
-async def get_bucket_versioning(node: Node, call: Call) -> Response:
-    """GetBucketVersioning: an empty configuration says that it never was enabled."""
-    parameters.admit(call)
-    bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
-    return parameters.document(documents.versioning(bucket.versioning))
 
 
 async def get_bucket_acl(node: Node, call: Call) -> Response:

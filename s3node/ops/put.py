@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from s3node.base.errors import S3Error
 from s3node.base.limits import INLINE_BYTES_MAX
 from s3node.meta.kv import ReadTx, WriteTx
@@ -12,6 +14,13 @@ from s3node.ops import answers, lookup, parameters
 from s3node.ops.body import Sums, receive
 from s3node.ops.context import Call, Node, Written, deed
 from s3node.s3.request import Response
+
+
+class Stored(NamedTuple):
+    """A version that has become visible, and the header that tells its id."""
+
+    row: VersionRow
+    headers: answers.HeaderList
 
 
 async def put_object(node: Node, call: Call) -> Response:
@@ -56,17 +65,17 @@ async def _put(
             owner=call.identity.owner_id,
             storage_class=kept.storage_class,
         )
-        await node.kv.write(lambda tx: commit(tx, node, call, row, conditions, written))
+        stored = await node.kv.write(lambda tx: commit(tx, node, call, row, conditions, written))
     finally:
         node.objects.release(written)
-    return Response(headers=[("etag", f'"{row.etag}"'), *answers.checksum(row.checksum)])
+    headers = [("etag", f'"{row.etag}"'), *answers.checksum(row.checksum), *stored.headers]
+    return Response(headers=headers)
 
 
 def check_put(tx: ReadTx, node: Node, call: Call, conditions: WriteConditions) -> BucketRow:
     """The early refusal of a write: bucket, conditions, lock."""
     bucket = lookup.need_bucket(tx, call)
-    current = lookup.find_version(tx, bucket, call.key, None)
-    may_put(deed(node, call, call.key), current, conditions)
+    may_put(deed(node, call, call.key), lookup.seen(tx, bucket, call.key), conditions)
     return bucket
 
 
@@ -77,14 +86,14 @@ def commit(
     row: VersionRow,
     conditions: WriteConditions,
     written: Written | None,
-) -> VersionRow:
+) -> Stored:
     """The decision once more where it counts, then rows and locations; returns what is stored."""
     bucket = lookup.need_bucket(tx, call)
-    current = lookup.find_version(tx, bucket, call.key, None)
+    seen = lookup.seen(tx, bucket, call.key)
     done = deed(node, call, call.key)
-    change = plan_put(done, current, conditions, row, node.random)
+    change = plan_put(done, bucket.versioning, seen, conditions, row, node.random)
     lookup.apply(tx, node, bucket, done, change)
     if written is not None:
         node.objects.stage(tx, written)
     assert change.added is not None
-    return change.added[1]
+    return Stored(change.added[1], answers.version(bucket, change.added))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from s3node.base.errors import S3Error
-from s3node.base.limits import DELETE_KEYS_MAX, PART_NUMBER_MAX
+from s3node.base.limits import PART_NUMBER_MAX
 from s3node.s3 import xml
 from s3node.s3.xml import Element, Node
 
@@ -29,14 +29,6 @@ _XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 class Owner(NamedTuple):
     id: str
     display_name: str
-
-
-class ObjectToDelete(NamedTuple):
-    """One <Object> of a DeleteObjects request."""
-
-    key: str
-    version: str | None
-    etag: str | None
 
 
 class ListedPart(NamedTuple):
@@ -80,13 +72,6 @@ class PartItem(NamedTuple):
     checksum: tuple[str, str] | None = None
 
 
-class DeleteFailure(NamedTuple):
-    key: str
-    version: str | None
-    code: str
-    message: str
-
-
 # --- reading ---------------------------------------------------------------------------------
 
 
@@ -109,35 +94,6 @@ def parse_create_bucket(data: bytes) -> str:
         raise S3Error("NotImplemented")
     constraint = found.get("LocationConstraint")
     return xml.leaf(constraint).strip() if constraint else ""
-
-
-def _object_to_delete(element: Element) -> ObjectToDelete:
-    known = {
-        "Key": True, "VersionId": False, "ETag": False, "LastModifiedTime": False, "Size": False,
-    }  # fmt: skip
-    found = xml.fields(element, known)
-    if "LastModifiedTime" in found or "Size" in found:
-        # Conditions of directory buckets: to ignore one would delete what it protects.
-        raise S3Error("NotImplemented")
-    key = xml.leaf(found["Key"])
-    if not key:
-        raise xml.malformed()
-    version = xml.leaf(found["VersionId"]) if "VersionId" in found else None
-    etag = xml.leaf(found["ETag"]).strip() if "ETag" in found else None
-    return ObjectToDelete(key, version or None, etag or None)
-
-
-def parse_delete(data: bytes) -> tuple[bool, list[ObjectToDelete]]:
-    """A DeleteObjects body: quiet or not, and what to delete (1 to 1000)."""
-    root = _root(data, "Delete")
-    found = xml.fields(root, frozenset({"Quiet"}), repeated="Object")
-    quiet = xml.leaf(found["Quiet"]).strip() if "Quiet" in found else "false"
-    if quiet not in {"true", "false"}:
-        raise xml.malformed()
-    wanted = [child for child in root.children if child.name == "Object"]
-    if not 1 <= len(wanted) <= DELETE_KEYS_MAX:
-        raise xml.malformed()
-    return quiet == "true", [_object_to_delete(element) for element in wanted]
 
 
 def _listed_part(element: Element, algorithms: Collection[str]) -> ListedPart:
@@ -188,11 +144,13 @@ def url_encoded(text: str) -> str:
     return text if _PLAIN.match(text) else quote(text, safe="/")
 
 
-def _encoder(encoding: str) -> Callable[[str], str]:
+def encoder(encoding: str) -> Callable[[str], str]:
+    """How a listing writes keys."""
     return url_encoded if encoding == "url" else str
 
 
-def _owner(owner: Owner | None) -> list[Node]:
+def owner_nodes(owner: Owner | None) -> list[Node]:
+    """What is in an <Owner>."""
     return [("ID", owner.id), ("DisplayName", owner.display_name)] if owner else []
 
 
@@ -200,7 +158,8 @@ def _checksum(checksum: tuple[str, str] | None) -> list[Node]:
     return [(CHECKSUM_PREFIX + checksum[0], checksum[1])] if checksum else []
 
 
-def _common_prefixes(prefixes: Sequence[str], encode: Callable[[str], str]) -> list[Node]:
+def common_prefixes(prefixes: Sequence[str], encode: Callable[[str], str]) -> list[Node]:
+    """The end of a listing."""
     return [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in prefixes]
 
 
@@ -211,7 +170,7 @@ def contents(item: Contents, owner: str, encoding: str) -> str:
         checksum = f"<ChecksumAlgorithm>{xml.escape(item.checksum_algorithm)}</ChecksumAlgorithm>"
         checksum += f"<ChecksumType>{item.checksum_type}</ChecksumType>"
     return (
-        f"<Contents><Key>{xml.escape(_encoder(encoding)(item.key))}</Key>"
+        f"<Contents><Key>{xml.escape(encoder(encoding)(item.key))}</Key>"
         f"<LastModified>{iso8601(item.modified_ms)}</LastModified>"
         f"<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag>{checksum}"
         f"<Size>{item.size}</Size>{owner}"
@@ -242,7 +201,7 @@ def list_buckets(
     return xml.render(
         "ListAllMyBucketsResult",
         [
-            ("Owner", _owner(owner)),
+            ("Owner", owner_nodes(owner)),
             ("Buckets", rows),
             ("ContinuationToken", token),
             ("Prefix", prefix),
@@ -275,7 +234,7 @@ def list_objects(
     truncated: bool,
 ) -> bytes:
     """The answer of ListObjects (version 1). `entries`: as `contents` has them, with owners."""
-    encode = _encoder(echo.encoding)
+    encode = encoder(echo.encoding)
     head: list[Node] = [
         ("Name", echo.bucket),
         ("Prefix", encode(echo.prefix)),
@@ -286,7 +245,7 @@ def list_objects(
         ("EncodingType", echo.encoding or None),
         ("IsTruncated", truncated),
     ]
-    return _list_bucket_result(head, entries, _common_prefixes(prefixes, encode))
+    return _list_bucket_result(head, entries, common_prefixes(prefixes, encode))
 
 
 def list_objects_v2(
@@ -299,7 +258,7 @@ def list_objects_v2(
     next_token: str | None,
 ) -> bytes:
     """The answer of ListObjectsV2. `entries`: as `contents` has them."""
-    encode = _encoder(echo.encoding)
+    encode = encoder(echo.encoding)
     head: list[Node] = [
         ("Name", echo.bucket),
         ("Prefix", encode(echo.prefix)),
@@ -312,34 +271,12 @@ def list_objects_v2(
         ("EncodingType", echo.encoding or None),
         ("IsTruncated", next_token is not None),
     ]
-    return _list_bucket_result(head, entries, _common_prefixes(prefixes, encode))
+    return _list_bucket_result(head, entries, common_prefixes(prefixes, encode))
 
 
 def _list_bucket_result(head: list[Node], entries: Sequence[bytes], tail: list[Node]) -> bytes:
     body = ("", xml.Rendered(b"".join(entries).decode()))
     return xml.render("ListBucketResult", [*head, body, *tail])
-
-
-def delete_result(
-    deleted: Sequence[tuple[str, str | None]], failures: Sequence[DeleteFailure]
-) -> bytes:
-    """The answer of DeleteObjects: `deleted` holds key and version id as asked for."""
-    done: list[Node] = [
-        ("Deleted", [("Key", key), ("VersionId", version)]) for key, version in deleted
-    ]
-    failed: list[Node] = [
-        (
-            "Error",
-            [
-                ("Key", failure.key),
-                ("VersionId", failure.version),
-                ("Code", failure.code),
-                ("Message", failure.message),
-            ],
-        )
-        for failure in failures
-    ]
-    return xml.render("DeleteResult", done + failed)
 
 
 def copy_result(
@@ -403,10 +340,10 @@ def list_parts(
 ) -> bytes:
     head: list[Node] = [
         ("Bucket", bucket),
-        ("Key", _encoder(encoding)(upload.key)),
+        ("Key", encoder(encoding)(upload.key)),
         ("UploadId", upload.upload_id),
-        ("Initiator", _owner(owner)),
-        ("Owner", _owner(owner)),
+        ("Initiator", owner_nodes(owner)),
+        ("Owner", owner_nodes(owner)),
         ("StorageClass", upload.storage_class),
         ("PartNumberMarker", page.marker),
         ("NextPartNumberMarker", page.next_marker),
@@ -437,8 +374,8 @@ def _upload(item: UploadItem, owner: Owner, encode: Callable[[str], str]) -> Nod
         [
             ("Key", encode(item.key)),
             ("UploadId", item.upload_id),
-            ("Initiator", _owner(owner)),
-            ("Owner", _owner(owner)),
+            ("Initiator", owner_nodes(owner)),
+            ("Owner", owner_nodes(owner)),
             ("StorageClass", item.storage_class),
             ("Initiated", iso8601(item.initiated_ms)),
             ("ChecksumAlgorithm", item.checksum_algorithm or None),
@@ -458,7 +395,7 @@ def list_uploads(
     truncated: bool,
 ) -> bytes:
     """Markers are (key, upload id)."""
-    encode = _encoder(echo.encoding)
+    encode = encoder(echo.encoding)
     head: list[Node] = [
         ("Bucket", echo.bucket),
         ("KeyMarker", encode(marker[0])),
@@ -472,23 +409,16 @@ def list_uploads(
         ("IsTruncated", truncated),
     ]
     rows = [_upload(item, owner, encode) for item in uploads]
-    return xml.render(
-        "ListMultipartUploadsResult", head + rows + _common_prefixes(prefixes, encode)
-    )
-
-
-def versioning(status: str) -> bytes:
-    """`status` is "" for a bucket that never had versioning: an empty configuration."""
-    return xml.render("VersioningConfiguration", [("Status", status)] if status else "")
+    return xml.render("ListMultipartUploadsResult", head + rows + common_prefixes(prefixes, encode))
 
 
 def owner_full_control(owner: Owner) -> bytes:
     """The access control list of everything here: the owner's, and nobody else's."""
-    grantee: Node = (f'Grantee {_XSI} xsi:type="CanonicalUser"', _owner(owner))
+    grantee: Node = (f'Grantee {_XSI} xsi:type="CanonicalUser"', owner_nodes(owner))
     grant: Node = ("Grant", [grantee, ("Permission", "FULL_CONTROL")])
     return xml.render(
         "AccessControlPolicy",
-        [("Owner", _owner(owner)), ("AccessControlList", [grant])],
+        [("Owner", owner_nodes(owner)), ("AccessControlList", [grant])],
     )
 
 

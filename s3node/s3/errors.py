@@ -63,6 +63,7 @@ TABLE: Mapping[str, ErrorInfo] = {
         "The specified location constraint is incompatible for the region this request was sent "
         "to.",
     ),
+    "IllegalVersioningConfigurationException": _E(400, "The Versioning element must be specified"),
     "IncompleteBody": _E(400, "The request body terminated unexpectedly"),
     # Not on the page; what other S3 stores answer when their disks are full.
     "InsufficientStorage": _E(507, "There is not enough room left to store the request."),

@@ -174,6 +174,16 @@ def utc_seconds(date: tuple[int, ...]) -> int | None:
     return calendar.timegm(date)
 
 
+_ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T" + _CLOCK + r"(?:\.[0-9]{1,9})?Z\Z")
+
+
+def parse_time(value: str) -> int | None:
+    """Seconds since 1970 of an HTTP date or an ISO 8601 one; None if it is none."""
+    if match := _ISO_DATE.match(value):
+        return utc_seconds(tuple(map(int, match.groups())))
+    return parse_http_date(value)
+
+
 def http_date(ms: int) -> str:
     """An IMF-fixdate; S3's clocks for Last-Modified have whole seconds."""
     return _date(ms // 1000)
@@ -418,11 +428,14 @@ _UNBUILT_PREFIXES = (
 )
 
 
-def refuse_unbuilt(request: Request) -> None:
-    """NotImplemented for a header that asks for something this node would not do."""
+def refuse_unbuilt(request: Request, built: tuple[str, ...] = ()) -> None:
+    """NotImplemented for a header that asks for something this node would not do.
+
+    `built`: names that this very operation does honour, and others do not.
+    """
     for name, value in request.headers.items():
         unbuilt = name in _UNBUILT or name.startswith(_UNBUILT_PREFIXES)
-        if unbuilt and value not in _HARMLESS.get(name, ()):
+        if unbuilt and name not in built and value not in _HARMLESS.get(name, ()):
             raise S3Error(
                 "NotImplemented",
                 f"A header you provided implies functionality that is not implemented: {name}",

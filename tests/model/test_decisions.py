@@ -7,16 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from s3node.base.errors import S3Error
-from s3node.model import conditions, multipart, versions
+from s3node.model import conditions, multipart
 from s3node.model.access import ACTIONS, allow
-from s3node.model.conditions import ANY, Conditions, Subject, WriteConditions
+from s3node.model.conditions import ANY, Conditions, DeleteConditions, Subject, WriteConditions
 from s3node.model.lock import lock_state, may_destroy
-from s3node.model.rows import BucketRow, Checksum, Data, PartRow, UploadRow, VersionRow
-from s3node.model.versions import Deed, may_put, plan_delete, plan_put
+from s3node.model.rows import Checksum, PartRow, UploadRow, VersionRow
 
 NOW = 1_750_000_000_000
 
@@ -50,16 +47,6 @@ def test_may_destroy(mode: str, until: int, hold: bool, bypass: bool) -> None:
         or (mode == "GOVERNANCE" and bypass)
     )
     assert refusal(may_destroy, locked, NOW, bypass=bypass) == (None if free else "AccessDenied")
-    # Every way to remove or replace a version asks it.
-    deed = Deed("b", "k", "who", NOW, bypass)
-    current = (bytes(16), locked)
-    everything = WriteConditions()
-    for attempt in (
-        lambda: may_put(deed, current, everything),
-        lambda: plan_put(deed, current, everything, row(), bytes),
-        lambda: plan_delete(deed, current),
-    ):
-        assert refusal(attempt) == (None if free else "AccessDenied")
 
 
 def test_lock_states_are_told() -> None:
@@ -68,58 +55,9 @@ def test_lock_states_are_told() -> None:
     assert lock_state(row()) == ""
 
 
-# --- versions --------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(-5, 5), min_size=1, max_size=30))
-def test_later_writes_sort_first_whatever_the_clock_does(steps: list[int]) -> None:
-    current = None
-    now = NOW
-    for step in steps:
-        now += step
-        change = plan_put(Deed("b", "k", "w", now), current, WriteConditions(), row(), bytes)
-        assert change.added is not None
-        if current is not None:
-            assert change.added[0] < current[0]
-            assert change.added[1].hlc > current[1].hlc
-        assert change.removed == current
-        current = change.added
-
-
-def test_a_change_accounts_for_what_it_does() -> None:
-    deed = Deed("b", "k", "me", NOW)
-    old = (b"\1" * 16, row(size=10, data=(Data(b"d" * 16, 10, 1),)))
-    change = plan_put(deed, old, WriteConditions(), row(size=3), bytes)
-    assert (change.objects, change.bytes) == (0, -7)
-    (death,) = change.deaths
-    assert (death.data_ids, death.size, death.reason) == ((b"d" * 16,), 10, "overwritten")
-    assert (death.who, death.when_ms, death.bucket, death.key) == ("me", NOW, "b", "k")
-    change = plan_delete(deed, old)
-    assert (change.objects, change.bytes, change.deaths[0].reason) == (-1, -10, "deleted")
-    parts = (Data(b"d" * 16, 10, 1), Data(b"e" * 16, 7, 1))
-    (death,) = plan_delete(deed, (b"\1" * 16, row(size=17, data=parts))).deaths
-    assert (death.data_ids, death.size) == ((b"d" * 16, b"e" * 16), 17)
-    inline = (b"\1" * 16, row(size=1, inline=b"x"))
-    assert plan_delete(deed, inline).deaths == ()
-    assert plan_delete(deed, None) == versions.Change(None, None, ())
-
-
-def test_version_ids() -> None:
-    assert versions.parse_version("null") is None
-    assert versions.parse_version("ab" * 16) == bytes.fromhex("ab" * 16)
-    for text in ("", "NULL", "AB" * 16, "ab" * 15, "ab" * 17, " " * 32, "g" * 32):
-        assert refusal(versions.parse_version, text) == "InvalidArgument"
-    assert versions.version_name(b"\xab" * 16, row(null=False)) == "ab" * 16
-
-
-def test_versioned_buckets_are_of_a_later_release() -> None:
-    bucket = BucketRow(bytes(8), 0, "o", "r", versioning="Enabled")
-    assert refusal(versions.unversioned, bucket) == "NotImplemented"
-
-
 # --- conditions ------------------------------------------------------------------------------
 
-SUBJECT = Subject("e", NOW)
+SUBJECT = Subject("e", NOW, 3)
 AT = NOW // 1000
 
 
@@ -162,11 +100,23 @@ def test_conditions_of_writes(
     assert refusal(conditions.check_write, wanted, None, "k") == absent
 
 
-def test_a_delete_marker_is_no_object() -> None:
-    marker = (bytes(16), row(delete_marker=True))
-    deed = Deed("b", "k", "w", NOW)
-    assert refusal(may_put, deed, marker, WriteConditions(absent=True)) is None
-    assert refusal(may_put, deed, marker, WriteConditions(match="e")) == "NoSuchKey"
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        (DeleteConditions(), None),
+        (DeleteConditions(match=ANY), None),
+        (DeleteConditions("e", 3, AT), None),
+        (DeleteConditions(match="x"), "PreconditionFailed"),
+        (DeleteConditions(size=4), "PreconditionFailed"),
+        (DeleteConditions(size=0), "PreconditionFailed"),
+        (DeleteConditions(modified=AT - 1), "PreconditionFailed"),
+        (DeleteConditions("e", 3, 0), "PreconditionFailed"),
+    ],
+)
+def test_conditions_of_deletes(wanted: DeleteConditions, there: str | None) -> None:
+    assert refusal(conditions.check_delete, wanted, SUBJECT, "k") == there
+    absent = None if wanted == DeleteConditions() else "NoSuchKey"
+    assert refusal(conditions.check_delete, wanted, None, "k") == absent
 
 
 # --- access ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import DELETE_KEYS_MAX, XML_DEPTH_MAX, XML_ELEMENTS_MAX
-from s3node.s3 import documents, xml
+from s3node.s3 import deleting, documents, versioning, xml
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
@@ -70,7 +70,7 @@ def test_bounds_are_reached_before_they_are_passed() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_malformed(data: bytes) -> None:
-    for parse in (xml.parse, documents.parse_delete, documents.parse_create_bucket):
+    for parse in (xml.parse, deleting.parse_delete, documents.parse_create_bucket):
         try:
             parse(data)
         except S3Error as error:
@@ -93,7 +93,7 @@ def test_changed_documents_are_read_or_malformed(data: st.DataObject) -> None:
             st.sampled_from([b"", b"<", b">", b"&", b"/", b"<Key>", b"</Object>", b"\0", b"\xff"])
         )
     try:
-        quiet, objects = documents.parse_delete(bytes(document))
+        quiet, objects = deleting.parse_delete(bytes(document))
     except S3Error as error:
         assert error.code in {"MalformedXML", "NotImplemented"}
     else:
@@ -122,9 +122,9 @@ def test_forbidden_characters_leave_as_references() -> None:
 
 
 def test_delete_documents() -> None:
-    quiet, objects = documents.parse_delete(SEED)
+    quiet, objects = deleting.parse_delete(SEED)
     assert quiet
-    assert objects == [documents.ObjectToDelete("a&b", "null", "x")]
+    assert objects == [deleting.ObjectToDelete("a&b", "null", "x")]
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ def test_delete_documents() -> None:
 )
 def test_delete_documents_that_are_none(inner: str) -> None:
     with pytest.raises(S3Error) as caught:
-        documents.parse_delete(f"<Delete>{inner}</Delete>".encode())
+        deleting.parse_delete(f"<Delete>{inner}</Delete>".encode())
     assert caught.value.code == "MalformedXML"
 
 
-def test_conditions_that_would_be_ignored_are_refused() -> None:
-    with pytest.raises(S3Error) as caught:
-        documents.parse_delete(b"<Delete><Object><Key>a</Key><Size>1</Size></Object></Delete>")
-    assert caught.value.code == "NotImplemented"
+def test_conditions_of_deletes_are_read_even_where_they_are_empty() -> None:
+    inner = "<Key>a</Key><ETag/><Size>1</Size><LastModifiedTime>then</LastModifiedTime>"
+    _, objects = deleting.parse_delete(f"<Delete><Object>{inner}</Object></Delete>".encode())
+    assert objects == [deleting.ObjectToDelete("a", None, "", "1", "then")]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,8 @@ def test_golden_documents() -> None:
     owner = documents.Owner("id", "name")
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
     assert (
-        documents.versioning("").decode() == f'{head}<VersioningConfiguration xmlns="{NAMESPACE}"/>'
+        versioning.versioning("").decode()
+        == f'{head}<VersioningConfiguration xmlns="{NAMESPACE}"/>'
     )
     assert documents.bucket_location("us-east-1").decode() == (
         f'{head}<LocationConstraint xmlns="{NAMESPACE}"/>'
@@ -207,8 +208,8 @@ def test_golden_documents() -> None:
         f'{head}<InitiateMultipartUploadResult xmlns="{NAMESPACE}"><Bucket>b</Bucket>'
         "<Key>k</Key><UploadId>u</UploadId></InitiateMultipartUploadResult>"
     )
-    assert documents.delete_result(
-        [("a", None)], [documents.DeleteFailure("b", "null", "AccessDenied", "no")]
+    assert deleting.delete_result(
+        [deleting.Deleted("a", None)], [deleting.DeleteFailure("b", "null", "AccessDenied", "no")]
     ).decode() == (
         f'{head}<DeleteResult xmlns="{NAMESPACE}"><Deleted><Key>a</Key></Deleted><Error>'
         "<Key>b</Key><VersionId>null</VersionId><Code>AccessDenied</Code><Message>no</Message>"
