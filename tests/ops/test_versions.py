@@ -45,9 +45,8 @@ def put(world: World, key: str, body: bytes = b"x", **headers: str) -> str:
 
 def delete(world: World, key: str, version: str = "", **headers: str) -> Answer:
     world.clock.ms += 1000
-    answer = world.ask("DELETE", f"/bucket/{key}", f"versionId={version}" if version else "",
-                       **headers)  # fmt: skip
-    return answer
+    query = f"versionId={version}" if version else ""
+    return world.ask("DELETE", f"/bucket/{key}", query, **headers)
 
 
 def entry(element: ET.Element) -> tuple[str, str, str, bool]:
