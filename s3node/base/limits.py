@@ -103,6 +103,15 @@ OBJECT_KEY_BYTES_MAX = 1024
 USER_METADATA_BYTES_MAX = 2 * KIB
 """Names without their prefix, and values."""
 
+OBJECT_TAGS_MAX = 10
+BUCKET_TAGS_MAX = 50
+
+TAG_KEY_UNITS_MAX = 128
+TAG_VALUE_UNITS_MAX = 256
+"""In UTF-16, where a character beyond the first 65,536 counts twice."""
+
+WEBSITE_REDIRECT_CHARACTERS_MAX = 2048
+
 UPLOAD_BYTES_MAX = 5 * GIB
 """Of one PutObject, UploadPart or copy."""
 

@@ -85,7 +85,14 @@ def _check_part(upload: UploadRow, listed: Listed, part: PartRow | None) -> Part
             )
         return part
     kept = part.checksum
-    if kept is None or (kept.algorithm, kept.digest) != listed.checksum:
+    algorithm, digest = listed.checksum
+    if kept is None or kept.algorithm != algorithm:
+        raise S3Error(
+            "BadDigest",
+            f"The {algorithm.lower()} you specified for part {listed.number} did not match what we "
+            "received.",
+        )
+    if kept.digest != digest:
         raise invalid
     return part
 

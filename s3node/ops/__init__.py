@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from s3node.ops import buckets, copy, delete, get, lists, multipart, probes, put, versions
+from s3node.ops import (
+    attributes,
+    buckets,
+    copy,
+    delete,
+    get,
+    lists,
+    multipart,
+    probes,
+    put,
+    tagging,
+    versions,
+)
 from s3node.ops.context import Operation
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -19,14 +31,18 @@ OPERATIONS: Mapping[str, Operation] = {
     "CreateBucket": buckets.create_bucket,
     "CreateMultipartUpload": multipart.create_multipart_upload,
     "DeleteBucket": buckets.delete_bucket,
+    "DeleteBucketTagging": tagging.delete_bucket_tagging,
     "DeleteObject": delete.delete_object,
+    "DeleteObjectTagging": tagging.delete_object_tagging,
     "DeleteObjects": delete.delete_objects,
     "GetBucketAcl": probes.get_bucket_acl,
     "GetBucketLocation": buckets.get_bucket_location,
+    "GetBucketTagging": tagging.get_bucket_tagging,
     "GetBucketVersioning": versions.get_bucket_versioning,
     "GetObject": get.get_object,
     "GetObjectAcl": probes.get_object_acl,
-    "GetObjectTagging": probes.get_object_tagging,
+    "GetObjectAttributes": attributes.get_object_attributes,
+    "GetObjectTagging": tagging.get_object_tagging,
     "HeadBucket": buckets.head_bucket,
     "HeadObject": get.head_object,
     "ListBuckets": buckets.list_buckets,
@@ -35,8 +51,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "ListObjects": lists.list_objects,
     "ListObjectsV2": lists.list_objects_v2,
     "ListParts": lists.list_parts,
+    "PutBucketTagging": tagging.put_bucket_tagging,
     "PutBucketVersioning": versions.put_bucket_versioning,
     "PutObject": put.put_object,
+    "PutObjectTagging": tagging.put_object_tagging,
     "UploadPart": multipart.upload_part,
     "UploadPartCopy": copy.upload_part_copy,
     **probes.ABSENT,

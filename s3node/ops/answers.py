@@ -56,4 +56,6 @@ def object_headers(row: VersionRow, overrides: Mapping[str, str]) -> HeaderList:
     headers += [(f"x-amz-meta-{name}", value) for name, value in row.metadata]
     if row.storage_class != "STANDARD":
         headers.append(("x-amz-storage-class", row.storage_class))
+    if row.tags:
+        headers.append(("x-amz-tagging-count", str(len(row.tags))))
     return headers

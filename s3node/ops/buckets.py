@@ -95,6 +95,7 @@ def _delete_some(tx: WriteTx, node: Node, call: Call, done: Deed) -> bool:
         tables.delete_bucket(tx, call.bucket)
         tables.delete_configurations(tx, bucket.bucket_id)
         tables.delete_usage(tx, bucket.bucket_id)
+        tables.delete_configurations(tx, bucket.bucket_id)
         return True
     key, identity, _row = upload
     abort_upload(tx, node, bucket, done._replace(key=key.decode()), identity)

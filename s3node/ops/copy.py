@@ -23,7 +23,7 @@ from s3node.ops.context import Call, Node, Written
 from s3node.ops.multipart import store_part
 from s3node.ops.put import check_put, commit
 from s3node.s3 import documents
-from s3node.s3.headers import CopySource, check_expected_owner, directive
+from s3node.s3.headers import WEBSITE_REDIRECT, CopySource, check_expected_owner, directive
 from s3node.s3.request import Response
 
 
@@ -98,8 +98,16 @@ async def _copy(
     return _Copied(written, hashes)
 
 
+_CHANGES = ("x-amz-storage-class", WEBSITE_REDIRECT)
+
+
 def _check_changes(call: Call, source: CopySource) -> None:
-    """A copy onto itself that keeps the metadata changes nothing: a mistake."""
+    """A copy onto itself that keeps the metadata changes nothing: a mistake.
+
+    To name what it should have counts as a change, also where it has it; tags do not.
+    """
+    if any(name in call.request.headers for name in _CHANGES):
+        return
     if (source.bucket, source.key) == (call.bucket, call.key) and source.version_id is None:
         raise S3Error(
             "InvalidRequest",
@@ -117,7 +125,7 @@ async def copy_object(node: Node, call: Call) -> Response:
     parameters.admit(call)
     source = parameters.copy_source(call.request)
     replace = directive(call.request.headers, "x-amz-metadata-directive") == "REPLACE"
-    directive(call.request.headers, "x-amz-tagging-directive")  # there are no tags to copy
+    retag = directive(call.request.headers, "x-amz-tagging-directive") == "REPLACE"
     kept = parameters.stored_headers(call.request)
     conditions = parameters.write_conditions(call.request)
     asked = parameters.algorithm(call.request)
@@ -138,11 +146,14 @@ async def copy_object(node: Node, call: Call) -> Response:
             digest=written.digest,
             inline=written.inline,
             data=(written.data,) if written.data else (),
-            headers=kept.system if replace else origin.headers,
+            headers=kept.system
+            if replace
+            else parameters.copied_headers(call.request, origin.headers),
             metadata=kept.metadata if replace else origin.metadata,
             checksum=hashes.checksum(),
             owner=call.identity.owner_id,
             storage_class=kept.storage_class,
+            tags=kept.tags if retag else origin.tags,
         )
         stored = await node.kv.write(lambda tx: commit(tx, node, call, row, conditions, written))
     finally:

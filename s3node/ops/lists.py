@@ -24,6 +24,7 @@ from s3node.ops.context import Call, Node
 from s3node.ops.entries import Entries
 from s3node.s3 import documents
 from s3node.s3.documents import ListEcho, Owner, PartItem, PartsPage, UploadItem
+from s3node.s3.headers import check_optional_attributes
 from s3node.s3.request import Response
 
 R = TypeVar("R")
@@ -74,6 +75,7 @@ async def _objects(
 ) -> tuple[list[Entry[bytes]], bool]:
     """The current versions behind `marker`, rolled up: as they stand in the document."""
     parameters.admit(call)
+    check_optional_attributes(call.request.headers)  # nothing here is ever under restoration
     bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
     query = query_of(echo)
     write = Entries(owner, echo.encoding).write

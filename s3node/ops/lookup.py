@@ -95,6 +95,12 @@ def need_version(tx: ReadTx, bucket: BucketRow, key: str, version: str | None) -
     return found
 
 
+def asked_version(tx: ReadTx, call: Call) -> tuple[BucketRow, Version]:
+    """The version that a request about one means: that which it names, else the current one."""
+    bucket = need_bucket(tx, call)
+    return bucket, need_version(tx, bucket, call.key, call.request.param("versionId"))
+
+
 def _marker(found: Version, key: str, *, named: bool) -> S3Error:
     """A delete marker hides the key; asked for by its id it can only be deleted.
 
@@ -124,8 +130,13 @@ def put_deaths(tx: WriteTx, node: Node, deed: Deed, deaths: tuple[DeathRow, ...]
         tables.put_death(tx, stamp + node.random(UPLOAD_ID_BYTES - len(stamp)), row)
 
 
+def rewrite(tx: WriteTx, bucket: BucketRow, key: str, version: Version) -> None:
+    """The same version, its tags changed: no version comes or goes, nor a byte of usage."""
+    tables.put_version(tx, bucket.bucket_id, key.encode(), *version)
+
+
 def apply(tx: WriteTx, node: Node, bucket: BucketRow, deed: Deed, change: Change) -> None:
-    """Write what a plan says. The only place where versions are put and deleted (I2)."""
+    """Write what a plan says. The only place where versions come and go (I2)."""
     key = deed.key.encode()
     if change.removed is not None:
         identity, row = change.removed

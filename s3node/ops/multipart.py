@@ -21,6 +21,7 @@ from s3node.model.versions import Deed, Version, part_death
 from s3node.ops import answers, lookup, parameters
 from s3node.ops.body import Sums, combined, read_document, receive
 from s3node.ops.context import Call, Node, Written, deed
+from s3node.ops.parameters import Claimed
 from s3node.ops.put import Stored, check_put, commit
 from s3node.s3 import documents
 from s3node.s3.checksums import ALGORITHMS
@@ -46,6 +47,7 @@ async def create_multipart_upload(node: Node, call: Call) -> Response:
         checksum_algorithm=algorithm,
         checksum_type=kind,
         storage_class=kept.storage_class,
+        tags=kept.tags,
     )
 
     def create(tx: WriteTx) -> None:
@@ -141,7 +143,7 @@ class _Wanted(NamedTuple):
     identity: bytes
     listed: list[Listed]
     conditions: WriteConditions
-    checksum: tuple[str, str] | None  # algorithm and value as it was sent
+    checksum: Claimed | None
     kind: str  # x-amz-checksum-type
     size: int | None  # x-amz-mp-object-size
 
@@ -163,7 +165,7 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
         identity,
         listed,
         conditions,
-        parameters.declared_checksum(request),
+        parameters.claimed_checksum(request),
         (request.headers.get("x-amz-checksum-type") or "").upper(),
         parameters.object_size(request),
     )
@@ -239,18 +241,17 @@ def _check_whole(
             f"The upload was created using the {upload.checksum_type or kind} checksum mode. "
             "The complete request must use the same checksum mode.",
         )
-    if wanted.checksum is None:
+    claimed = wanted.checksum
+    if claimed is None:
         return
-    algorithm, value = wanted.checksum
-    if checksum is None or checksum.algorithm != algorithm:
+    if checksum is None or checksum.algorithm != claimed.algorithm:
         raise S3Error(
             "InvalidRequest",
-            f"The upload was not created with the {algorithm.lower()} checksum algorithm.",
+            f"The upload was not created with the {claimed.algorithm.lower()} checksum algorithm.",
         )
-    # A composite may be sent with or without its count of parts.
-    expected = answers.checksum_text(checksum)
-    if value not in {expected, expected.partition("-")[0]}:
+    parts = checksum.parts if checksum.composite else None
+    if claimed.digest != checksum.digest or claimed.parts not in {None, parts}:
         raise S3Error(
             "BadDigest",
-            f"The {algorithm.lower()} you specified did not match the calculated checksum.",
+            f"The {claimed.algorithm} you specified did not match the calculated checksum.",
         )

@@ -15,8 +15,9 @@ from s3node.model import conditions, listing
 from s3node.model.conditions import ANY, UNCONDITIONAL, DeleteConditions, WriteConditions
 from s3node.model.multipart import Listed
 from s3node.model.rows import VersionRow
+from s3node.model.tags import check_object_tags
 from s3node.ops.context import Call, Node
-from s3node.s3 import checksums, headers
+from s3node.s3 import checksums, headers, tagging
 from s3node.s3.deleting import ObjectToDelete
 from s3node.s3.documents import ListedPart
 from s3node.s3.headers import CopySource, ETags
@@ -59,7 +60,15 @@ def integer(
     request: Request, name: str, most: int, *, default: int | None = None, least: int = 0
 ) -> int:
     """A count: `default` (else `most`) when absent, never more than `most`."""
-    text = request.param(name) or ""
+    return _integer(name, request.param(name) or "", most, default, least)
+
+
+def integer_header(request: Request, name: str, most: int, *, default: int | None = None) -> int:
+    """The same of a header."""
+    return _integer(name, request.headers.get(name) or "", most, default, 0)
+
+
+def _integer(name: str, text: str, most: int, default: int | None, least: int) -> int:
     if not text:
         return most if default is None else default
     if not _INTEGER.match(text):
@@ -216,27 +225,38 @@ def range_applies(request: Request, row: VersionRow) -> bool:
 class StoredHeaders(NamedTuple):
     """What of a request's headers is kept with an object."""
 
-    system: Pairs
+    system: Pairs  # with the website redirect, which answers repeat like the others
     metadata: Pairs
     storage_class: str
+    tags: Pairs = ()
 
 
 def stored_headers(request: Request) -> StoredHeaders:
-    """System headers, user metadata, storage class: one is built, others are not."""
+    """System headers, website redirect, user metadata, storage class, tags."""
     if request.headers.plain:
         return _DEFAULT
     return _stored_headers(request)
 
 
 def _stored_headers(request: Request) -> StoredHeaders:
-    storage_class = headers.storage_class(request.headers)
-    if storage_class != "STANDARD":
-        raise _unbuilt("x-amz-storage-class")
     return StoredHeaders(
-        headers.system_headers(request.headers),
+        headers.system_headers(request.headers) + _redirect(request),
         headers.user_metadata(request.headers),
-        storage_class,
+        headers.storage_class(request.headers),
+        check_object_tags(tagging.parse_header(request.headers.get(tagging.HEADER) or "")),
     )
+
+
+def _redirect(request: Request) -> Pairs:
+    value = headers.website_redirect(request.headers)
+    return () if value is None else ((headers.WEBSITE_REDIRECT, value),)
+
+
+def copied_headers(request: Request, kept: Pairs) -> Pairs:
+    """What a copy takes over of its source's headers: all but the redirect, which it has of its
+    own or not at all (see "CopyObject" for x-amz-website-redirect-location)."""
+    others = tuple(pair for pair in kept if pair[0] != headers.WEBSITE_REDIRECT)
+    return others + _redirect(request)
 
 
 _DEFAULT = StoredHeaders(headers.system_headers(Headers(())), (), "STANDARD")
@@ -293,8 +313,20 @@ def checksum_type(request: Request, name: str) -> str:
     return ""
 
 
-def declared_checksum(request: Request) -> tuple[str, str] | None:
-    """What a Complete says the object's checksum is: algorithm and value as sent."""
+_COUNTED = re.compile(r"([^-]*)-([1-9][0-9]{0,4})\Z")
+
+
+class Claimed(NamedTuple):
+    """The checksum that an object made of parts is said to have; of so many parts, if told."""
+
+    algorithm: str
+    digest: bytes
+    parts: int | None
+
+
+def claimed_checksum(request: Request) -> Claimed | None:
+    """What a Complete says the object's checksum is. A composite one may have its count of parts
+    behind it, as S3 shows it, or not."""
     found = [name for name in request.headers.names() if name in checksums.BY_HEADER]
     if len(found) > 1:
         raise S3Error(
@@ -303,23 +335,45 @@ def declared_checksum(request: Request) -> tuple[str, str] | None:
         )
     if not found:
         return None
-    return checksums.BY_HEADER[found[0]].name, request.headers.get(found[0]) or ""
+    algorithm = checksums.BY_HEADER[found[0]]
+    value = request.headers.get(found[0]) or ""
+    counted = _COUNTED.match(value)
+    try:
+        digest = checksums.parse(algorithm, counted[1] if counted else value)
+    except ValueError:
+        raise S3Error("InvalidRequest", f"Value for {found[0]} header is invalid.") from None
+    return Claimed(algorithm.name, digest, int(counted[2]) if counted else None)
 
 
 def object_size(request: Request) -> int | None:
     """x-amz-mp-object-size."""
     value = request.headers.get("x-amz-mp-object-size")
-    return None if value is None else _count("x-amz-mp-object-size", value)
+    if value is None:
+        return None
+    if not _INTEGER.match(value):
+        raise S3Error("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
+    if int(value) < 0:
+        raise S3Error(
+            "InvalidRequest",
+            f"Value for x-amz-mp-object-size header is less than zero: '{value}'",
+        )
+    return int(value)
 
 
 def listed_part(part: ListedPart) -> Listed:
     """A part of a Complete, its checksum decoded."""
-    if len(part.checksums) > 1:
-        raise S3Error("InvalidRequest", "Expecting a single checksum for each part.")
-    for name, value in part.checksums.items():
-        try:
-            digest = checksums.parse(checksums.ALGORITHMS[name], value)
-        except ValueError:
-            raise S3Error("InvalidPart", PartNumber=str(part.number), ETag=part.etag) from None
-        return Listed(part.number, part.etag, (name, digest))
-    return Listed(part.number, part.etag)
+    if not part.checksums:
+        return Listed(part.number, part.etag)
+    name, value = next(iter(part.checksums.items()))
+    try:
+        digest = checksums.parse(checksums.ALGORITHMS[name], value)
+    except ValueError:
+        digest = b""
+    if not digest or len(part.checksums) > 1:
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid Base64 or multiple checksums present in request",
+            ArgumentName="Checksum",
+            ArgumentValue=value,
+        )
+    return Listed(part.number, part.etag, (name, digest))

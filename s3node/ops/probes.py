@@ -31,16 +31,6 @@ async def get_object_acl(node: Node, call: Call) -> Response:
     return parameters.document(documents.owner_full_control(node.owner))
 
 
-async def get_object_tagging(node: Node, call: Call) -> Response:
-    """GetObjectTagging: the tags of a version; none can be set in this release."""
-    parameters.admit(call)
-    version = call.request.param("versionId")
-    _, row = node.kv.read(
-        lambda tx: lookup.need_version(tx, lookup.need_bucket(tx, call), call.key, version)
-    )
-    return parameters.document(documents.tagging(row.tags))
-
-
 def _absent(code: str) -> Operation:
     async def answer(node: Node, call: Call) -> Response:
         """The bucket is there; the configuration is not."""
@@ -60,7 +50,6 @@ ABSENT: dict[str, Operation] = {
         "GetBucketPolicy": "NoSuchBucketPolicy",
         "GetBucketPolicyStatus": "NoSuchBucketPolicy",
         "GetBucketReplication": "ReplicationConfigurationNotFoundError",
-        "GetBucketTagging": "NoSuchTagSet",
         "GetBucketWebsite": "NoSuchWebsiteConfiguration",
         "GetObjectLockConfiguration": "ObjectLockConfigurationNotFoundError",
         "GetPublicAccessBlock": "NoSuchPublicAccessBlockConfiguration",

@@ -64,6 +64,7 @@ async def _put(
             sha256=totals.sha256,
             owner=call.identity.owner_id,
             storage_class=kept.storage_class,
+            tags=kept.tags,
         )
         stored = await node.kv.write(lambda tx: commit(tx, node, call, row, conditions, written))
     finally:

@@ -19,6 +19,7 @@ from s3node.ops.body import read_document
 from s3node.ops.context import Call, Node
 from s3node.ops.lists import echoed, prefixes, query_of, walk
 from s3node.s3 import versioning
+from s3node.s3.headers import check_optional_attributes
 from s3node.s3.request import Response
 from s3node.s3.versioning import VersionItem
 
@@ -65,6 +66,7 @@ async def list_object_versions(node: Node, call: Call) -> Response:
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
     """
     parameters.admit(call)
+    check_optional_attributes(call.request.headers)
     echo = echoed(call, "max-keys")
     query = query_of(echo)
     key_marker = call.request.param("key-marker") or ""

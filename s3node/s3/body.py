@@ -37,6 +37,7 @@ from s3node.s3.sigv4 import PayloadKind, PayloadSpec
 
 HASH_PIECE = 256 << 10  # bytes per turn, so that several hashers read the cache, not memory
 
+_SDK_ALGORITHM = "x-amz-sdk-checksum-algorithm"
 _DIGITS = re.compile(r"[0-9]{1,19}\Z")
 _SETTINGS = frozenset({"x-amz-checksum-algorithm", "x-amz-checksum-type", "x-amz-checksum-mode"})
 _CHUNKED_KINDS = frozenset(
@@ -214,7 +215,8 @@ class Payload:
         algorithm, wanted = self.declared
         if wanted is None:
             assert self._decoder is not None
-            wanted = _checksum_value(algorithm, self._decoder.trailers[algorithm.header])
+            trailer = self._decoder.trailers[algorithm.header]
+            wanted = _checksum_value(algorithm, trailer, "trailing header")
         if wanted != digests[algorithm.name]:
             raise S3Error(
                 "BadDigest",
@@ -358,23 +360,23 @@ def _declared(request: Request, announced: tuple[str, ...]) -> Declared | None:
 
 def _check_named(headers: Headers, declared: Declared | None) -> None:
     """x-amz-sdk-checksum-algorithm must name the checksum that is there."""
-    name = headers.get("x-amz-sdk-checksum-algorithm")
+    name = headers.get(_SDK_ALGORITHM)
     if name is None:
         return
     if declared is None:
         raise S3Error(
             "InvalidRequest",
-            "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or "
-            "x-amz-trailer headers were found.",
+            f"{_SDK_ALGORITHM} specified, but no corresponding x-amz-checksum-* or x-amz-trailer "
+            "headers were found.",
         )
     if name.upper() != declared.algorithm.name:
-        raise S3Error("InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid.")
+        raise S3Error("InvalidRequest", f"Value for {_SDK_ALGORITHM} header is invalid.")
 
 
-def _checksum_value(algorithm: Algorithm, value: str) -> bytes:
+def _checksum_value(algorithm: Algorithm, value: str, kind: str = "header") -> bytes:
     try:
         return checksums.parse(algorithm, value)
     except ValueError:
         raise S3Error(
-            "InvalidRequest", f"Value for {algorithm.header} header is invalid."
+            "InvalidRequest", f"Value for {algorithm.header} {kind} is invalid."
         ) from None

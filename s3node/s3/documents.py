@@ -420,8 +420,3 @@ def owner_full_control(owner: Owner) -> bytes:
         "AccessControlPolicy",
         [("Owner", owner_nodes(owner)), ("AccessControlList", [grant])],
     )
-
-
-def tagging(tags: Sequence[tuple[str, str]]) -> bytes:
-    rows: list[Node] = [("Tag", [("Key", key), ("Value", value)]) for key, value in tags]
-    return xml.render("Tagging", [("TagSet", rows)])

@@ -101,6 +101,11 @@ TABLE: Mapping[str, ErrorInfo] = {
         "The list of parts was not in ascending order. Parts must be ordered by part number.",
     ),
     "InvalidRange": _E(416, "The requested range is not satisfiable"),
+    # Not on the page; answered to x-amz-website-redirect-location.
+    "InvalidRedirectLocation": _E(
+        400,
+        "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+    ),
     "InvalidRequest": _E(400, "Invalid Request"),
     "InvalidSecurity": _E(403, "The provided security credentials are not valid."),
     "InvalidStorageClass": _E(400, "The storage class you specified is not valid"),

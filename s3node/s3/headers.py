@@ -20,10 +20,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
-from s3node.base.limits import PART_NUMBER_MAX, USER_METADATA_BYTES_MAX
+from s3node.base.limits import (
+    PART_NUMBER_MAX,
+    USER_METADATA_BYTES_MAX,
+    WEBSITE_REDIRECT_CHARACTERS_MAX,
+)
 from s3node.s3.request import Headers, Request, check_bucket_name, check_key, decode
 
 METADATA_PREFIX = "x-amz-meta-"
+OPTIONAL_ATTRIBUTES = "x-amz-optional-object-attributes"
+WEBSITE_REDIRECT = "x-amz-website-redirect-location"
 CONTENT_TYPE_DEFAULT = "binary/octet-stream"
 
 SYSTEM_HEADERS = (
@@ -46,6 +52,7 @@ STORAGE_CLASSES = frozenset(
         "DEEP_ARCHIVE",
     }
 )
+_REDIRECT_PREFIXES = ("/", "http://", "https://")
 _OVERRIDES = frozenset(
     (
         "response-cache-control",
@@ -319,6 +326,38 @@ def storage_class(headers: Headers) -> str:
     return value
 
 
+def website_redirect(headers: Headers) -> str | None:
+    """x-amz-website-redirect-location as given; InvalidRedirectLocation for what is no place.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-to-page-redirect.html (the prefixes;
+    the limit and both texts are those that S3 sends).
+    """
+    value = headers.get(WEBSITE_REDIRECT)
+    if value is None:
+        return None
+    if not value.startswith(_REDIRECT_PREFIXES) or _CONTROL.search(value):
+        raise S3Error("InvalidRedirectLocation")
+    if len(value) > WEBSITE_REDIRECT_CHARACTERS_MAX:
+        raise S3Error(
+            "InvalidRedirectLocation",
+            "The length of website redirect location cannot exceed "
+            f"{WEBSITE_REDIRECT_CHARACTERS_MAX:,} characters.",
+        )
+    return value
+
+
+def check_optional_attributes(headers: Headers) -> None:
+    """x-amz-optional-object-attributes asks for what only objects under restoration have."""
+    for name in (headers.get(OPTIONAL_ATTRIBUTES) or "").split(","):
+        if name.strip(" \t") not in {"", "RestoreStatus"}:
+            raise S3Error(
+                "InvalidArgument",
+                "Invalid attribute name specified.",
+                ArgumentName=OPTIONAL_ATTRIBUTES,
+                ArgumentValue=name,
+            )
+
+
 def response_overrides(request: Request, *, anonymous: bool) -> dict[str, str]:
     """What response-* parameters replace in the answer to a signed GET or HEAD."""
     if _OVERRIDES.isdisjoint(request.query):
@@ -405,7 +444,6 @@ _HARMLESS: Mapping[str, frozenset[str]] = {
     "x-amz-bucket-object-lock-enabled": frozenset({"false", "False", "FALSE"}),
     "x-amz-bypass-governance-retention": frozenset({"false", "False", "FALSE"}),
     "x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
-    "x-amz-tagging": frozenset({""}),
 }
 _UNBUILT = frozenset(
     {
@@ -416,7 +454,6 @@ _UNBUILT = frozenset(
         "x-amz-mfa",
         "x-amz-object-annotation-directive",
         "x-amz-request-payer",
-        "x-amz-website-redirect-location",
         "x-amz-write-offset-bytes",
     }
 )

@@ -100,7 +100,6 @@ def test_list_buckets(world: World) -> None:
         ("policy", "NoSuchBucketPolicy"),
         ("policyStatus", "NoSuchBucketPolicy"),
         ("replication", "ReplicationConfigurationNotFoundError"),
-        ("tagging", "NoSuchTagSet"),
         ("website", "NoSuchWebsiteConfiguration"),
         ("object-lock", "ObjectLockConfigurationNotFoundError"),
         ("publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"),
@@ -124,9 +123,3 @@ def test_acls_are_the_owners(world: World) -> None:
         assert answer.text("AccessControlList/Grant/Grantee/ID") == "owner-1"
         assert answer.texts("AccessControlList/Grant/Permission") == ["FULL_CONTROL"]
     assert world.get("/bucket/other", "acl").code == "NoSuchKey"
-
-
-def test_no_tags(world: World) -> None:
-    world.put("/bucket/k", b"1")
-    assert list(world.get("/bucket/k", "tagging").xml.find("TagSet")) == []
-    assert world.get("/bucket/other", "tagging").code == "NoSuchKey"

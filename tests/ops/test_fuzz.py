@@ -9,17 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from s3node.s3 import tagging
 from s3node.s3.checksums import BY_HEADER
 from tests.ops.test_multipart import listing
 from tests.ops.test_objects import SAMPLE_DELETE
 from tests.ops.world import World, make_world
 
 PARAMETERS = [
-    "acl", "bucket-region", "continuation-token", "delete", "delimiter", "encoding-type",
-    "fetch-owner", "key-marker", "list-type", "location", "marker", "max-buckets", "max-keys",
-    "max-parts", "max-uploads", "part-number-marker", "partNumber", "policy", "prefix",
-    "response-content-type", "response-expires", "start-after", "tagging", "upload-id-marker",
-    "uploadId", "uploads", "versionId", "versioning", "x-id",
+    "acl", "attributes", "bucket-region", "continuation-token", "delete", "delimiter",
+    "encoding-type", "fetch-owner", "key-marker", "list-type", "location", "marker", "max-keys",
+    "max-buckets", "max-parts", "max-uploads", "part-number-marker", "partNumber", "policy",
+    "prefix", "response-content-type", "response-expires", "start-after", "tagging",
+    "upload-id-marker", "uploadId", "uploads", "versionId", "versioning", "x-id",
 ]  # fmt: skip
 HEADERS = [
     "cache-control", "content-disposition", "content-encoding", "content-md5", "content-type",
@@ -28,6 +29,8 @@ HEADERS = [
     "x-amz-checksum-mode", "x-amz-checksum-type", "x-amz-copy-source",
     "x-amz-copy-source-if-match", "x-amz-copy-source-range", "x-amz-expected-bucket-owner",
     "x-amz-meta-a", "x-amz-metadata-directive", "x-amz-mp-object-size", "x-amz-storage-class",
+    "x-amz-max-parts", "x-amz-object-attributes", "x-amz-part-number-marker", "x-amz-tagging",
+    "x-amz-optional-object-attributes", "x-amz-website-redirect-location",
     "x-amz-tagging-directive", *BY_HEADER,
 ]  # fmt: skip
 PLAIN = [
@@ -35,7 +38,7 @@ PLAIN = [
     "url", "null", "0" * 32, "f" * 32, "bytes=0-1", "bytes=5-", "bytes=-1", "bucket/a",
     "bucket/a?versionId=null", "COPY", "REPLACE", "CRC32", "SHA256", "COMPOSITE", "FULL_OBJECT",
     "ENABLED", '"x"', 'W/"x"', "Mon, 01 Jan 2001 00:00:00 GMT", "AAAAAA==", "private", "STANDARD",
-    "\xff", "\x7f", "z" * 1100,
+    "a=b", "a=b&a=c", "ETag,ObjectParts", "RestoreStatus", "\xff", "\x7f", "z" * 1100,
 ]  # fmt: skip
 VALUES = st.one_of(
     st.sampled_from(PLAIN),
@@ -47,8 +50,11 @@ PATHS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=8).map(lambda t: "/bucket/" + t),
     st.integers(1020, 1030).map(lambda n: "/bucket/" + "k" * n),
 )
+TAGGING = tagging.document([("a", "b")])
 METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE"])
-BODIES = st.sampled_from([b"", b"x", b"<a/>", SAMPLE_DELETE, listing((1, "0" * 32)), b"y" * 5000])
+BODIES = st.sampled_from(
+    [b"", b"x", b"<a/>", SAMPLE_DELETE, listing((1, "0" * 32)), TAGGING, b"y" * 5000]
+)
 
 
 @pytest.fixture(scope="module")

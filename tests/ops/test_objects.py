@@ -183,10 +183,7 @@ def test_response_overrides(world: World) -> None:
     [
         ("x_amz_server_side_encryption", "AES256"),
         ("x_amz_object_lock_mode", "COMPLIANCE"),
-        ("x_amz_tagging", "a=b"),
         ("x_amz_acl", "public-read"),
-        ("x_amz_storage_class", "GLACIER"),
-        ("x_amz_website_redirect_location", "/x"),
     ],
 )
 def test_what_would_not_be_honoured_is_refused(world: World, header: str, value: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3node.base.errors import S3Error
+from s3node.s3 import attributes, tagging
 from s3node.s3 import headers as h
 from s3node.s3.body import Payload
 from s3node.s3.errors import TABLE, render
@@ -36,7 +37,11 @@ NAMES = [
     "x-amz-copy-source",
     "x-amz-copy-source-range",
     "x-amz-meta-a",
+    "x-amz-object-attributes",
+    "x-amz-optional-object-attributes",
     "x-amz-storage-class",
+    "x-amz-tagging",
+    "x-amz-website-redirect-location",
 ]
 VALUES = [
     EMPTY,
@@ -77,6 +82,11 @@ def use(asked: Request, body: bytes) -> None:
         lambda: h.user_metadata(asked.headers),
         lambda: h.system_headers(asked.headers),
         lambda: h.storage_class(asked.headers),
+        lambda: h.website_redirect(asked.headers),
+        lambda: h.check_optional_attributes(asked.headers),
+        lambda: attributes.wanted(asked.headers),
+        lambda: tagging.parse_header(asked.headers.get(tagging.HEADER) or ""),
+        lambda: tagging.parse_document(body),
         lambda: h.response_overrides(asked, anonymous=False),
         lambda: h.part_number(asked),
         lambda: h.refuse_unbuilt(asked),
