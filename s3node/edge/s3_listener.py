@@ -48,6 +48,7 @@ class Trace:
 
     request_id: str
     began_ns: int
+    request: Request | None = None  # once it has been understood
     operation: str = NO_OPERATION
     bucket: str | None = None
     key: str | None = None
@@ -143,6 +144,8 @@ class S3Listener:
         except Exception as fault:
             error = self._as_error(fault, trace)
             resource = exchange.target.partition(b"?")[0].decode("latin-1")
+            if trace.request is not None:
+                resource = trace.request.resource
             response = self._render(error, trace, resource, head=exchange.method == "HEAD")
             await self._send(exchange, trace, response)
 
@@ -157,6 +160,7 @@ class S3Listener:
             secure=exchange.secure,
             remote=exchange.remote,
         )
+        trace.request = request
         trace.bucket, trace.key = request.bucket, request.key
         name = route(request)
         trace.operation = name

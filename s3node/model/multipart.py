@@ -63,15 +63,17 @@ def part_algorithm(upload: UploadRow, given: str, default: str) -> str:
     )
 
 
-def _check_order(listed: Sequence[Listed]) -> None:
+def _check_order(listed: Sequence[Listed], upload_id: str) -> None:
     numbers = [part.number for part in listed]
     if any(later <= earlier for earlier, later in pairwise(numbers)):
-        raise S3Error("InvalidPartOrder")
+        raise S3Error("InvalidPartOrder", UploadId=upload_id)
 
 
-def _check_part(upload: UploadRow, listed: Listed, part: PartRow | None) -> PartRow:
+def _check_part(upload: UploadRow, upload_id: str, listed: Listed, part: PartRow | None) -> PartRow:
     """The stored part that `listed` means."""
-    invalid = S3Error("InvalidPart", PartNumber=str(listed.number), ETag=listed.etag)
+    invalid = S3Error(
+        "InvalidPart", UploadId=upload_id, PartNumber=str(listed.number), ETag=listed.etag
+    )
     if part is None or part.etag != listed.etag:
         raise invalid
     if listed.checksum is None:
@@ -98,11 +100,15 @@ def _check_part(upload: UploadRow, listed: Listed, part: PartRow | None) -> Part
 
 
 def select(
-    upload: UploadRow, parts: Mapping[int, PartRow], listed: Sequence[Listed]
+    upload: UploadRow,
+    identity: bytes,
+    parts: Mapping[int, PartRow],
+    listed: Sequence[Listed],
 ) -> list[PartRow]:
     """The parts that a Complete names, in its order; the S3Error of what is wrong with it."""
-    _check_order(listed)
-    chosen = [_check_part(upload, item, parts.get(item.number)) for item in listed]
+    name = identity.hex()
+    _check_order(listed, name)
+    chosen = [_check_part(upload, name, item, parts.get(item.number)) for item in listed]
     for item, part in zip(listed[:-1], chosen[:-1], strict=True):
         if part.size < PART_BYTES_MIN:
             raise S3Error(

@@ -200,7 +200,7 @@ def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> Stored:
         return Stored(before[1], answers.version(bucket, before))
     check_put(tx, node, call, wanted.conditions)
     parts = dict(tables.scan_parts(tx, wanted.identity))
-    chosen = multipart.select(upload, parts, wanted.listed)
+    chosen = multipart.select(upload, wanted.identity, parts, wanted.listed)
     checksum = combined(upload, chosen)
     _check_whole(upload, chosen, checksum, wanted)
     numbers = [item.number for item in wanted.listed]

@@ -183,6 +183,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Request({self.method}, {self.bucket!r}, {self.key!r}, {self.headers!r})"
 
+    @property
+    def resource(self) -> str:
+        """What an error says it is about: the path, also where the bucket came by the host."""
+        virtual = self.bucket is not None and self.path == b"/" + (self.key or "").encode()
+        return f"/{self.bucket}{self.raw_path}" if virtual else self.raw_path
+
     def param(self, name: str) -> str | None:
         """The value of a query parameter; names are unique (see `parse`)."""
         return self.query.get(name)

@@ -6,7 +6,8 @@ is no PutObject). A known subresource with a method it does not have is MethodNo
 once are refused.
 
 What decides beside the subresource: `list-type`, `id`, `uploadId`, `partNumber` and the header
-x-amz-copy-source. Other parameters (x-id, response-*, versionId, ...) do not.
+x-amz-copy-source. Other parameters (x-id, response-*, versionId, ...) do not; those that nothing
+would honour are refused (`queries`).
 
 Source: "API operations" of the Amazon S3 API Reference.
 """
@@ -17,7 +18,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
+from s3node.s3 import queries
 from s3node.s3.request import OBJECT_LAMBDA_PATH, Request
+from s3node.s3.unbuilt import UNBUILT
 
 SERVICE, BUCKET, OBJECT = "SERVICE", "BUCKET", "OBJECT"
 
@@ -276,8 +279,16 @@ def route(request: Request) -> str:
     """The operation's name; NotImplemented, naming it, when it is known but not built."""
     name = operation(request)
     if name not in BUILT:
-        raise S3Error("NotImplemented", f"{name} is not implemented.", Operation=name)
+        raise _unbuilt(name)
+    if request.query:
+        queries.check(request, name, SUBRESOURCES)
     return name
+
+
+def _unbuilt(name: str) -> S3Error:
+    planned, why = UNBUILT[name]
+    later = "yet" if planned else "here"
+    return S3Error("NotImplemented", f"{name} is not implemented {later}: {why}.", Operation=name)
 
 
 def operation(request: Request) -> str:
