@@ -143,6 +143,8 @@ class S3Listener:
             raise
         except Exception as fault:
             error = self._as_error(fault, trace)
+            if error.code == "MethodNotAllowed":
+                error.fields["Method"] = exchange.method
             resource = exchange.target.partition(b"?")[0].decode("latin-1")
             if trace.request is not None:
                 resource = trace.request.resource

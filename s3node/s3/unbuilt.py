@@ -32,11 +32,9 @@ UNBUILT: Mapping[str, Reason] = {
         "DeleteBucketTagging",
         "DeleteObjectTagging",
         "GetObjectAttributes",
-        "ListObjectVersions",
         "PostObject",
         "PutBucketCors",
         "PutBucketTagging",
-        "PutBucketVersioning",
         "PutObjectTagging",
     ),
     **_rows(

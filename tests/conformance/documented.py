@@ -107,7 +107,7 @@ ERRORS: Mapping[str, str] = {
     "ListParts": "NoSuchUpload InvalidArgument",
     "PutBucketCors": "MalformedXML",
     "PutBucketTagging": "MalformedXML InvalidTag",
-    "PutBucketVersioning": "MalformedXML",
+    "PutBucketVersioning": "IllegalVersioningConfigurationException MalformedXML",
     "PutObject": "BadDigest EntityTooLarge InvalidDigest InvalidRequest InvalidStorageClass "
     "MetadataTooLarge MissingContentLength PreconditionFailed XAmzContentSHA256Mismatch",
     "PutObjectTagging": "NoSuchKey MalformedXML InvalidTag",

@@ -15,8 +15,6 @@ REFUSED = {
     "x-amz-bucket-object-lock-enabled": "true",
     "x-amz-bypass-governance-retention": "true",
     "x-amz-if-match-initiated-time": "Sat, 01 Jan 2000 00:00:00 GMT",
-    "x-amz-if-match-last-modified-time": "Sat, 01 Jan 2000 00:00:00 GMT",
-    "x-amz-if-match-size": "5",
     "x-amz-mfa": "serial 123456",
     "x-amz-object-annotation-directive": "COPY",
     "x-amz-object-ownership": "ObjectWriter",

@@ -156,6 +156,38 @@ def _made_of_parts(world: World) -> dict[str, str]:
     return names
 
 
+def _versions(world: World) -> dict[str, str]:
+    """`bucket` with versioning. k: the null version (PLAIN) below v1 and v2 (LARGE); gone: g1 and
+    a delete marker (marker) above it; suspended: nothing."""
+    names = {"null": _put_plain(world)}
+    _configure(world, "bucket", "Enabled")
+    for name, path, body in (("v1", "k", b"one"), ("v2", "k", LARGE), ("g1", "gone", b"g")):
+        world.clock.ms += 1000
+        made = world.put(f"/bucket/{path}", body)
+        names |= {name: made.headers["x-amz-version-id"], f"{name}_etag": made.etag}
+    world.clock.ms += 1000
+    gone = world.ask("DELETE", "/bucket/gone")
+    names["marker"] = gone.headers["x-amz-version-id"]
+    return names
+
+
+def _put_plain(world: World) -> str:
+    world.bucket()
+    return world.put("/bucket/k", PLAIN).etag
+
+
+def _configure(world: World, bucket: str, status: str) -> None:
+    body = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>"
+    assert world.ask("PUT", f"/{bucket}", "versioning", body.encode()).status == 200
+
+
+def _suspended(world: World) -> dict[str, str]:
+    """As `versions`, and versioning is suspended."""
+    names = _versions(world)
+    _configure(world, "bucket", "Suspended")
+    return names
+
+
 SCENES: dict[str, Callable[[World], dict[str, str]]] = {
     "empty": _empty,
     "bucket": _bucket,
@@ -167,6 +199,8 @@ SCENES: dict[str, Callable[[World], dict[str, str]]] = {
     "overwriting": _overwriting,
     "composite": _composite,
     "made of parts": _made_of_parts,
+    "versions": _versions,
+    "suspended": _suspended,
 }
 
 

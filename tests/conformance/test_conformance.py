@@ -81,7 +81,8 @@ def check_xml(
 
 def check_success(case: Case, answer: Answer, names: Mapping[str, str]) -> None:
     if answer.status != 304 and case.operation in model.operations():
-        parsed(case.operation, answer)
+        bytes_ = case.operation == "GetObject"  # which botocore does not parse either
+        parsed(case.operation, answer._replace(body=b"") if bytes_ else answer)
     if case.body is not None:
         assert answer.body == case.body
     check_xml(answer, case.xml, names)

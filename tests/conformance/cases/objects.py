@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import md5
+from urllib.parse import quote
 
 from s3node.base.limits import UPLOAD_BYTES_MAX, USER_METADATA_BYTES_MAX
 from s3node.s3 import checksums
@@ -248,7 +249,7 @@ READS = [
                 "/bucket/k",
                 "response-cache-control=no-store&response-content-disposition=inline"
                 "&response-content-encoding=br&response-content-language=fr"
-                "&response-content-type=a%2Fb&response-expires=soon",
+                f"&response-content-type=a%2Fb&response-expires={quote(FUTURE)}",
             ),
             headers={
                 "cache-control": "no-store",
@@ -348,11 +349,36 @@ DELETE = [
         delete("/bucket/k", x_amz_bypass_governance_retention="false"),
         204,
     ),
+    ok(
+        "DeleteObject",
+        "of the size and time it knows",
+        delete(
+            "/bucket/k",
+            x_amz_if_match_size="5",
+            x_amz_if_match_last_modified_time="Sun, 15 Jun 2025 15:06:40 GMT",
+        ),
+        204,
+    ),
     err(
         "DeleteObject",
         "PreconditionFailed",
         delete("/bucket/k", if_match='"0"'),
+        "If-Match",
         Condition="If-Match",
+    ),
+    err(
+        "DeleteObject",
+        "PreconditionFailed",
+        delete("/bucket/k", x_amz_if_match_size="4"),
+        "size",
+        Condition="x-amz-if-match-size",
+    ),
+    err(
+        "DeleteObject",
+        "PreconditionFailed",
+        delete("/bucket/k", x_amz_if_match_last_modified_time=PAST),
+        "time",
+        Condition="x-amz-if-match-last-modified-time",
     ),
     err("DeleteObject", "NoSuchKey", delete("/bucket/none", if_match='"0"'), Key="none"),
     err(
