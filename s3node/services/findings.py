@@ -73,6 +73,7 @@ UNNAMED = Kind("locations that nothing names", True, _REPORT)
 NAMED_TWICE = Kind("bytes that are named twice", True, _REPORT)
 BUCKETLESS = Kind("rows of buckets that are not there", True, _REPORT)
 USAGE_WRONG = Kind("usage counters that do not add up", True, _REPORT)
+NULL_WRONG = Kind("null versions that are not named right", True, _REPORT)
 OWED_WRONG = Kind("owed shards that are not counted right", True, _REPORT)
 
 LOST = Kind(

@@ -19,6 +19,7 @@ from s3node.meta.kv import WriteTx
 from s3node.meta.lmdb_index import LmdbIndex
 from s3node.model.rows import (
     BucketRow,
+    ConfigurationRow,
     DeathRow,
     LocationRow,
     OwedRow,
@@ -134,6 +135,32 @@ def bucketless_usage(rows: Rows) -> None:
     tables.add_usage(rows.tx, b"nobucket", 1, 0)
 
 
+def bucketless_null(rows: Rows) -> None:
+    tables.put_null(rows.tx, b"nobucket", b"key", STRANGE)
+
+
+def bucketless_configuration(rows: Rows) -> None:
+    tables.put_configuration(
+        rows.tx, b"nobucket", schema.CORS, ConfigurationRow(b"<CORSConfiguration/>", 0, "me")
+    )
+
+
+def named_and_not_null(rows: Rows) -> None:
+    rows.put(null=False)
+    tables.put_null(rows.tx, rows.bucket.bucket_id, b"coded", rows.version_id)
+
+
+def named_and_not_there(rows: Rows) -> None:
+    tables.put_null(rows.tx, rows.bucket.bucket_id, b"coded", STRANGE)
+
+
+def null_and_not_named(rows: Rows) -> None:
+    """Another version is put above, and nothing says so."""
+    marker = VersionRow(0, 0, 0, "", b"", null=False, delete_marker=True)
+    tables.put_version(rows.tx, rows.bucket.bucket_id, b"coded", bytes(16), marker)
+    tables.add_usage(rows.tx, rows.bucket.bucket_id, 1, 0)
+
+
 def usage(rows: Rows) -> None:
     tables.add_usage(rows.tx, rows.bucket.bucket_id, 0, 1)
 
@@ -224,6 +251,11 @@ ROWS: list[tuple[Callable[[Rows], None], Kind, str, str]] = [
     (bucketless_deep_upload, kinds.BUCKETLESS, "subtree", "1 uploads"),
     (partless, kinds.BUCKETLESS, STRANGE.hex(), "part 3"),
     (bucketless_usage, kinds.BUCKETLESS, b"nobucket".hex(), "counter"),
+    (bucketless_null, kinds.BUCKETLESS, b"nobucket".hex(), "1 null versions"),
+    (bucketless_configuration, kinds.BUCKETLESS, b"nobucket".hex(), "a configuration"),
+    (named_and_not_null, kinds.NULL_WRONG, f"{BUCKET}/coded", "is no null version"),
+    (named_and_not_there, kinds.NULL_WRONG, f"{BUCKET}/coded", "is no null version"),
+    (null_and_not_named, kinds.NULL_WRONG, CODED, "no row says"),
     (usage, kinds.USAGE_WRONG, BUCKET, "bytes counted"),
     (owed, kinds.OWED, "the disks", "1 shards are owed"),
     (owed_uncounted, kinds.OWED_WRONG, "run 0", "its owed row says nothing"),

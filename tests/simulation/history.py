@@ -32,11 +32,14 @@ from tests.simulation.model import (
     put,
     read,
     read_everything,
+    remove,
+    versioning,
 )
 from tests.simulation.node import Client, Universe
 
 GEOMETRIES = ((3, 1), (4, 1), (5, 2))
 CLIENTS, KEYS = 3, 3
+STATUSES = ("Enabled", "Suspended")
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.ENXIO)
 CALLS = ("pwritev", "fdatasync", "fsync_dir", "open", "fallocate", "rename", "pread")
 
@@ -154,6 +157,8 @@ class History:
                 lambda key=key, size=size: multipart(client, self.model, key, (LARGE, size + 1)),
                 lambda key=key, other=other: copy(client, self.model, other, key),
                 lambda key=key: read(client, self.model, key),
+                lambda key=key: remove(client, self.model, key),
+                lambda: versioning(client, source.choice(STATUSES)),
             ]
             await source.choice(doings)()
             await asyncio.sleep(source.random() * source.choice([0.001, 0.5]))

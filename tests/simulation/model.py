@@ -2,6 +2,7 @@
 
 Per key the values that may be there: what the last answer left, and whatever was asked for and
 not answered since. What is found once is then the only one: it may not change by itself.
+A version that was answered while versioning was enabled is there until it is deleted by its id.
 `OPERATIONS` are what the enumeration is made of; each tells the model before it asks and after
 it was answered.
 """
@@ -23,16 +24,17 @@ Value = bytes | None
 class Model:
     def __init__(self) -> None:
         self.may: dict[str, tuple[Value, ...]] = {}
+        self.kept: dict[tuple[str, str], bytes] = {}  # by key and version id, oldest first
         self.asked = 0
 
     def copy(self) -> Model:
         other = Model()
-        other.may, other.asked = dict(self.may), self.asked
+        other.may, other.kept, other.asked = dict(self.may), dict(self.kept), self.asked
         return other
 
     def key(self) -> tuple[object, ...]:
         """Equal for models that allow the same."""
-        return tuple(sorted(self.may.items()))
+        return tuple(sorted(self.may.items())), tuple(sorted(self.kept))
 
     def fresh(self, size: int) -> bytes:
         """Bytes that no other request had."""
@@ -44,6 +46,16 @@ class Model:
 
     def done(self, key: str, value: Value) -> None:
         self.may[key] = (value,)
+
+    def keep(self, key: str, version: str, value: Value) -> None:
+        """A write was answered with this version id."""
+        if value is not None and version not in {"", "null"}:
+            self.kept[key, version] = value
+
+    def oldest(self, key: str) -> str | None:
+        """A version of the key that is not its current one."""
+        found = [version for name, version in self.kept if name == key]
+        return found[0] if len(found) > 1 else None
 
     def refused(self, key: str) -> None:
         """An answer that says that nothing was done."""
@@ -72,6 +84,7 @@ async def change(
     assert answer.status != 400, f"what is asked for here is never malformed: {answer}"
     if answer.status < 300:
         model.done(key, value)
+        model.keep(key, answer.headers.get("x-amz-version-id", ""), value)
     elif answer.status not in (503, 507, 500):
         model.refused(key)
     return answer.status
@@ -84,6 +97,21 @@ async def put(client: Client, model: Model, key: str, size: int) -> int:
 
 async def delete(client: Client, model: Model, key: str) -> int:
     return await change(client, model, key, None, "DELETE", "", b"")
+
+
+async def versioning(client: Client, status: str) -> int:
+    """Changes nothing of what is there, but what becomes of what is written later."""
+    text = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>"
+    return (await client.ask("PUT", BUCKET, "versioning", text.encode())).status
+
+
+async def remove(client: Client, model: Model, key: str) -> int:
+    """The oldest version of a key that is known, if it is not the current one."""
+    version = model.oldest(key)
+    if version is None:
+        return 404
+    del model.kept[key, version]  # in doubt from now on
+    return (await client.ask("DELETE", f"{BUCKET}/{key}", f"versionId={version}")).status
 
 
 async def copy(client: Client, model: Model, source: str, key: str) -> int:
@@ -170,7 +198,10 @@ async def read_everything(client: Client, model: Model) -> int:
         else:
             assert sizes[key] == str(len(got.body))
             assert etags[key] == got.headers["etag"]
-    return len(model.may)
+    for (key, version), value in model.kept.items():
+        answer = await client.ask("GET", f"{BUCKET}/{key}", f"versionId={version}")
+        assert (answer.status, answer.body) == (200, value), (key, version, answer)
+    return len(model.may) + len(model.kept)
 
 
 async def read(client: Client, model: Model, key: str) -> Answer | None:

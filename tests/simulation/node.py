@@ -36,7 +36,7 @@ from tests.simulation.watch import Trace, WatchedFileSystem
 
 T = TypeVar("T")
 _DATES = re.compile(rb"<(LastModified|Initiated)>[^<]*<")
-_TIMES = re.compile(rb"[0-9a-f]{12}(?=[0-9a-f]{20})")  # ids begin with when they were made
+_TIMES = re.compile(rb"[0-9a-f]{16}(?=[0-9a-f]{16})")  # ids begin with when they were made
 
 PATIENCE_S = 300.0
 """Of virtual time: a request that is not answered then never will be."""

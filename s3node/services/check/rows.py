@@ -13,7 +13,7 @@ from typing import TypeVar
 import xxhash
 
 from s3node.base.errors import FormatError
-from s3node.base.ids import SUBTREE_ID_BYTES
+from s3node.base.ids import BUCKET_ID_BYTES, SUBTREE_ID_BYTES
 from s3node.base.limits import DISKS_MAX
 from s3node.meta import schema, subtree, tables
 from s3node.meta.index import Index
@@ -22,6 +22,7 @@ from s3node.meta.values import unseal, unseal_counter
 from s3node.model.rows import (
     STRIPES_PER_RUN,
     BucketRow,
+    ConfigurationRow,
     Data,
     DeathRow,
     Location,
@@ -146,11 +147,16 @@ class _Walk:
     def _bucket(self, name: str, bucket: BucketRow) -> None:
         root = bucket.bucket_id
         objects = size = 0
+        before = b""
         for key, identity, row in self._leaves(VersionRow, schema.VERSIONS, name, root):
             objects, size = objects + 1, size + row.size
             where = f"{name}/{readable(key)} (version {version_name(identity, row)})"
             self._version(where, row)
+            if row.null and key == before:
+                self._covered(where, bucket, key, identity)
+            before = key
             self._tell()
+        self._nulls(name, bucket)
         counted = self._counter(schema.usage_objects(root)), self._counter(schema.usage_bytes(root))
         if counted != (objects, size):
             what = f"{counted[0]} versions, {counted[1]} bytes counted; {objects}, {size} there"
@@ -160,6 +166,30 @@ class _Walk:
             for row_key, part in self._rows(PartRow, schema.PARTS + identity):
                 number = schema.numbered(row_key)[1]
                 self._part(f"{name}/{readable(key)} (upload {identity.hex()}, part {number})", part)
+
+    # ---- which version is the null version
+
+    def _covered(self, where: str, bucket: BucketRow, key: bytes, identity: bytes) -> None:
+        """A null version below another one is named."""
+        try:
+            named = tables.get_null(self.tx, bucket.bucket_id, key)
+        except FormatError:
+            return  # told by `_nulls`
+        if named != identity:
+            self.found.add(kinds.NULL_WRONG, where, "no row says that it is the null version")
+
+    def _nulls(self, name: str, bucket: BucketRow) -> None:
+        """Whatever is named is a null version that is there."""
+        root = bucket.bucket_id
+        try:
+            for key, identity, row_key, value in subtree.scan(self.tx, schema.NULLS, root):
+                where = f"{name}/{readable(key)} (version {identity.hex()})"
+                self._unsealed(row_key, value)
+                row = tables.get_version(self.tx, root, key, identity)
+                if row is None or not row.null:
+                    self.found.add(kinds.NULL_WRONG, where, "is named, and is no null version")
+        except FormatError as fault:
+            self.found.add(kinds.ROW_DAMAGED, name, f"a row of the null versions: {fault}")
 
     def _tell(self) -> None:
         self.walked += 1
@@ -296,7 +326,8 @@ class _Walk:
 
     def _unreached(self) -> None:
         """Rows of buckets and uploads that are not there."""
-        for table, what in ((schema.VERSIONS, "versions"), (schema.UPLOADS, "uploads")):
+        paths = {schema.VERSIONS: "versions", schema.NULLS: "null versions"}
+        for table, what in {**paths, schema.UPLOADS: "uploads"}.items():
             for root, count in sorted(self._detached(table).items()):
                 self.found.add(kinds.BUCKETLESS, f"subtree {root.hex()}", f"{count} {what}")
         for key, _ in self.tx.scan(schema.PARTS, schema.successor(schema.PARTS)):
@@ -305,9 +336,14 @@ class _Walk:
                 where = f"upload {identity.hex()}"
                 self.found.add(kinds.BUCKETLESS, where, f"part {number} of no upload")
         for key, _ in self.tx.scan(schema.USAGE, schema.successor(schema.USAGE)):
-            if key[1:-1] not in self.roots:
-                where = f"bucket id {key[1:-1].hex()}"
-                self.found.add(kinds.BUCKETLESS, where, "a usage counter")
+            self._of_a_bucket(key, "a usage counter")
+        for key, _ in self._rows(ConfigurationRow, schema.CONFIGURATIONS):
+            self._of_a_bucket(key, "a configuration")
+
+    def _of_a_bucket(self, key: bytes, what: str) -> None:
+        root = key[1 : 1 + BUCKET_ID_BYTES]
+        if root not in self.roots:
+            self.found.add(kinds.BUCKETLESS, f"bucket id {root.hex()}", what)
 
     def _detached(self, table: bytes) -> dict[bytes, int]:
         """Rows by subtree, of those subtrees that no bucket leads to."""
