@@ -442,7 +442,8 @@ def extract(store: Store, version: SimpleNamespace, folder: Path, place: str) ->
 
 def recover(store: Store, bucket: str, head: Any, asked: Any) -> Iterator[dict[str, Any]]:
     """A line for everything in a bucket, each object extracted or verified before its line."""
-    yield {"kind": "bucket", "bucket": bucket, **vars(head)}
+    told = {k[9:].decode(): r.xml.decode() for k, r in store.rows("xml", b"G" + head.bucket_id)}
+    yield {"kind": "bucket", "bucket": bucket, **vars(head), "configurations": told}
     last = None
     for key, row_id, row in store.walk(VERSION, b"V", head.bucket_id):
         place = f"{bucket}/{path_of(key)}" + (f"%v{row_id.hex()}" if key == last else "")
@@ -457,10 +458,9 @@ def recover(store: Store, bucket: str, head: Any, asked: Any) -> Iterator[dict[s
         row.inline = None
         yield {"kind": "version", **about, **vars(row), "faults": faults}
     for key, row_id, row in store.walk(UPLOAD, b"U", head.bucket_id):
-        rows = store.rows(PART, b"P" + row_id)
-        parts = {int.from_bytes(part_key[-4:], "big"): vars(part) for part_key, part in rows}
-        about = {"bucket": bucket, "key": key.decode(), "id": row_id}
-        yield {"kind": "upload", **about, **vars(row), "parts": parts}
+        parts = {int.from_bytes(k[-4:], "big"): vars(p) for k, p in store.rows(PART, b"P" + row_id)}
+        about = {"kind": "upload", "bucket": bucket, "key": key.decode(), "id": row_id}
+        yield {**about, **vars(row), "parts": parts}
 
 
 def main() -> int:

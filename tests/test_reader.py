@@ -201,6 +201,64 @@ def test_all_disks(stopped: tuple[list[Path], World], tmp_path: Path) -> None:
     assert not list(tmp_path.glob("up")) and not list((tmp_path / "out").glob("up"))
 
 
+def test_versions_and_settings(tmp_path: Path) -> None:
+    """All versions of all keys come back, without the node and with an index made anew."""
+    bits = random.Random(3)
+    kept: dict[tuple[str, str], bytes] = {}
+    with NodeProcess(tmp_path / "data", disks=DISKS, parity=PARITY) as node:
+        s3 = node.s3()
+        s3.create_bucket(Bucket="kept")
+
+        def put(key: str, body: bytes) -> None:
+            version = s3.put_object(Bucket="kept", Key=key, Body=body).get("VersionId", "null")
+            kept[key, version] = body
+
+        keys = ("short", "l" * 401, "ü" * 512)
+        for key in keys:
+            put(key, b"before" * 1000)
+        for status in ("Enabled", "Suspended", "Enabled"):
+            s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": status})
+            for key in keys:
+                put(key, bits.randbytes(10_000))
+                put(key, b"small")
+        s3.delete_object(Bucket="kept", Key="short")
+        tags = {"TagSet": [{"Key": "of", "Value": "the archive"}]}
+        s3.put_bucket_tagging(Bucket="kept", Tagging=tags)
+        listed = s3.list_object_versions(Bucket="kept")
+        assert {(v["Key"], v["VersionId"]) for v in listed["Versions"]} == set(kept)
+        node.stop()
+
+        disks = [node.disk_path(slot) for slot in range(DISKS)]
+        status, said, lines = read(disks[PARITY:], tmp_path / "out", "--list")
+        assert (status, said.count("LOST")) == (0, 0), said
+        bucket, *versions = lines
+        assert (bucket["versioning"], "the archive" in bucket["configurations"]["tagging"]) == (
+            "Enabled",
+            True,
+        )
+        found = {
+            (line["key"], "null" if line["null"] else line["id"])
+            for line in versions
+            if not line["delete_marker"]
+        }
+        assert found == set(kept)
+        markers = [line["key"] for line in versions if line["delete_marker"] and line["current"]]
+        assert markers == ["short"]
+        bodies = sorted(extracted(tmp_path / "out").values())
+        assert bodies == sorted(kept.values())
+
+        assert list((tmp_path / "data").glob("meta/index*"))
+        shutil.rmtree(tmp_path / "data/meta")
+        s3 = node.start().s3()
+        again = s3.list_object_versions(Bucket="kept")
+        for kind in ("Versions", "DeleteMarkers"):
+            assert again[kind] == listed[kind]
+        for (key, version), body in kept.items():
+            got = s3.get_object(Bucket="kept", Key=key, VersionId=version)["Body"].read()
+            assert got == body, (key, version)
+        assert s3.get_bucket_tagging(Bucket="kept")["TagSet"] == tags["TagSet"]
+
+
 def test_any_d_minus_m_disks(stopped: tuple[list[Path], World], tmp_path: Path) -> None:
     disks, world = stopped
     subsets = list(itertools.combinations(disks, DISKS - PARITY))
