@@ -62,7 +62,8 @@ STATUSES: Mapping[str, int] = {
     **_all(501, "NotImplemented"),
     **_all(503, "ServiceUnavailable SlowDown"),
     # On no page of errors, but what S3 answers:
-    **_all(400, "BadRequest MalformedTrailerError XAmzContentSHA256Mismatch"),
+    **_all(400, "BadRequest InvalidRedirectLocation MalformedTrailerError"),
+    **_all(400, "XAmzContentSHA256Mismatch"),
     **_all(403, "AccessForbidden InvalidChunkSizeError"),
     **_all(404, "NoSuchPublicAccessBlockConfiguration"),
     **_all(404, "ServerSideEncryptionConfigurationNotFoundError"),
@@ -93,7 +94,7 @@ ERRORS: Mapping[str, str] = {
     "GetBucketWebsite": "NoSuchWebsiteConfiguration",
     "GetObject": "NoSuchKey InvalidRange PreconditionFailed NoSuchVersion InvalidPartNumber",
     "GetObjectAcl": "NoSuchKey",
-    "GetObjectAttributes": "NoSuchKey InvalidArgument",
+    "GetObjectAttributes": "NoSuchKey InvalidArgument PreconditionFailed MethodNotAllowed",
     "GetObjectLockConfiguration": "ObjectLockConfigurationNotFoundError",
     "GetObjectTagging": "NoSuchKey",
     "GetPublicAccessBlock": "NoSuchPublicAccessBlockConfiguration",

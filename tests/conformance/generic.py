@@ -19,8 +19,6 @@ REFUSED = {
     "x-amz-object-annotation-directive": "COPY",
     "x-amz-object-ownership": "ObjectWriter",
     "x-amz-request-payer": "requester",
-    "x-amz-tagging": "a=b",
-    "x-amz-website-redirect-location": "/elsewhere",
     "x-amz-write-offset-bytes": "0",
 }
 """Headers that ask for what is not built, each with a value that asks for it."""

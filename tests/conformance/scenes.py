@@ -15,6 +15,7 @@ from sortedcontainers import SortedDict
 from s3node.base.limits import PART_BYTES_MIN
 from s3node.meta import tables
 from s3node.meta.memory import MemoryKv
+from s3node.s3 import tagging
 from tests.ops.world import Answer, World, make_world
 
 REGION = "eu-west-1"
@@ -77,6 +78,15 @@ def _objects(world: World) -> dict[str, str]:
     for key in ("a/1", "a/2", "b"):
         world.put(f"/bucket/{key}", key.encode())
     return {"etag": made.etag, "large": large.etag}
+
+
+def _tagged(world: World) -> dict[str, str]:
+    """As `objects`; k and the bucket have tags."""
+    names = _objects(world)
+    body = tagging.document((("b", "2"), ("a", "é /")))
+    for path in ("/bucket", "/bucket/k"):
+        assert world.ask("PUT", path, "tagging", body).status in {200, 204}
+    return names
 
 
 def _upload(world: World) -> dict[str, str]:
@@ -193,6 +203,7 @@ SCENES: dict[str, Callable[[World], dict[str, str]]] = {
     "bucket": _bucket,
     "objects": _objects,
     "foreign": _foreign,
+    "tagged": _tagged,
     "upload": _upload,
     "uploads": _uploads,
     "parts": _parts,

@@ -17,7 +17,6 @@ ALWAYS_REFUSED = frozenset(
         "GetBucketPolicy",
         "GetBucketPolicyStatus",
         "GetBucketReplication",
-        "GetBucketTagging",
         "GetBucketWebsite",
         "GetObjectLockConfiguration",
         "GetPublicAccessBlock",
