@@ -29,13 +29,8 @@ UNBUILT: Mapping[str, Reason] = {
         True,
         "comes with this release's versioning, tags and browsers",
         "DeleteBucketCors",
-        "DeleteBucketTagging",
-        "DeleteObjectTagging",
-        "GetObjectAttributes",
         "PostObject",
         "PutBucketCors",
-        "PutBucketTagging",
-        "PutObjectTagging",
     ),
     **_rows(
         True,
