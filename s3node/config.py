@@ -13,11 +13,15 @@
     [tls]
     certificate = "/etc/s3node/cert.pem"
     key = "/etc/s3node/key.pem"
+    client_authorities = "/etc/s3node/clients.pem"  # S3 clients need a certificate of one of these
     [keys]
     file = "/etc/s3node/credentials"                # mode 0600: access_key and secret_key
     [limits]
-    requests = 256
-    connections = 4096
+    requests = 256                                  # being worked on at once
+    requests_per_identity = 240                     # of these with one access key
+    requests_per_client = 192                       # of these with one access key from one address
+    connections = 4096                              # open at once
+    connections_per_address = 3072                  # of these from one address
 
 The environment variables S3NODE_ROOT_ACCESS_KEY and S3NODE_ROOT_SECRET_KEY come before the key
 file. Every mistake is a ConfigError: one line that says file, place, and what is wrong. Unknown
@@ -42,6 +46,7 @@ from typing import Any, NamedTuple
 from s3node.base import limits
 from s3node.base.errors import ConfigError
 from s3node.base.ids import RandomBytes
+from s3node.edge.shares import CONNECTIONS, REQUESTS, Bound, RequestBounds
 
 ACCESS_KEY_VARIABLE = "S3NODE_ROOT_ACCESS_KEY"
 SECRET_KEY_VARIABLE = "S3NODE_ROOT_SECRET_KEY"  # noqa: S105  # the variable's name
@@ -82,6 +87,7 @@ class Address(NamedTuple):
 class Tls(NamedTuple):
     certificate: Path
     key: Path
+    client_authorities: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +126,13 @@ class Config:
     domains: tuple[str, ...] = ()
     tls: Tls | None = None
     allow_non_mount: bool = False
-    requests_max: int = limits.REQUESTS_MAX
-    connections_max: int = limits.CONNECTIONS_MAX
+    requests: RequestBounds = REQUESTS
+    connections: Bound = CONNECTIONS
     edges: int = 0
     log_level: str = LOG_LEVELS[1]
 
 
-CHANGEABLE = ("keys", "domains", "requests_max", "connections_max", "log_level", "tls")
+CHANGEABLE = ("keys", "domains", "requests", "connections", "log_level", "tls")
 """What a node that runs takes on SIGHUP; of TLS the files, not whether there is any."""
 
 
@@ -295,30 +301,48 @@ def _address(table: Table, key: str, port: int) -> Address:
 def _tls(table: Table, base: Path) -> Tls | None:
     certificate = table.take("certificate", str)
     key = table.take("key", str)
+    authorities = table.take("client_authorities", str)
     table.end()
     if (certificate is None) != (key is None):
         raise table.fault("key" if key is None else "certificate", "is missing beside the other")
     if certificate is None or key is None:
+        if authorities is not None:
+            raise table.fault("certificate", "is missing beside client_authorities")
         return None
-    tls = Tls(_path(base, certificate), _path(base, key))
-    for name, path in zip(("certificate", "key"), tls, strict=True):
-        if not path.is_file():
+    tls = Tls(
+        _path(base, certificate),
+        _path(base, key),
+        None if authorities is None else _path(base, authorities),
+    )
+    for name, path in tls._asdict().items():
+        if path is not None and not path.is_file():
             raise table.fault(name, f"no such file: {path}")
     return tls
 
 
-def _limits(table: Table) -> dict[str, int]:
-    bounds = {"requests": limits.REQUESTS_MAX, "connections": limits.CONNECTIONS_MAX}
-    found = {}
-    for key, default in bounds.items():
-        value = table.take(key, int, default)
-        if not 1 <= value <= limits.SETTING_MAX:
-            raise table.fault(key, f"must be from 1 to {limits.SETTING_MAX}, not {value}")
-        found[f"{key}_max"] = value
+def _limits(table: Table) -> dict[str, Any]:
+    requests = _limit(table, "requests", limits.REQUESTS_MAX, limits.SETTING_MAX)
+    shares = RequestBounds.of(requests)
+    identity = _limit(table, "requests_per_identity", shares.identity, requests)
+    client = _limit(table, "requests_per_client", min(shares.client, identity), requests)
+    connections = _limit(table, "connections", limits.CONNECTIONS_MAX, limits.SETTING_MAX)
+    most = _limit(table, "connections_per_address", Bound.of(connections).most, connections)
     table.end()
-    if found["requests_max"] > found["connections_max"]:
+    if requests > connections:
         raise table.fault("requests", "must not be more than connections")
-    return found
+    if client > identity:
+        raise table.fault("requests_per_client", "must not be more than requests_per_identity")
+    return {
+        "requests": RequestBounds(requests, identity, client),
+        "connections": Bound(connections, most),
+    }
+
+
+def _limit(table: Table, key: str, default: int, most: int) -> int:
+    value: int = table.take(key, int, default)
+    if not 1 <= value <= most:
+        raise table.fault(key, f"must be from 1 to {most}, not {value}")
+    return value
 
 
 Fault = Callable[[str, str], ConfigError]

@@ -75,4 +75,4 @@ def refuse(config: Config, is_mount: IsMount, exists: IsMount) -> None:
     refuse_optimised()
     refuse_exposed_keys(config)
     refuse_plain_directories(config, is_mount, exists)
-    raise_descriptors(config.connections_max)
+    raise_descriptors(config.connections.total)

@@ -168,13 +168,22 @@ COALESCE_BYTES_MAX = 16 * KIB
 """A first piece of a response up to this goes out together with its head."""
 
 CONNECTIONS_MAX = 4096
-"""Open connections per listener; one more is closed at once."""
+"""Open connections per listener; one more is answered 503 SlowDown and closed."""
+
+TURNED_AWAY_MAX = 64
+"""Connections beyond that which wait for their answer; one more is closed at once."""
 
 ADMIN_CONNECTIONS_MAX = 64
 """The same for the admin listener."""
 
 REQUESTS_MAX = 256
 """Requests being worked on at once; one more is answered 503 SlowDown."""
+
+CLIENT_SHARE = 3 / 4
+"""Of the requests, and of the connections, that one client gets when it is alone."""
+
+IDENTITY_SHARE = 15 / 16
+"""Of the requests that one identity gets, from wherever they come, when it is alone."""
 
 UNREAD_BYTES_MAX = 256 * KIB
 """A body that nobody wanted is read up to this, to keep the connection; else it is closed."""
@@ -214,7 +223,8 @@ RETRY_AFTER_S = 5
 """What a 503 tells clients to wait."""
 
 DESCRIPTORS_SPARE = 512
-"""File descriptors needed beside those of connections: segments, logs, the index, stdio."""
+"""File descriptors needed beside those of connections: segments, logs, the index, stdio, and
+connections that are turned away."""
 
 DESCRIPTORS_MIN = 4096
 """Below this the node does not start."""
@@ -226,8 +236,9 @@ assert HEADER_FIELD_BYTES_MAX <= HEADER_BYTES_MAX
 assert UNREAD_BYTES_MAX <= LINGER_BYTES_MAX
 assert BODY_IDLE_S <= BODY_RATE_WINDOW_S
 assert REQUESTS_MAX <= CONNECTIONS_MAX
+assert CLIENT_SHARE <= IDENTITY_SHARE <= 1
 assert REQUESTS_MAX * READ_STEP_BYTES_MIN <= READ_BUFFER_BYTES
-assert DESCRIPTORS_SPARE < DESCRIPTORS_MIN
+assert TURNED_AWAY_MAX < DESCRIPTORS_SPARE < DESCRIPTORS_MIN
 
 # --- configuration ---------------------------------------------------------------------------
 

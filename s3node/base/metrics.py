@@ -103,12 +103,21 @@ REQUESTS_IN_PROGRESS = Gauge(
     "s3node_requests_in_progress", "S3 requests being worked on", registry=REGISTRY
 )
 REQUESTS_REFUSED_BUSY = Counter(
-    "s3node_requests_refused_busy", "S3 requests answered SlowDown", registry=REGISTRY
+    "s3node_requests_refused_busy",
+    "S3 requests answered SlowDown, by the bound that was reached",
+    ("bound",),
+    registry=REGISTRY,
 )
 CONNECTIONS = Gauge("s3node_connections", "Open connections", ("listener",), registry=REGISTRY)
 CONNECTIONS_REFUSED = Counter(
     "s3node_connections_refused",
-    "Connections closed because too many were open",
+    "Connections turned away because too many were open",
+    ("listener",),
+    registry=REGISTRY,
+)
+HANDSHAKES_FAILED = Counter(
+    "s3node_tls_handshakes_failed",
+    "Connections that ended in the TLS handshake: no certificate, say, where one is demanded",
     ("listener",),
     registry=REGISTRY,
 )

@@ -6,6 +6,10 @@ to whoever has room. A process that has more connections than another leaves new
 `HOLD_BACK_S_MAX`: a process that hangs keeps nobody waiting. So a few clients with one busy
 connection each are spread over the processes, not left to chance.
 
+How many connections may be open is bounded for all processes together, and each address gets its
+share of them (see `shares`). One more is not welcome: it is accepted to be told so, and closed at
+once where `limits.TURNED_AWAY_MAX` wait for that already.
+
 The socket is closed by `close`, connections that are open or shaking hands are the server's.
 """
 
@@ -15,10 +19,10 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Protocol
 
 from s3node.base import limits
+from s3node.edge.shares import Bound, Holders, whose
 
 LOG = logging.getLogger("s3node.edge")
 
@@ -40,6 +44,9 @@ class Share(Protocol):
     def total(self) -> int:
         """Of all processes."""
 
+    def processes(self) -> int:
+        """How many they are."""
+
 
 class Alone:
     """The share of a process that shares with nobody."""
@@ -56,6 +63,25 @@ class Alone:
     def total(self) -> int:
         return self._count
 
+    def processes(self) -> int:
+        return 1
+
+
+class Server(Protocol):
+    """Whom connections are accepted for."""
+
+    bound: Bound
+    """Connections of all processes, and of one address."""
+
+    def make(self, *, welcome: bool) -> asyncio.BaseProtocol:
+        """The protocol of a connection, which says `gone` when that is lost."""
+
+    def refused(self) -> None:
+        """A connection was not welcome."""
+
+    def failed(self, remote: str, why: Exception) -> None:
+        """No connection came of what was accepted."""
+
 
 class Acceptor:
     """Accepts on one socket for one server, on the running loop."""
@@ -63,17 +89,18 @@ class Acceptor:
     def __init__(
         self,
         listening: socket.socket,
-        make: Callable[[], asyncio.BaseProtocol],
+        server: Server,
         share: Share,
         tls: ssl.SSLContext | None,
     ) -> None:
-        """`make` makes the protocol of a connection, which says `gone` when that is lost."""
         self.tls = tls  # of connections that are accepted from now on
         self._loop = asyncio.get_running_loop()
         self._socket = listening
-        self._make = make
+        self._server = server
         self._share = share
-        self._open: set[asyncio.BaseProtocol] = set()
+        self._open: dict[asyncio.BaseProtocol, str] = {}  # welcome ones, and whose they are
+        self._holders = Holders()
+        self._turned_away: set[asyncio.BaseProtocol] = set()
         self._waiting: asyncio.TimerHandle | None = None
         self._held_since: float | None = None
         self._greeting: set[asyncio.Task[None]] = set()
@@ -81,8 +108,11 @@ class Acceptor:
 
     def gone(self, protocol: asyncio.BaseProtocol) -> None:
         """Its connection is lost, or never was; it may be said twice."""
-        self._open.discard(protocol)
-        self._share.set(len(self._open))
+        self._turned_away.discard(protocol)
+        holder = self._open.pop(protocol, None)
+        if holder is not None:
+            self._holders.give(holder)
+            self._share.set(len(self._open))
 
     def close(self) -> None:
         """Accept nothing more. It may be said twice."""
@@ -109,20 +139,40 @@ class Acceptor:
             return
         self._held_since = None
         try:
-            client, _ = self._socket.accept()
+            client, address = self._socket.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # another process was faster, or the client is gone
         except OSError as fault:
             LOG.error("cannot accept connections: %s", fault)
             self._pause(EXHAUSTED_S)
             return
+        self._take(client, address[0])
+
+    def _take(self, client: socket.socket, remote: str) -> None:
+        """A connection of this address has been accepted."""
+        holder = whose(remote)
+        welcome = self._may_have_one_more(holder)
+        if not welcome:
+            self._server.refused()
+            if len(self._turned_away) >= limits.TURNED_AWAY_MAX:
+                client.close()
+                return
         client.setblocking(False)
-        protocol = self._make()
-        self._open.add(protocol)
-        self._share.set(len(self._open))
-        task = self._loop.create_task(self._greet(client, protocol))
+        protocol = self._server.make(welcome=welcome)
+        if welcome:
+            self._open[protocol] = holder
+            self._holders.take(holder)
+            self._share.set(len(self._open))
+        else:
+            self._turned_away.add(protocol)
+        task = self._loop.create_task(self._greet(client, protocol, remote))
         self._greeting.add(task)
         task.add_done_callback(self._greeting.discard)
+
+    def _may_have_one_more(self, holder: str) -> bool:
+        """By what all processes have open; an address is taken to have as many with each."""
+        bound, share = self._server.bound, self._share
+        return bound.allows(self._holders.of(holder) * share.processes(), share.total())
 
     def _may_hold_back(self) -> bool:
         """Whether this connection has not waited too long already; begins to count."""
@@ -131,7 +181,9 @@ class Acceptor:
             self._held_since = now
         return now - self._held_since <= HOLD_BACK_S_MAX
 
-    async def _greet(self, client: socket.socket, protocol: asyncio.BaseProtocol) -> None:
+    async def _greet(
+        self, client: socket.socket, protocol: asyncio.BaseProtocol, remote: str
+    ) -> None:
         """From an accepted socket to a protocol that has its connection."""
         timeout = limits.TLS_HANDSHAKE_S if self.tls else None
         try:
@@ -139,7 +191,7 @@ class Acceptor:
                 lambda: protocol, client, ssl=self.tls, ssl_handshake_timeout=timeout
             )
         except OSError as fault:  # of TLS too
-            LOG.debug("no connection came of it: %s", fault)
+            self._server.failed(remote, fault)
             self.gone(protocol)
         except asyncio.CancelledError:
             self.gone(protocol)

@@ -31,8 +31,10 @@ from http import HTTPStatus
 from typing import Any
 
 from s3node.base import metrics
+from s3node.base.errors import S3Error
 from s3node.edge.exchange import Exchange
 from s3node.edge.http import Refusal
+from s3node.s3 import errors
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -83,10 +85,11 @@ class AdminListener:
         ]
         await exchange.answer(answer.status, headers, answer.body)
 
-    def refuse(self, code: str, message: str) -> Refusal:
-        """The answer to what is no proper HTTP request."""
-        answer = _fault(HTTPStatus.BAD_REQUEST, f"{code}: {message}")
-        return answer.status, [("Content-Type", answer.kind)], answer.body
+    def refuse(self, error: S3Error, remote: str) -> Refusal:
+        """The answer to what is no proper HTTP request, or one too many."""
+        answer = _fault(errors.status(error), str(error))
+        headers = [("Content-Type", answer.kind), *error.headers.items()]
+        return answer.status, headers, answer.body
 
     async def _answer(self, exchange: Exchange) -> Answer:
         path = exchange.target.partition(b"?")[0].decode("latin-1")

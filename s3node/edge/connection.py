@@ -6,6 +6,9 @@ A `Head` is given bytes up to its end and not one beyond. What follows is counte
 a body, or of the next request, which waits until this one is answered, and the socket with it. So
 never more than one request of a connection is at work, and nothing is taken for a request before
 the one in front has ended.
+
+A client that has shut down its sending side gets the answers to all that it sent before. (With
+TLS the end of its side is the end of the connection: so the protocol wants it.)
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, cast
 
 from s3node.base import limits
+from s3node.base.errors import S3Error
 from s3node.edge.body import Body, Chunked, Memory, Sized
 from s3node.edge.exchange import Exchange
 from s3node.edge.exchange import head as answer_head
 from s3node.edge.head import HTTP_1_0, HTTP_1_1, Head, HeadRefused
 from s3node.edge.patience import NEVER, Patience
+from s3node.edge.tls import subject_of
 
 LOG = logging.getLogger("s3node.edge")
 
@@ -29,7 +34,14 @@ Refusal = tuple[int, list[tuple[str, str]], bytes]
 
 _HEAD_END = b"\r\n\r\n"
 _GONE = "the client hung up"
-_UNPARSED = "An error occurred when parsing the request."
+_UNPARSED = S3Error("BadRequest", "An error occurred when parsing the request.")
+_TOO_LONG = S3Error("RequestHeaderSectionTooLarge")
+_TOO_SLOW = S3Error("RequestTimeout")
+_TOO_MANY = S3Error(
+    "SlowDown",
+    "Please reduce the number of your connections.",
+    headers={"Retry-After": str(limits.RETRY_AFTER_S)},
+)
 
 
 class Owner(Protocol):
@@ -40,14 +52,14 @@ class Owner(Protocol):
     memory: Memory
     scratch: memoryview
     handler: Callable[[Exchange], Awaitable[None]]
-    refuse: Callable[[str, str], Refusal]
+    refuse: Callable[[S3Error, str], Refusal]
 
     @property
     def secure(self) -> bool:
         """Whether connections that are made now speak TLS."""
 
-    def joined(self, connection: Connection) -> bool:
-        """It is open; False when it is one too many."""
+    def joined(self, connection: Connection) -> None:
+        """It is open."""
 
     def left(self, connection: Connection) -> None:
         """It is lost."""
@@ -66,6 +78,7 @@ class Connection(asyncio.BufferedProtocol):
         "_body",
         "_busy",
         "_carry",
+        "_ended",
         "_head",
         "_head_bytes",
         "_loop",
@@ -76,16 +89,22 @@ class Connection(asyncio.BufferedProtocol):
         "_tail",
         "_task",
         "_waiter",
+        "_welcome",
         "deadline",
         "exchange",
         "remote",
         "secure",
+        "subject",
         "transport",
     )
 
-    def __init__(self, server: Owner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, server: Owner, loop: asyncio.AbstractEventLoop, *, welcome: bool = True
+    ) -> None:
+        """One that is not welcome is one too many: what it asks is not done."""
         self._server = server
         self._loop = loop
+        self._welcome = welcome
         self._head: Head | None = None  # that is being received
         self._carry = b""  # the last bytes of an unfinished head: its end may begin there
         self._head_bytes = 0
@@ -97,9 +116,11 @@ class Connection(asyncio.BufferedProtocol):
         self._refused = False  # what comes is thrown away
         self._reading = True
         self._paused = False  # the client has to take some of the answer first
+        self._ended = False  # the client has, and will send nothing more
         self.deadline = NEVER
         self.exchange: Exchange | None = None
         self.remote = ""
+        self.subject = ""  # of the client's certificate
         self.secure = server.secure
         self.transport: asyncio.Transport | None = None
 
@@ -113,9 +134,10 @@ class Connection(asyncio.BufferedProtocol):
         self.transport.set_write_buffer_limits(high=1 if self.secure else 0, low=0)
         peer = transport.get_extra_info("peername")
         self.remote = peer[0] if isinstance(peer, tuple) else ""
+        if self.secure:
+            self.subject = subject_of(transport.get_extra_info("peercert"))
+        self._server.joined(self)
         self._rest()
-        if not self._server.joined(self):
-            self.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None
@@ -125,9 +147,12 @@ class Connection(asyncio.BufferedProtocol):
         if self.exchange is None:
             self._done()
 
-    def eof_received(self) -> None:
-        """The transport sends what it has been given, and closes."""
-        self._hung_up()
+    def eof_received(self) -> bool:
+        """Whether there is something to answer yet; if not the transport closes."""
+        self._ended = True
+        if self._body is not None:
+            self._hung_up()
+        return self._busy and not self._refused and not self.secure
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -181,20 +206,20 @@ class Connection(asyncio.BufferedProtocol):
             part, data = self._split(data)
             self._head_bytes += len(part)
             if self._head_bytes > limits.HEADER_BYTES_MAX:
-                self.close()
+                self._refuse(_TOO_LONG, "the head is too long")
                 return
             head = self._head = self._head or Head()
             try:
                 whole = head.feed(part)
             except HeadRefused as fault:
-                self._refuse(fault)
+                self._refuse(_TOO_LONG if fault.long else _UNPARSED, str(fault))
                 return
             if whole:
                 self._head = None
                 self._begin(head, data)
                 return
         if not goes_on:
-            self.deadline = self._loop.time() + self._server.patience.header
+            self._give(self._server.patience.header)
 
     def _split(self, data: bytes) -> tuple[bytes, bytes]:
         """(to the end of a head, beyond it)."""
@@ -250,11 +275,11 @@ class Connection(asyncio.BufferedProtocol):
         """Have one request answered; then whatever becomes of the connection."""
         settled = False
         try:
-            refusal = _unacceptable(exchange.lead)
-            if refusal or self._server.stopping:
+            refusal = _unacceptable(exchange.lead) if self._welcome else _TOO_MANY
+            if refusal or self._server.stopping or (self._ended and not self._tail):
                 exchange.keep_alive = False
             if refusal:
-                status, headers, content = self._server.refuse(*refusal)
+                status, headers, content = self._server.refuse(refusal, self.remote)
                 await exchange.answer(status, headers, content)
             else:
                 await self._server.handler(exchange)
@@ -285,13 +310,21 @@ class Connection(asyncio.BufferedProtocol):
 
     def _rest(self) -> None:
         """Nothing to do, unless the next request has come already."""
-        self.deadline = self._loop.time() + self._server.patience.keepalive
+        self._give(self._server.patience.keepalive)
         self.read_on(reading=True)
         if self._tail:
             tail, self._tail = self._tail, b""
             self._read_head(tail)
+        if self._ended and not self._busy:
+            self.close()
 
     # --- waiting ------------------------------------------------------------------------------
+
+    def _give(self, seconds: float) -> None:
+        """Time for a request to come; not much to one that is turned away."""
+        if not self._welcome:
+            seconds = min(seconds, self._server.patience.linger)
+        self.deadline = self._loop.time() + seconds
 
     def time(self) -> float:
         return self._loop.time()
@@ -319,7 +352,9 @@ class Connection(asyncio.BufferedProtocol):
     def expire(self) -> None:
         """The deadline has passed: the request is told, if there is one."""
         self.deadline = NEVER
-        if self.exchange is None:
+        if self.exchange is None and self._head_bytes and not self._refused:
+            self._refuse(_TOO_SLOW, "the head did not come in time")
+        elif self.exchange is None:
             self.close()
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError())
@@ -352,7 +387,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def read_on(self, *, reading: bool) -> None:
         transport = self.transport
-        if self._reading == reading or transport is None or transport.is_closing():
+        if self._reading == reading or self._ended or transport is None or transport.is_closing():
             return
         self._reading = reading
         if reading:
@@ -387,16 +422,13 @@ class Connection(asyncio.BufferedProtocol):
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=limits.CUT_S)
 
-    def _refuse(self, fault: HeadRefused) -> None:
+    def _refuse(self, error: S3Error, why: str) -> None:
         """What is no head is answered in the listener's words, and that is all."""
         self._busy = True
         self._server.begin()
-        LOG.info(
-            "request refused by the parser",
-            extra={"fields": {"remote": self.remote, "why": str(fault)}},
-        )
-        code = "RequestHeaderSectionTooLarge" if fault.long else "BadRequest"
-        status, headers, content = self._server.refuse(code, _UNPARSED)
+        told = {"remote": self.remote, "why": why}
+        LOG.info("request refused by the parser", extra={"fields": told})
+        status, headers, content = self._server.refuse(error, self.remote)
         self.interject(answer_head(status, headers, len(content), keep_alive=False) + content)
         self._linger()
 
@@ -407,6 +439,9 @@ class Connection(asyncio.BufferedProtocol):
         """
         transport = self.transport
         if transport is None or transport.is_closing():
+            return
+        if self._ended:  # nothing is to come
+            self.close()
             return
         self._refused = True
         self._tail = b""
@@ -422,16 +457,16 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
 
 
-def _unacceptable(head: Head) -> tuple[str, str] | None:
-    """Why a request whose head is one is refused all the same: (code, message)."""
+def _unacceptable(head: Head) -> S3Error | None:
+    """Why a request whose head is one is refused all the same."""
     if head.version not in (HTTP_1_0, HTTP_1_1):
-        return "BadRequest", "This HTTP version is not supported."
+        return S3Error("BadRequest", "This HTTP version is not supported.")
     if head.method == "CONNECT":
-        return "MethodNotAllowed", "CONNECT is not supported."
+        return S3Error("MethodNotAllowed", "CONNECT is not supported.")
     if b"transfer-encoding" in head.known and (
         head.coding != b"chunked" or head.version != HTTP_1_1
     ):
-        return "NotImplemented", "A header you provided implies functionality not implemented."
+        return S3Error("NotImplemented", Header="Transfer-Encoding")
     if b"expect" in head.known and head.expects != b"100-continue":
-        return "BadRequest", "The only expectation that can be met is 100-continue."
+        return S3Error("BadRequest", "The only expectation that can be met is 100-continue.")
     return None

@@ -52,6 +52,7 @@ class Wire(Client, Protocol):
 
     secure: bool
     remote: str
+    subject: str
     transport: asyncio.Transport | None
 
     async def send(self, pieces: Sequence[bytes | memoryview]) -> None:
@@ -76,6 +77,7 @@ class Exchange:
         "remote",
         "secure",
         "sent",
+        "subject",
         "target",
     )
 
@@ -88,6 +90,7 @@ class Exchange:
         self.headers: Sequence[tuple[bytes, bytes]] = lead.headers
         self.secure = wire.secure
         self.remote = wire.remote
+        self.subject = wire.subject
         expecting = lead.expects == b"100-continue" and lead.version == HTTP_1_1
         self.body = Body(wire, framing, patience, expects=expecting)
         self.keep_alive = lead.keep_alive

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from s3node.base import limits
@@ -15,7 +14,8 @@ from s3node.edge.admin_listener import AdminListener
 from s3node.edge.exchange import Patience
 from s3node.edge.http import HttpServer, bind
 from s3node.edge.s3_listener import S3Listener
-from s3node.edge.tls import CertificateWatch, make_context
+from s3node.edge.shares import CONNECTIONS, Bound
+from s3node.edge.tls import CertificateWatch, Files, make_context
 
 
 class Endpoints(NamedTuple):
@@ -59,7 +59,7 @@ class Front:
         admin: AdminListener | None,
         *,
         patience: Patience | None = None,
-        connections_max: int = limits.CONNECTIONS_MAX,
+        bound: Bound = CONNECTIONS,
         share: Share | None = None,
     ) -> None:
         self._s3: HttpServer | None = None
@@ -70,7 +70,7 @@ class Front:
                 s3.refuse,
                 name="s3",
                 patience=patience,
-                connections_max=connections_max,
+                bound=bound,
                 share=share,
             )
         if admin is not None:
@@ -79,13 +79,13 @@ class Front:
                 admin.refuse,
                 name="admin",
                 patience=patience,
-                connections_max=limits.ADMIN_CONNECTIONS_MAX,
+                bound=Bound(limits.ADMIN_CONNECTIONS_MAX, limits.ADMIN_CONNECTIONS_MAX),
             )
         self._watch: CertificateWatch | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def start(
-        self, s3: tuple[str, int], admin: tuple[str, int], tls: tuple[Path, Path] | None = None
+        self, s3: tuple[str, int], admin: tuple[str, int], tls: Files | None = None
     ) -> Endpoints:
         """Bind both and serve."""
         sockets = Sockets.bind(s3, admin)
@@ -98,26 +98,26 @@ class Front:
             raise
         return endpoints
 
-    def serve(self, sockets: Sockets, tls: tuple[Path, Path] | None = None) -> None:
-        """Accept on the sockets of the listeners that are here. `tls` is certificate and key."""
-        context = make_context(*tls) if tls else None
+    def serve(self, sockets: Sockets, tls: Files | None = None) -> None:
+        """Accept on the sockets of the listeners that are here."""
+        s3, admin = _contexts(tls) if tls else (None, None)
         if self._s3 is not None:
-            self._s3.serve(sockets.s3, context)
+            self._s3.serve(sockets.s3, s3)
         if self._admin is not None:
-            self._admin.serve(sockets.admin, context)
+            self._admin.serve(sockets.admin, admin)
         if tls:
-            self._watch = CertificateWatch(*tls, self._use)
+            self._watch = CertificateWatch(tls, self._use)
             self._watching = asyncio.create_task(self._watch.run())
 
-    async def reload_certificate(self, tls: tuple[Path, Path] | None = None) -> None:
+    async def reload_certificate(self, tls: Files | None = None) -> None:
         """Load the certificate files again now, or others; nothing without TLS."""
         if self._watch is not None:
             await self._watch.reload(tls)
 
-    def limit(self, connections_max: int) -> None:
+    def limit(self, bound: Bound) -> None:
         """So many connections of S3 clients may be open from now on."""
         if self._s3 is not None:
-            self._s3.connections_max = connections_max
+            self._s3.bound = bound
 
     async def stop(self, grace: float = limits.STOP_GRACE_S) -> None:
         """Stop accepting, let S3 requests finish for `grace` seconds, close everything."""
@@ -130,10 +130,16 @@ class Front:
         if self._admin is not None:
             await self._admin.stop(0)
 
-    async def _use(self, context: ssl.SSLContext) -> None:
-        for server in (self._s3, self._admin):
+    async def _use(self, tls: Files) -> None:
+        for server, context in zip((self._s3, self._admin), _contexts(tls), strict=True):
             if server is not None:
                 await server.use_tls(context)
+
+
+def _contexts(tls: Files) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """For S3 and for the admin listener, whose clients have keys and need no certificates."""
+    certificate, key, _ = tls
+    return make_context(*tls), make_context(certificate, key)
 
 
 def _url(scheme: str, host: str, port: int) -> str:

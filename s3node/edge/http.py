@@ -19,20 +19,21 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from s3node.base import limits, metrics
-from s3node.base.errors import ConfigError
+from s3node.base.errors import ConfigError, S3Error
 from s3node.edge.accepting import Acceptor, Alone, Share
 from s3node.edge.body import Memory
 from s3node.edge.connection import Connection, Refusal
 from s3node.edge.exchange import Exchange
 from s3node.edge.patience import Patience, Sweeper
+from s3node.edge.shares import CONNECTIONS, Bound
 
 __all__ = ["Handler", "HttpServer", "Refusal", "Refuse"]
 
 LOG = logging.getLogger("s3node.edge")
 
 Handler = Callable[[Exchange], Awaitable[None]]
-Refuse = Callable[[str, str], Refusal]
-"""(S3 error code, message) -> the answer to what never becomes an Exchange."""
+Refuse = Callable[[S3Error, str], Refusal]
+"""The answer to what never becomes an Exchange, and came from this address."""
 
 
 class HttpServer:
@@ -45,15 +46,15 @@ class HttpServer:
         *,
         name: str,
         patience: Patience | None = None,
-        connections_max: int = limits.CONNECTIONS_MAX,
+        bound: Bound = CONNECTIONS,
         share: Share | None = None,
     ) -> None:
-        """`connections_max` bounds what all processes of the `share` have open together."""
+        """`bound` is of what all processes of the `share` have open together."""
         self.handler = handler
         self.refuse = refuse
         self.name = name
         self.patience = patience or Patience()
-        self.connections_max = connections_max
+        self.bound = bound
         self.share = share or Alone()
         self.connections: set[Connection] = set()
         self.memory = Memory()
@@ -67,24 +68,33 @@ class HttpServer:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def __call__(self) -> Connection:
-        return Connection(self, self._loop)
-
     @property
     def secure(self) -> bool:
         """Whether connections that are accepted now speak TLS."""
         return self._acceptor is not None and self._acceptor.tls is not None
 
+    # --- the acceptor's side ------------------------------------------------------------------
+
+    def make(self, *, welcome: bool) -> Connection:
+        """Of a connection that was accepted; one that is not welcome is told so."""
+        return Connection(self, self._loop, welcome=welcome)
+
+    def refused(self) -> None:
+        """A connection was one too many."""
+        metrics.CONNECTIONS_REFUSED.labels(self.name).inc()
+
+    def failed(self, remote: str, why: Exception) -> None:
+        """No connection came of what was accepted."""
+        if self.secure:
+            metrics.HANDSHAKES_FAILED.labels(self.name).inc()
+            LOG.info("no TLS", extra={"fields": {"remote": remote, "why": str(why)}})
+
     # --- the connections' side ----------------------------------------------------------------
 
-    def joined(self, connection: Connection) -> bool:
-        """It is open; False when it is one too many."""
+    def joined(self, connection: Connection) -> None:
+        """It is open."""
         self.connections.add(connection)
         metrics.CONNECTIONS.labels(self.name).inc()
-        if self.share.total() <= self.connections_max:
-            return True
-        metrics.CONNECTIONS_REFUSED.labels(self.name).inc()
-        return False
 
     def left(self, connection: Connection) -> None:
         """It is lost."""

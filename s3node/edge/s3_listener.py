@@ -7,6 +7,10 @@ failure becomes one of three things: an `S3Error` is rendered, anything unexpect
 InternalError with its traceback in the log, and a broken invariant (AssertionError) goes to
 `broken`, which stops the process. One line per request goes to the access log.
 
+There is room for so many requests at once, and for so many of each client and each identity (see
+`shares`): one more is told to slow down. Answers to those that were not let in are counted in the
+same way beside them, so that nobody shuts others out by not taking refusals.
+
 While the node is not ready every request is answered 503 with the reason.
 """
 
@@ -23,6 +27,7 @@ from s3node.base.errors import S3Error, StorageFault
 from s3node.base.ids import RandomBytes
 from s3node.edge.exchange import Exchange, ResponseCut
 from s3node.edge.http import Refusal
+from s3node.edge.shares import CLIENT, IDENTITY, NODE, REQUESTS, Client, RequestBounds, Room, whose
 from s3node.model.access import allow
 from s3node.objects.faults import as_s3_error
 from s3node.ops.context import Call, Node, Operation
@@ -41,6 +46,10 @@ HOST_ID_BYTES = 48
 STARTING = "the node is starting"
 NO_OPERATION = "-"
 
+_SLOWED_DOWN = {
+    bound: metrics.REQUESTS_REFUSED_BUSY.labels(bound) for bound in (NODE, IDENTITY, CLIENT)
+}
+
 
 @dataclass(slots=True)
 class Trace:
@@ -56,6 +65,8 @@ class Trace:
     status: int = 0
     error: str = ""
     cut: str = ""
+    room: Room | None = None  # where it has a place
+    client: Client = ("", "")  # whose place it is
 
 
 class S3Listener:
@@ -73,7 +84,7 @@ class S3Listener:
         clock: Clock,
         random: RandomBytes,
         broken: Callable[[BaseException], None],
-        requests_max: int = limits.REQUESTS_MAX,
+        requests: RequestBounds = REQUESTS,
     ) -> None:
         self._secrets = secrets
         self._domains = domains
@@ -81,7 +92,8 @@ class S3Listener:
         self._clock = clock
         self._random = random
         self._broken = broken
-        self._requests_max = requests_max
+        self._room = Room(requests)
+        self._refusals = Room(requests)
         self._key_cache = KeyCache()
         self._host_id = base64.b64encode(random(HOST_ID_BYTES)).decode("ascii")
         self._host = ("x-amz-id-2", self._host_id)
@@ -104,10 +116,11 @@ class S3Listener:
         self.reason = reason
         metrics.READY.set(0)
 
-    def change(self, domains: Sequence[str], requests_max: int) -> None:
+    def change(self, domains: Sequence[str], requests: RequestBounds) -> None:
         """Use these from now on; secrets change in the mapping that was given."""
         self._domains = domains
-        self._requests_max = requests_max
+        self._room.change(requests)
+        self._refusals.change(requests)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -123,15 +136,23 @@ class S3Listener:
             exchange.cut()
         finally:
             self._working -= 1
+            if trace.room is not None:
+                trace.room.leave(trace.client)
             self._account(exchange, trace)
 
-    def refuse(self, code: str, message: str) -> Refusal:
-        """The answer to what is no HTTP request that S3 could understand."""
+    def refuse(self, error: S3Error, remote: str) -> Refusal:
+        """The answer to what is no HTTP request that S3 could understand, or one too many."""
         trace = self._trace()
-        response = self._render(S3Error(code, message), trace, "", head=False)
+        response = self._render(error, trace, "", head=False)
         seconds = (self._clock.monotonic_ns() - trace.began_ns) / 1e9
         metrics.REQUESTS.count(NO_OPERATION, response.status, seconds)
-        told = {"request_id": trace.request_id, "status": response.status, "error": code}
+        told = {
+            "request_id": trace.request_id,
+            "host_id": self._host_id,
+            "status": response.status,
+            "remote": remote,
+            "error": error.code,
+        }
         log.access(told)
         return response.status, self._headers(response, trace), response.body
 
@@ -145,6 +166,9 @@ class S3Listener:
             error = self._as_error(fault, trace)
             if error.code == "MethodNotAllowed":
                 error.fields["Method"] = exchange.method
+            if trace.room is None:
+                trace.error = error.code
+                self._enter_refusals(exchange, trace)
             resource = exchange.target.partition(b"?")[0].decode("latin-1")
             if trace.request is not None:
                 resource = trace.request.resource
@@ -172,16 +196,31 @@ class S3Listener:
         operation = self._operations.get(name)
         if operation is None:
             raise S3Error("NotImplemented", f"{name} is not implemented.")
+        self._enter(trace, (call.identity.access_key, whose(exchange.remote)))
         return await operation(node, call)
 
     def _admit(self) -> Node:
         """Whether there is a node, and room for one more request."""
         if self._node is None:
             raise _come_back("ServiceUnavailable", f"Not ready: {self.reason}.")
-        if self._working > self._requests_max:
-            metrics.REQUESTS_REFUSED_BUSY.inc()
-            raise _come_back("SlowDown", None)
+        if self._room.full:
+            raise _slow_down(NODE)
         return self._node
+
+    def _enter(self, trace: Trace, client: Client) -> None:
+        """Take a place among the requests at work; SlowDown when the client has its share."""
+        bound = self._room.enter(client)
+        if bound:
+            raise _slow_down(bound)
+        trace.room, trace.client = self._room, client
+
+    def _enter_refusals(self, exchange: Exchange, trace: Trace) -> None:
+        """The same for an answer to what was not let in; no answer when there is no place."""
+        client = ("", whose(exchange.remote))
+        if self._refusals.enter(client):
+            exchange.cut()
+            raise ResponseCut("crowded")
+        trace.room, trace.client = self._refusals, client
 
     def _authenticate(self, node: Node, request: Request, exchange: Exchange, trace: Trace) -> Call:
         identity, spec = authenticate(
@@ -268,7 +307,10 @@ class S3Listener:
             "duration_ms": round(seconds * 1e3, 3),
             "remote": exchange.remote,
             "identity": trace.identity,
+            "host_id": self._host_id,
         }
+        if exchange.subject:
+            fields["certificate"] = exchange.subject
         if trace.error:
             fields["error"] = trace.error
         if trace.cut:
@@ -280,6 +322,11 @@ def _request_ids(drawn: bytes) -> list[str]:
     """As many ids as there are random bytes for; to ask for the bytes each time is slow."""
     text, step = drawn.hex().upper(), 2 * REQUEST_ID_BYTES
     return [text[at : at + step] for at in range(0, len(text), step)]
+
+
+def _slow_down(bound: str) -> S3Error:
+    _SLOWED_DOWN[bound].inc()
+    return _come_back("SlowDown", None)
 
 
 def _come_back(code: str, message: str | None) -> S3Error:

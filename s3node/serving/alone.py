@@ -85,13 +85,13 @@ async def serve(
         clock=clock,
         random=random,
         broken=broken,
-        requests_max=config.requests_max,
+        requests=config.requests,
     )
     opened: list[Opened] = []
     views: dict[str, View] = {"status": lambda: {"ready": False, "reason": s3.reason}}
     names = (config.admin_listen.host, *config.domains)
     admin = AdminListener(secrets, views, unready=lambda: _why_not(s3, opened), names=names)
-    front = Front(s3, admin, patience=patience, connections_max=config.connections_max)
+    front = Front(s3, admin, patience=patience, bound=config.connections)
     endpoints = await front.start(config.listen, config.admin_listen, config.tls)
 
     async def change(new: Config) -> None:

@@ -71,6 +71,9 @@ class EdgeShare:
     def total(self) -> int:
         return sum(self._counts())
 
+    def processes(self) -> int:
+        return len(self._counts())
+
     def _counts(self) -> list[int]:
         """Of those that live."""
         words = self._words

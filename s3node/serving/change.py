@@ -13,9 +13,11 @@ from pathlib import Path
 
 from s3node.base import log
 from s3node.base.errors import ConfigError
-from s3node.config import Config, changed
+from s3node.config import Config, Tls, changed
 from s3node.edge.front import Front
 from s3node.edge.s3_listener import S3Listener
+from s3node.edge.shares import Bound, RequestBounds
+from s3node.edge.tls import Files
 from s3node.serving.control import Settings
 
 LOG = logging.getLogger("s3node")
@@ -39,15 +41,14 @@ def load_again(old: Config, again: Again) -> Config:
 def settings_of(config: Config) -> Settings:
     """What can change, as processes tell it each other."""
     assert config.keys is not None, "refused at start"
-    tls = config.tls and (str(config.tls.certificate), str(config.tls.key))
     return Settings(
         access=config.keys.access,
         secret=config.keys.secret,
         domains=config.domains,
-        requests_max=config.requests_max,
-        connections_max=config.connections_max,
+        requests=config.requests,
+        connections=config.connections,
         log_level=config.log_level,
-        tls=tls,
+        tls=config.tls and _names(config.tls),
     )
 
 
@@ -67,13 +68,16 @@ async def use(
     secrets.clear()
     secrets[settings.access] = settings.secret
     if s3 is not None:
-        s3.change(settings.domains, requests_share(settings.requests_max, edges))
+        s3.change(settings.domains, RequestBounds(*settings.requests).part(edges))
     if front is not None:
-        front.limit(settings.connections_max)
-        tls = settings.tls and (Path(settings.tls[0]), Path(settings.tls[1]))
-        await front.reload_certificate(tls)
+        front.limit(Bound(*settings.connections))
+        await front.reload_certificate(settings.tls and _files(*settings.tls))
 
 
-def requests_share(requests_max: int, edges: int) -> int:
-    """How many requests each of the edges may work on; rounded up."""
-    return -(-requests_max // edges)
+def _names(tls: Tls) -> tuple[str, str, str | None]:
+    authorities = tls.client_authorities
+    return str(tls.certificate), str(tls.key), str(authorities) if authorities else None
+
+
+def _files(certificate: str, key: str, authorities: str | None) -> Files:
+    return Path(certificate), Path(key), Path(authorities) if authorities else None

@@ -39,10 +39,10 @@ class Settings(msgspec.Struct, frozen=True, array_like=True):
     access: str
     secret: str
     domains: tuple[str, ...]
-    requests_max: int
-    connections_max: int
+    requests: tuple[int, int, int]  # RequestBounds
+    connections: tuple[int, int]  # Bound
     log_level: str
-    tls: tuple[str, str] | None  # files of certificate and key
+    tls: tuple[str, str, str | None] | None  # files: certificate, key, authorities of clients
 
 
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag=0):

@@ -26,7 +26,7 @@ from s3node.edge.front import Front, Sockets
 from s3node.edge.s3_listener import S3Listener
 from s3node.ops.context import Node, Operation
 from s3node.serving.board import Board
-from s3node.serving.change import requests_share, settings_of, use
+from s3node.serving.change import settings_of, use
 from s3node.serving.child import Orders, Question
 from s3node.serving.control import Ready, Settings, Waiting
 from s3node.serving.engine_life import knock
@@ -96,11 +96,9 @@ class EdgeLife:
             clock=clock,
             random=random,
             broken=broken,
-            requests_max=requests_share(config.requests_max, config.edges),
+            requests=config.requests.part(config.edges),
         )
-        self._front = Front(
-            self._s3, None, connections_max=config.connections_max, share=board.share(number)
-        )
+        self._front = Front(self._s3, None, bound=config.connections, share=board.share(number))
 
     async def run(self, end: socket.socket, sockets: Sockets) -> int:
         """Until the supervisor says stop; the process's exit status."""

@@ -9,6 +9,7 @@ import pytest
 
 from s3node.base.errors import ConfigError
 from s3node.config import Address, Config, Keys, load, make_keys, parse_address
+from s3node.edge.shares import Bound, RequestBounds
 
 DISKS = [f"/srv/disk{slot:02}" for slot in range(6)]
 BASE = f"""
@@ -51,8 +52,8 @@ def test_everything_is_read(folder: Path) -> None:
         admin_listen=Address("127.0.0.1", 9001),
         region="eu-west-1",
         domains=("s3.example.org",),
-        requests_max=7,
-        connections_max=8,
+        requests=RequestBounds(7, 7, 6),
+        connections=Bound(8, 6),
         edges=3,
         log_level="debug",
     )

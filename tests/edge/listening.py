@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from s3node.base.clock import SystemClock
 from s3node.edge.admin_listener import AdminListener
 from s3node.edge.front import Endpoints, Front
 from s3node.edge.s3_listener import S3Listener
+from s3node.edge.shares import RequestBounds
 from s3node.ops import OPERATIONS
 from s3node.ops.context import Operation
 from tests.edge.wire import ANSWER_S_MAX
@@ -71,12 +72,20 @@ class Edge:
         )
 
     def signed(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        keys: tuple[str, str] = (ACCESS, SECRET),
+        host: str = "",
     ) -> bytes:
-        """A whole signed request as it goes over the wire."""
-        url = f"{self.endpoints.s3}{path}"
+        """A whole signed request as it goes over the wire; for `host`, or for the address."""
+        there = urlsplit(self.endpoints.s3)
+        url = f"{there.scheme}://{host or there.netloc}{path}"
         request = AWSRequest(method=method, url=url, data=body, headers=dict(headers or {}))
-        S3SigV4Auth(Credentials(ACCESS, SECRET), "s3", REGION).add_auth(request)
+        S3SigV4Auth(Credentials(*keys), "s3", REGION).add_auth(request)
         lines = [f"{method} {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}"]
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
         lines += [f"Content-Length: {len(body)}", "", ""]
@@ -89,17 +98,20 @@ async def listening(
     *,
     ready: bool = True,
     tls: Any = None,
-    requests_max: int = 100,
+    requests: RequestBounds | None = None,
+    domains: Sequence[str] = (),
+    secrets: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Edge]:
     world = make_world(REGION)
     broken: list[BaseException] = []
     s3 = S3Listener(
-        {ACCESS: SECRET},
+        {ACCESS: SECRET, **(secrets or {})},
         operations,
         clock=SystemClock(),
         random=os.urandom,
         broken=broken.append,
-        requests_max=requests_max,
+        domains=domains,
+        requests=requests or RequestBounds.of(100),
     )
     views = {"status": lambda: {"answer": 42}, "disks": lambda: []}
     admin = AdminListener(

@@ -14,6 +14,7 @@ import pytest
 from s3node.edge.accepting import HOLD_BACK_S_MAX
 from s3node.edge.exchange import Exchange
 from s3node.edge.http import HttpServer, bind
+from s3node.edge.shares import CONNECTIONS, Bound
 from tests.edge.wire import ANSWER_S_MAX, Wire, refuse, until
 
 
@@ -33,6 +34,9 @@ class Beside:
     def total(self) -> int:
         return sum(self._counts)
 
+    def processes(self) -> int:
+        return len(self._counts)
+
 
 async def hello(exchange: Exchange) -> None:
     await exchange.answer(200, [], b"hello")
@@ -40,7 +44,7 @@ async def hello(exchange: Exchange) -> None:
 
 @contextlib.asynccontextmanager
 async def shared(
-    servers: int, *, away: int = 0, connections_max: int = 100
+    servers: int, *, away: int = 0, bound: Bound = CONNECTIONS
 ) -> AsyncIterator[tuple[int, list[int]]]:
     """`servers` that accept, and `away` more that are there and never do."""
     listening = bind("127.0.0.1", 0)
@@ -48,9 +52,7 @@ async def shared(
     running = []
     for own in range(servers):
         share = Beside(counts, own)
-        server = HttpServer(
-            hello, refuse, name="test", share=share, connections_max=connections_max
-        )
+        server = HttpServer(hello, refuse, name="test", share=share, bound=bound)
         server.serve(listening.dup())
         running.append(server)
     try:
@@ -107,12 +109,14 @@ async def test_a_server_that_hangs_holds_up_nobody_for_long() -> None:
 
 
 async def test_the_bound_of_connections_is_of_all_together() -> None:
-    async with shared(2, connections_max=3) as (port, counts):
+    async with shared(2, bound=Bound(3, 3)) as (port, counts):
         wires = [await Wire.connect(port) for _ in range(3)]
         for wire in wires:
             assert (await wire.ask(GET)).status == 200
-        assert await (await Wire.connect(port)).closed() == b""
-        await until(lambda: sum(counts) == 3)
+        async with await Wire.connect(port) as one_more:
+            assert (await one_more.ask(GET)).status == 503
+            assert await one_more.closed() == b""
+        assert sum(counts) == 3
 
 
 async def test_an_accept_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from s3node.base import limits
 from s3node.base.errors import S3Error
 from s3node.edge.exchange import Exchange, Patience, ResponseCut
+from s3node.edge.shares import Bound
 from tests.edge.handlers import HOST, SHORT, echo, get, put
 from tests.edge.wire import ANSWER_S_MAX, Wire, serving, until
 
@@ -128,7 +129,7 @@ async def test_what_smugglers_send_is_refused(name: str, split: bool) -> None:
         answers = await wire.closed()
     assert b"/smuggled" not in answers
     assert answers.count(b"HTTP/1.1 ") == 1
-    assert answers.startswith(b"HTTP/1.1 4")
+    assert answers.startswith((b"HTTP/1.1 4", b"HTTP/1.1 501 "))
     assert b"\r\nConnection: close\r\n" in answers
 
 
@@ -468,15 +469,19 @@ async def test_hang_up_during_a_download_closes_the_stream() -> None:
         await until(lambda: not server.connections)
 
 
-async def test_too_many_connections_are_closed_at_once() -> None:
+async def test_one_connection_too_many_is_told_to_slow_down() -> None:
     async with (
-        serving(echo, connections_max=2) as (_, port),
+        serving(echo, bound=Bound(2, 2)) as (_, port),
         await Wire.connect(port) as first,
         await Wire.connect(port) as second,
     ):
         assert (await first.ask(GOOD["plain"][0])).status == 200
         assert (await second.ask(GOOD["plain"][0])).status == 200
         async with await Wire.connect(port) as third:
+            answer = await third.ask(GOOD["plain"][0])
+            assert (answer.status, answer.headers["x-code"]) == (503, "SlowDown")
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.headers["connection"] == "close"
             assert await third.closed() == b""
         assert (await first.ask(GOOD["plain"][0])).status == 200
 

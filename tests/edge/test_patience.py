@@ -13,33 +13,53 @@ from tests.edge.wire import Wire, serving, until
 
 
 async def test_endless_headers_are_cut() -> None:
+    field = b"A: " + b"b" * (limits.HEADER_FIELD_BYTES_MAX // 2) + b"\r\n"
+    count = 0
     async with serving(echo) as (_, port), await Wire.connect(port) as wire:
         await wire.send(b"GET /k HTTP/1.1\r\n" + HOST)
-        field = b"A: " + b"b" * (limits.HEADER_FIELD_BYTES_MAX // 2) + b"\r\n"
+        answer = asyncio.create_task(wire.answer())
+        while not answer.done():
+            await wire.send(field)
+            count += 1
+            await asyncio.sleep(0.001)
+        told = await answer
+        assert (told.status, told.headers["x-code"]) == (400, "RequestHeaderSectionTooLarge")
+        assert count * len(field) > limits.HEADER_BYTES_MAX
         with pytest.raises((ConnectionError, RuntimeError)):  # uvloop's word for closed
-            for _ in range(1000):
+            for _ in range(3 * limits.LINGER_BYTES_MAX // len(field)):
                 await wire.send(field)
-                await asyncio.sleep(0.001)
+
+
+async def test_silence_closes() -> None:
+    patience = Patience(keepalive=SHORT)
+    async with serving(echo, patience) as (_, port), await Wire.connect(port) as wire:
+        assert await wire.closed() == b""
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"G", b"GET /k HTTP/1.1\r\n", b"GET /k HTTP/1.1\r\n" + HOST], ids=repr
+    "sent", [b"G", b"GET /k HTTP/1.1\r\n", b"GET /k HTTP/1.1\r\n" + HOST], ids=repr
 )
-async def test_silence_before_a_request_closes(sent: bytes) -> None:
-    patience = Patience(header=SHORT) if sent else Patience(keepalive=SHORT)
-    async with serving(echo, patience) as (_, port), await Wire.connect(port) as wire:
-        await wire.send(sent)
+async def test_a_head_that_does_not_come_in_time_is_a_request_timeout(sent: bytes) -> None:
+    patience = Patience(header=SHORT, linger=SHORT)
+    async with serving(echo, patience) as (server, port), await Wire.connect(port) as wire:
+        answer = await wire.ask(sent)
+        assert (answer.status, answer.headers["x-code"]) == (400, "RequestTimeout")
+        assert answer.headers["connection"] == "close"
         assert await wire.closed() == b""
+        await until(lambda: not server.connections)
 
 
 async def test_header_deadline_does_not_move_with_each_byte() -> None:
     patience = Patience(header=SHORT)
     async with serving(echo, patience) as (_, port), await Wire.connect(port) as wire:
-        with pytest.raises((ConnectionError, RuntimeError)):  # uvloop's word for closed
-            async with asyncio.timeout(200 * SHORT):
-                for byte in b"GET /k HTTP/1.1\r\nHost: " + b"x" * 10000:
-                    await wire.send(bytes((byte,)))
-                    await asyncio.sleep(SHORT / 15)
+        answer = asyncio.create_task(wire.answer())
+        async with asyncio.timeout(200 * SHORT):
+            for byte in b"GET /k HTTP/1.1\r\nHost: " + b"x" * 10000:
+                await wire.send(bytes((byte,)))
+                await asyncio.sleep(SHORT / 15)
+                if answer.done():
+                    break
+        assert (await answer).headers["x-code"] == "RequestTimeout"
 
 
 async def test_idle_connection_closes_after_keepalive() -> None:

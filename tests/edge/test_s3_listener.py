@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from s3node.base import log
 from s3node.base.errors import JournalStalled, S3Error
+from s3node.edge.shares import RequestBounds
 from s3node.ops.context import Call, Node
 from s3node.s3.request import Response
 from tests.edge.listening import ACCESS, SECRET, Edge, listening
@@ -125,7 +126,7 @@ async def test_one_request_too_many_is_told_to_slow_down() -> None:
         return Response(200)
 
     async with (
-        listening({"ListBuckets": slow}, requests_max=2) as edge,
+        listening({"ListBuckets": slow}, requests=RequestBounds.of(2)) as edge,
         await Wire.connect(edge.port) as first,
         await Wire.connect(edge.port) as second,
         await Wire.connect(edge.port) as third,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import hashlib
 import random
 import ssl
@@ -14,53 +13,20 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from s3node.base import limits
 from s3node.base.errors import ConfigError
 from s3node.edge.exchange import Exchange, Patience
 from s3node.edge.http import Handler, HttpServer
-from s3node.edge.tls import CertificateWatch, make_context
+from s3node.edge.tls import CertificateWatch, Files, make_context
+from tests.edge.certificates import make_certificate, trusting_all
 from tests.edge.handlers import SHORT, Pouring, get
 from tests.edge.listening import Edge, listening
 from tests.edge.wire import ANSWER_S_MAX, Wire, refuse, until
 
 
-def make_certificate(folder: Path, serial: int, password: bytes | None = None) -> tuple[Path, Path]:
-    """cert.pem and key.pem for 127.0.0.1, replaced as tools that renew them do."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = x509.CertificateBuilder(name, name, key.public_key(), serial)
-    built = built.not_valid_before(now - datetime.timedelta(days=1))
-    signed = built.not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
-    kind = (
-        serialization.BestAvailableEncryption(password)
-        if password
-        else serialization.NoEncryption()
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, kind)
-    paths = folder / "cert.pem", folder / "key.pem"
-    for path, content in zip(paths, (signed.public_bytes(pem), secret), strict=True):
-        path.with_suffix(".new").write_bytes(content)
-        path.with_suffix(".new").replace(path)
-    return paths
-
-
-def _client(**versions: Any) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    for name, value in versions.items():
-        setattr(context, name, value)
-    return context
-
-
 async def _connect(edge: Edge, **versions: Any) -> Wire:
-    return await Wire.connect(edge.port, ssl=_client(**versions))
+    return await Wire.connect(edge.port, ssl=trusting_all(**versions))
 
 
 def _serial(wire: Wire) -> int:
@@ -123,7 +89,7 @@ async def _serving(
     server = HttpServer(handler, refuse, name="test", patience=patience)
     port = await server.start("127.0.0.1", 0, make_context(*make_certificate(folder, serial=1)))
     try:
-        async with await Wire.connect(port, ssl=_client(), limit=1 << 16) as wire:
+        async with await Wire.connect(port, ssl=trusting_all(), limit=1 << 16) as wire:
             yield server, wire
     finally:
         await server.stop(ANSWER_S_MAX)
@@ -183,14 +149,14 @@ async def test_watch_sees_replaced_files(tmp_path: Path) -> None:
             looks += 1
             return super()._stamp()
 
-    async def use(context: ssl.SSLContext) -> None:
-        used.append(context)
+    async def use(files: Files) -> None:
+        used.append(make_context(*files))
 
     async def some_looks() -> None:
         before = looks
         await until(lambda: looks > before + 3)
 
-    watch = asyncio.create_task(Counted(*files, use, period=0.01).run())
+    watch = asyncio.create_task(Counted(files, use, period=0.01).run())
     await some_looks()
     assert used == []
     make_certificate(tmp_path, serial=2)
@@ -205,7 +171,7 @@ async def test_watch_sees_replaced_files(tmp_path: Path) -> None:
 async def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
     async with listening(tls=make_certificate(tmp_path, serial=1)) as edge:
         with pytest.warns(DeprecationWarning):
-            old = _client(
+            old = trusting_all(
                 minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1
             )
         old.set_ciphers("ALL:@SECLEVEL=0")
@@ -227,16 +193,16 @@ async def test_plain_http_on_the_tls_port_gets_nothing(tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_load_are_named(tmp_path: Path) -> None:
-    certificate, key = make_certificate(tmp_path, serial=1)
+    certificate, key, _ = make_certificate(tmp_path, serial=1)
     other = tmp_path / "other"
     other.mkdir()
-    _, foreign_key = make_certificate(other, serial=2)
+    _, foreign_key, _ = make_certificate(other, serial=2)
     with pytest.raises(ConfigError, match="KEY_VALUES_MISMATCH"):
         make_context(certificate, foreign_key)
     with pytest.raises(ConfigError, match="No such file"):
         make_context(tmp_path / "none", key)
     with pytest.raises(ConfigError, match="not a certificate"):
         make_context(key, key)
-    _, encrypted = make_certificate(tmp_path, serial=3, password=b"secret")
+    _, encrypted, _ = make_certificate(tmp_path, serial=3, password=b"secret")
     with pytest.raises(ConfigError, match="encrypted"):
         make_context(tmp_path / "cert.pem", encrypted)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from s3node.base.errors import S3Error
 from s3node.edge.exchange import Patience
 from s3node.edge.http import Handler, HttpServer
+from s3node.s3.errors import status
 
 ANSWER_S_MAX = 60.0
 
@@ -23,13 +25,13 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def refuse(code: str, message: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    return 400, [("X-Code", code)], message.encode()
+def refuse(error: S3Error, remote: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    return status(error), [("X-Code", error.code), *error.headers.items()], remote.encode()
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    handler: Handler, patience: Patience | None = None, **options: int
+    handler: Handler, patience: Patience | None = None, **options: Any
 ) -> AsyncIterator[tuple[HttpServer, int]]:
     server = HttpServer(handler, refuse, name="test", patience=patience, **options)
     port = await server.start("127.0.0.1", 0)

@@ -18,9 +18,10 @@ from s3node.base import metrics
 from s3node.base.errors import ConfigError
 from s3node.base.limits import EDGES_MAX
 from s3node.config import CHANGEABLE, Address, Config, Keys, Tls, changed
+from s3node.edge.shares import Bound, RequestBounds
 from s3node.serving import sums
 from s3node.serving.board import Board
-from s3node.serving.change import load_again, requests_share, settings_of
+from s3node.serving.change import load_again, settings_of
 from s3node.serving.control import Answer, Change, Line, Message, Ready, Stop
 from s3node.serving.engine_life import knock
 from s3node.serving.forking import fork
@@ -190,17 +191,18 @@ def test_every_gauge_is_told_by_somebody_and_only_once() -> None:
 
 
 def test_samples_are_taken_from_where_the_process_began() -> None:
-    metrics.REQUESTS_REFUSED_BUSY.inc(5)
+    metrics.REQUESTS_REFUSED_BUSY.labels("node").inc(5)
     mine = sums.Samples()
-    metrics.REQUESTS_REFUSED_BUSY.inc(7)
-    key = ("s3node_requests_refused_busy", "s3node_requests_refused_busy_total", ())
+    metrics.REQUESTS_REFUSED_BUSY.labels("node").inc(7)
+    bound = (("bound", "node"),)
+    key = ("s3node_requests_refused_busy", "s3node_requests_refused_busy_total", bound)
     taken = sums.received(mine.take())
     assert taken[key] == 7
     total: dict[sums.Key, float] = {}
     sums.add(total, taken, without=frozenset())
     sums.add(total, sums.lasting(taken), without=frozenset())
     assert total[key] == 14
-    assert b"s3node_requests_refused_busy_total 14.0" in sums.page(total)
+    assert b's3node_requests_refused_busy_total{bound="node"} 14.0' in sums.page(total)
     passing = ("s3node_buffer_bytes", "s3node_buffer_bytes", ())
     assert passing in taken
     assert passing not in sums.lasting(taken)
@@ -220,8 +222,8 @@ OTHER: dict[str, object] = {
     "domains": ("example.org",),
     "tls": Tls(Path("/c"), Path("/k")),
     "allow_non_mount": True,
-    "requests_max": 1,
-    "connections_max": 1,
+    "requests": RequestBounds.of(1),
+    "connections": Bound.of(1),
     "edges": 3,
     "log_level": "debug",
 }
@@ -247,5 +249,6 @@ def test_files_of_the_certificate_can_change() -> None:
 
 @given(requests=st.integers(1, 10_000), edges=st.integers(1, EDGES_MAX))
 def test_edges_share_the_bound_of_requests(requests: int, edges: int) -> None:
-    share = requests_share(requests, edges)
-    assert requests <= share * edges < requests + edges
+    bounds = RequestBounds.of(requests)
+    for share, of_all in zip(bounds.part(edges), bounds, strict=True):
+        assert of_all <= share * edges < of_all + edges

@@ -1,0 +1,164 @@
+"""Fair shares of what there is a bounded number of: requests at work, open connections.
+
+Whoever asks for one more gets it as long as it holds less than a fixed multiple of what is free:
+
+    own < most / (total - most) * (total - taken)
+
+So one that is alone gets `most`, two get less each, and however many there are, each that comes
+anew finds something left: with most = 3/4 of 256, one holds at most 192, two 109 each, ten 24
+each. Nobody has to know how many they are, and nothing is kept of those that hold nothing.
+
+Two bounds hold together for requests: of one *client*, which is an access key used from one
+address, and of one *identity*, which is an access key wherever it is used. The address is the
+connection's: what a header says of other ones is never looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import math
+from typing import NamedTuple, TypeVar
+
+from s3node.base import limits
+
+K = TypeVar("K")
+
+IPV6_CLIENT_BITS = 64
+"""Of an IPv6 address: what one customer has at least, so that changing the rest gains nothing."""
+
+
+def part(total: int, share: float) -> int:
+    """A share of `total` in whole numbers; never none."""
+    return math.ceil(total * share)
+
+
+class Bound(NamedTuple):
+    """So many there are, and so many of them a holder gets that is alone."""
+
+    total: int
+    most: int
+
+    @classmethod
+    def of(cls, total: int) -> Bound:
+        """With the share that is used where none is configured."""
+        return cls(total, part(total, limits.CLIENT_SHARE))
+
+    def allows(self, own: int, taken: int) -> bool:
+        """Whether one more may go to someone who has `own` while `taken` are taken in all."""
+        return own * (self.total - self.most) < self.most * (self.total - taken)
+
+
+class RequestBounds(NamedTuple):
+    """Of requests at work at once."""
+
+    total: int
+    identity: int
+    client: int
+
+    @classmethod
+    def of(cls, total: int) -> RequestBounds:
+        """With the shares that are used where none are configured."""
+        return cls(total, part(total, limits.IDENTITY_SHARE), part(total, limits.CLIENT_SHARE))
+
+    def part(self, processes: int) -> RequestBounds:
+        """What each of so many processes gives out; rounded up."""
+        return RequestBounds(*(-(-each // processes) for each in self))
+
+
+CONNECTIONS = Bound.of(limits.CONNECTIONS_MAX)
+REQUESTS = RequestBounds.of(limits.REQUESTS_MAX)
+"""Where nothing is configured."""
+
+NODE, IDENTITY, CLIENT = "node", "identity", "client"
+"""Which bound one more request would break."""
+
+Client = tuple[str, str]
+"""(access key, whose address): "" is the key of who has shown none."""
+
+
+class Room:
+    """The requests that are at work, by whose they are."""
+
+    def __init__(self, bounds: RequestBounds) -> None:
+        self.change(bounds)
+        self.taken = 0
+        self._identities: dict[str, int] = {}
+        self._clients: dict[Client, int] = {}
+
+    def change(self, bounds: RequestBounds) -> None:
+        """From now on; nobody has to go."""
+        self._identity = Bound(bounds.total, bounds.identity)
+        self._client = Bound(bounds.total, bounds.client)
+
+    @property
+    def full(self) -> bool:
+        """There is room for nobody."""
+        return self.taken >= self._client.total
+
+    def enter(self, client: Client) -> str:
+        """One more is at work, until it leaves; or the bound that it would break."""
+        taken, clients, identities = self.taken, self._clients, self._identities
+        identity = client[0]
+        own = clients.get(client, 0)
+        all_own = identities.get(identity, 0)
+        if not self._client.allows(own, taken):
+            return NODE if self.full else CLIENT
+        if not self._identity.allows(all_own, taken):
+            return IDENTITY
+        clients[client] = own + 1
+        identities[identity] = all_own + 1
+        self.taken = taken + 1
+        return ""
+
+    def leave(self, client: Client) -> None:
+        """One that had entered is done."""
+        self.taken -= 1
+        _less(self._clients, client)
+        _less(self._identities, client[0])
+
+    def __len__(self) -> int:
+        """Clients that have a request at work."""
+        return len(self._clients)
+
+
+class Holders:
+    """How many connections each address holds open."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def of(self, holder: str) -> int:
+        return self._counts.get(holder, 0)
+
+    def take(self, holder: str) -> None:
+        self._counts[holder] = self.of(holder) + 1
+
+    def give(self, holder: str) -> None:
+        _less(self._counts, holder)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+
+def _less(counts: dict[K, int], holder: K) -> None:
+    left = counts[holder] - 1
+    assert left >= 0, "given back more often than taken"
+    if left:
+        counts[holder] = left
+    else:
+        del counts[holder]
+
+
+@functools.lru_cache(4096)
+def whose(remote: str) -> str:
+    """Whom an address belongs to: of IPv6 the network that one customer is given."""
+    try:
+        address = ipaddress.ip_address(remote.partition("%")[0])
+    except ValueError:
+        return remote
+    if isinstance(address, ipaddress.IPv4Address):
+        return remote
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))

@@ -1,0 +1,337 @@
+"""Fair shares: one that holds all it can get leaves room for whoever comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3node.base import limits, metrics
+from s3node.edge.exchange import Patience
+from s3node.edge.shares import (
+    CLIENT,
+    IDENTITY,
+    NODE,
+    REQUESTS,
+    Bound,
+    Holders,
+    RequestBounds,
+    Room,
+    whose,
+)
+from s3node.ops.context import Call, Node
+from s3node.s3.request import Response
+from tests.edge.handlers import SHORT, echo, get
+from tests.edge.listening import Edge, listening
+from tests.edge.wire import Answer, Wire, serving, until
+
+GREEDY, OTHER = "127.0.0.2", "127.0.0.1"
+
+
+# --- the rule ----------------------------------------------------------------------------------
+
+
+@given(total=st.integers(1, 5000), data=st.data())
+def test_one_that_is_alone_gets_what_is_configured(total: int, data: st.DataObject) -> None:
+    most = data.draw(st.integers(1, total))
+    bound = Bound(total, most)
+    own = 0
+    while bound.allows(own, own):
+        own += 1
+    assert own == most
+
+
+@pytest.mark.parametrize("greedy", [1, 2, 3, 10, 40])
+def test_however_many_are_greedy_the_next_one_gets_a_place(greedy: int) -> None:
+    room = Room(REQUESTS)
+    held = dict.fromkeys(range(greedy), 0)
+    while True:
+        got = [n for n in held if not room.enter((f"key{n}", "a"))]
+        for n in got:
+            held[n] += 1
+        if not got:
+            break
+    assert max(held.values()) - min(held.values()) <= 1, "the same for all"
+    assert REQUESTS.total - room.taken >= REQUESTS.total / (3 * greedy + 1) - greedy
+    assert room.enter(("new", "b")) == ""
+    if greedy <= 10:
+        assert room.enter(("new", "b")) == ""
+
+
+@given(
+    bounds=st.integers(1, 40).flatmap(
+        lambda total: st.tuples(st.just(total), st.integers(1, total), st.integers(1, total))
+    ),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 3)), max_size=200),
+)
+def test_places_are_counted_rightly(
+    bounds: tuple[int, int, int], steps: list[tuple[bool, int, int]]
+) -> None:
+    room = Room(RequestBounds(*bounds))
+    total, identity_most, client_most = bounds
+    inside: list[tuple[str, str]] = []
+    for comes, key, address in steps:
+        client = f"k{key}", f"a{address}"
+        if not comes:
+            if client in inside:
+                inside.remove(client)
+                room.leave(client)
+            continue
+        bound = room.enter(client)
+        own = inside.count(client)
+        keys = sum(1 for each in inside if each[0] == client[0])
+        if not bound:
+            inside.append(client)
+            assert own < client_most
+            assert keys < identity_most
+        elif bound == NODE:
+            assert len(inside) == total
+        elif own == keys == 0:
+            raise AssertionError("who has nothing gets something while there is something")
+        else:
+            assert (own if bound == CLIENT else keys) > 0
+    assert room.taken == len(inside) <= total
+    assert len(room) == len(set(inside))
+    for client in inside:
+        room.leave(client)
+    assert (room.taken, len(room)) == (0, 0)
+    assert not room._identities
+
+
+def test_bounds_that_became_narrower_send_nobody_away() -> None:
+    room = Room(RequestBounds(8, 8, 8))
+    assert [room.enter(("k", "a")) for _ in range(6)] == [""] * 6
+    room.change(RequestBounds(4, 4, 3))
+    assert room.enter(("k", "b")) == NODE
+    for _ in range(4):
+        room.leave(("k", "a"))
+    assert room.enter(("k", "b")) == ""
+
+
+def test_an_identity_is_bounded_wherever_it_comes_from() -> None:
+    room = Room(RequestBounds(16, 12, 8))
+    answers = [room.enter(("k", f"a{n}")) for n in range(20)]
+    assert answers == [""] * 12 + [IDENTITY] * 8
+    assert room.enter(("other", "a0")) == ""
+
+
+@pytest.mark.parametrize(
+    ("remote", "holder"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::ffff:a00:2", "10.0.0.2"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("somewhere", "somewhere"),
+    ],
+)
+def test_whose_an_address_is(remote: str, holder: str) -> None:
+    assert whose(remote) == holder
+
+
+def test_nothing_is_kept_of_who_holds_nothing() -> None:
+    holders = Holders()
+    for _ in range(3):
+        holders.take("a")
+    for left in (2, 1, 0):
+        holders.give("a")
+        assert holders.of("a") == left
+    assert len(holders) == 0
+
+
+# --- requests ----------------------------------------------------------------------------------
+
+
+class Held:
+    """An operation that goes on until the gate opens."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.working = 0
+
+    async def __call__(self, node: Node, call: Call) -> Response:
+        self.working += 1
+        await self.gate.wait()
+        return Response(200)
+
+
+@contextlib.asynccontextmanager
+async def wires(edge: Edge, count: int, local: str) -> AsyncIterator[list[Wire]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                await Wire.connect(edge.port, local_addr=(local, 0), limit=1 << 20)
+            )
+            for _ in range(count)
+        ]
+
+
+def slowed_down(bound: str) -> float:
+    value: Any = metrics.REQUESTS_REFUSED_BUSY.labels(bound)._value  # type: ignore[attr-defined]
+    return float(value.get())
+
+
+def is_slow_down(answer: Answer) -> bool:
+    assert (answer.status, b"<Code>SlowDown</Code>" in answer.body) == (503, True)
+    return int(answer.headers["retry-after"]) > 0 and "x-amz-request-id" in answer.headers
+
+
+async def test_a_greedy_client_leaves_room_for_others() -> None:
+    held = Held()
+    before = slowed_down(CLIENT)
+    async with (
+        listening({"ListBuckets": held}, requests=RequestBounds(16, 16, 12)) as edge,
+        wires(edge, 16, GREEDY) as greedy,
+        wires(edge, 1, OTHER) as (other,),
+    ):
+        ask = edge.signed("GET", "/")
+        for wire in greedy:
+            await wire.send(ask)
+        for wire in greedy[12:]:
+            assert is_slow_down(await wire.answer())
+        assert held.working == 12
+        assert slowed_down(CLIENT) - before == 4
+        await other.send(ask)
+        await until(lambda: held.working == 13)
+        assert is_slow_down(await greedy[-1].ask(ask))
+        held.gate.set()
+        for wire in (other, *greedy[:12]):
+            assert (await wire.answer()).status == 200
+        assert (await greedy[-1].ask(ask)).status == 200
+        assert edge.s3._room.taken == len(edge.s3._room) == 0
+
+
+async def test_an_identity_has_a_bound_of_its_own() -> None:
+    held = Held()
+    before = slowed_down(IDENTITY)
+    secrets = {"SECONDACCESSKEY00001": "another-secret-of-forty-characters-00002"}
+    async with (
+        listening({"ListBuckets": held}, requests=RequestBounds(8, 5, 4), secrets=secrets) as edge,
+        wires(edge, 4, GREEDY) as first,
+        wires(edge, 2, OTHER) as second,
+    ):
+        for wire in (*first, *second):
+            await wire.send(edge.signed("GET", "/"))
+            await asyncio.sleep(0.01)
+        assert is_slow_down(await second[1].answer())
+        assert slowed_down(IDENTITY) - before == 1
+        (access,) = secrets
+        keys = access, secrets[access]
+        await second[1].send(edge.signed("GET", "/", keys=keys))
+        await until(lambda: held.working == 6)
+        held.gate.set()
+        for wire in (*first, *second):
+            assert (await wire.answer()).status == 200
+
+
+async def test_who_does_not_take_refusals_shuts_nobody_out() -> None:
+    """Without a key, and without reading a byte: neither places nor answers are used up."""
+    async with (
+        listening(requests=RequestBounds(8, 8, 6)) as edge,
+        wires(edge, 1, OTHER) as (other,),
+    ):
+        assert edge.front._s3 is not None
+        assert edge.front._s3._acceptor is not None
+        listener = edge.front._s3._acceptor._socket
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        async with wires(edge, 9, GREEDY) as greedy:
+            for wire in greedy:
+                wire.writer.transport.pause_reading()
+                wire.writer.write(b"GET /bucket/key HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
+            await until(lambda: edge.s3._refusals.taken == 6 and edge.connections == 7)
+            assert edge.s3._room.taken == 0
+            for _ in range(3):
+                assert (await other.ask(edge.signed("GET", "/"))).status == 200
+                assert (await other.ask(get(b"", b"bucket/key"))).status == 403
+            for wire in greedy:
+                wire.writer.transport.abort()
+            await until(lambda: edge.connections == 1)
+        assert edge.s3._refusals.taken == 0
+
+
+async def test_x_forwarded_for_makes_nobody_somebody_else() -> None:
+    """N23."""
+    held = Held()
+    async with (
+        listening({"ListBuckets": held}, requests=RequestBounds(4, 4, 2)) as edge,
+        wires(edge, 3, GREEDY) as greedy,
+    ):
+        for number, wire in enumerate(greedy):
+            claim = f"10.0.0.{number}"
+            names = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "True-Client-IP", "Via")
+            headers = {name: f"for={claim}" if name == "Forwarded" else claim for name in names}
+            await wire.send(edge.signed("GET", "/", headers=headers))
+        assert is_slow_down(await greedy[2].answer())
+        held.gate.set()
+        for wire in greedy[:2]:
+            assert (await wire.answer()).status == 200
+
+
+# --- connections -------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int, count: int, local: str) -> AsyncIterator[list[Wire]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(await Wire.connect(port, local_addr=(local, 0)))
+            for _ in range(count)
+        ]
+
+
+async def test_one_address_does_not_get_all_connections() -> None:
+    async with (
+        serving(echo, bound=Bound(8, 6)) as (server, port),
+        connected(port, 8, GREEDY) as greedy,
+        connected(port, 1, OTHER) as (other,),
+    ):
+        assert [(await wire.ask(get(b""))).status for wire in greedy] == [200] * 6 + [503] * 2
+        assert (await other.ask(get(b""))).status == 200
+        for wire in greedy:
+            wire.writer.transport.abort()
+        await until(lambda: len(server.connections) == 1)
+        assert server._acceptor is not None
+        assert len(server._acceptor._holders) == 1
+        assert not server._acceptor._turned_away
+        async with connected(port, 5, GREEDY) as again:
+            assert [(await wire.ask(get(b""))).status for wire in again] == [200] * 5
+
+
+async def test_who_is_turned_away_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TURNED_AWAY_MAX", 2)
+    async with (
+        serving(echo, Patience(linger=SHORT), bound=Bound(1, 1)) as (server, port),
+        connected(port, 1, OTHER) as (welcome,),
+        connected(port, 2, GREEDY) as (silent, slow),
+    ):
+        await slow.send(get(b"")[:-2])
+        async with connected(port, 1, GREEDY) as (one_more,):
+            assert await one_more.closed() == b"", "at once"
+        assert await silent.closed() == b""
+        assert (await slow.answer()).status == 400
+        await until(lambda: len(server.connections) == 1)
+        assert (await welcome.ask(get(b""))).status == 200
+
+
+async def test_who_is_turned_away_is_told_behind_a_body() -> None:
+    body = random.Random(1).randbytes(limits.UNREAD_BYTES_MAX * 4)
+    head = b"PUT /k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with (
+        serving(echo, bound=Bound(1, 1)) as (_, port),
+        connected(port, 1, OTHER),
+        connected(port, 1, GREEDY) as (wire,),
+    ):
+        answer = await wire.ask(head + body)
+        assert (answer.status, answer.headers["x-code"]) == (503, "SlowDown")
