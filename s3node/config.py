@@ -251,8 +251,7 @@ def default_edges() -> int:
     """Processes that speak HTTP, by the cores that this process may use; 0: one does all.
 
     Measured with two cores only (the README has the figures): beside one process, two edges do
-    better with small and middling reads and a little worse with small and middling writes; one
-    edge does worse than either with nearly everything.
+    better with reads and about as well with writes; one edge does worse with nearly everything.
     """
     cores = len(os.sched_getaffinity(0))
     return min(cores, limits.EDGES_DEFAULT_MAX) if cores > 1 else 0

@@ -32,7 +32,8 @@ from s3node.meta.metadata import Deployment, Metadata, Settings, recover
 from s3node.meta.survey import JournalDamaged
 from tests.meta.faults import CHANGING, Crashed
 from tests.meta.world import DEPLOYMENT_ID, stop_dead
-from tests.simulation.filesystem import ChosenFates, SimulatedFileSystem
+from tests.simulation.fates import ChosenFates
+from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.loop import HOP_S, SimulatedLoop
 
 KEYS = 12

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from s3node.node import site_of
 from tests.simulation import invariants
-from tests.simulation.filesystem import ChosenFates, Fates, SimulatedFileSystem, Unsynced
+from tests.simulation.fates import ChosenFates, Fates, Unsynced
+from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.model import LARGE, Model, Step, begin, put, read, read_everything
 from tests.simulation.node import Client, Universe
 

@@ -24,55 +24,24 @@ import copy
 import errno
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
-from typing import NamedTuple, Protocol
 
 import xxhash
 
 from s3node.base.filesystem import Buffer, Usage
+from tests.simulation.fates import (
+    ChosenFates,
+    Fates,
+    RandomFates,
+    Unsynced,
+    crashed_content,
+    gather,
+)
+from tests.simulation.files import SECTOR, Change, Directory, FailedSync, File, Node
 
-SECTOR = 512
 UNLIMITED = 1 << 40
-
-
-@dataclass(eq=False)
-class File:
-    seen: bytearray = field(default_factory=bytearray)
-    platter: bytearray = field(default_factory=bytearray)
-    dirty: set[int] = field(default_factory=set)  # sectors a sync would write
-    lost: set[int] = field(default_factory=set)  # sectors that a failed sync gave up
-    evicts: bool = False  # whoever opens it next reads what the platter has
-    late_error: int = 0  # the next sync tells of this errno
-    locked_by: int = -1
-
-
-class FailedSync(Enum):
-    """What a failed sync leaves."""
-
-    NEW_IN_CACHE = "clean, and read as new until the power goes"
-    LOST = "clean, and read as new until the file is next opened"
-    OLD_CONTENT = "at once what was there before"
-    LATE = "answered as done; the error comes with the next sync"
-
-
-@dataclass(eq=False)
-class Directory:
-    seen: dict[str, Node] = field(default_factory=dict)
-    platter: dict[str, Node] = field(default_factory=dict)
-    pending: list[Change] = field(default_factory=list)
-
-
-Node = File | Directory
-
-
-@dataclass(frozen=True)
-class Change:
-    """Names of a directory that change together; None removes."""
-
-    names: tuple[tuple[str, Node | None], ...]
 
 
 @dataclass
@@ -460,7 +429,7 @@ class SimulatedFileSystem:
         if id(node) in made:
             return made[id(node)]
         if isinstance(node, File):
-            content = _crashed_content(node, fates)
+            content = crashed_content(node, fates)
             made[id(node)] = found = File(bytearray(content), bytearray(content))
             return found
         names = dict(node.platter)
@@ -494,7 +463,7 @@ class SimulatedFileSystem:
     def unsynced(self) -> list[Unsynced]:
         """Everything that a power cut now may or may not leave, in the order of the paths."""
         found: list[Unsynced] = []
-        _gather(self.root, "", found, set())
+        gather(self.root, "", found, set())
         return found
 
     def digest(self) -> bytes:
@@ -502,73 +471,6 @@ class SimulatedFileSystem:
         hasher = xxhash.xxh3_128()
         _hash(self.root, hasher)
         return hasher.digest()
-
-
-class Fates(Protocol):
-    """What becomes of unsynced state."""
-
-    def size(self, file: File) -> bool:
-        """Whether the new size is found."""
-
-    def sector(self, file: File, sector: int, length: int) -> int:
-        """How many bytes of the new content of a sector are found, from its start."""
-
-    def changes(self, directory: Directory) -> Sequence[bool]:
-        """Which pending changes of names are found."""
-
-
-class RandomFates:
-    """Each by itself, new, old or torn; of the names often the first ones."""
-
-    def __init__(self, source: Random) -> None:
-        self._source = source
-
-    def size(self, file: File) -> bool:
-        return self._source.random() < 0.5
-
-    def sector(self, file: File, sector: int, length: int) -> int:
-        fate = self._source.randrange(3)
-        return 0 if fate == 0 else length if fate == 1 else self._source.randrange(length + 1)
-
-    def changes(self, directory: Directory) -> Sequence[bool]:
-        source, count = self._source, len(directory.pending)
-        kept = source.randrange(count + 1) if source.random() < 0.5 else None
-        return [i < kept if kept is not None else source.random() < 0.5 for i in range(count)]
-
-
-class Unsynced(NamedTuple):
-    """One thing that a power cut may lose: a file's size, a run of sectors, a change of names."""
-
-    path: str
-    node: Node
-    kind: str  # "size", "sectors", "names"
-    first: int = 0  # sector, or which change
-    count: int = 1
-
-
-class ChosenFates:
-    """All is found, but what is named here."""
-
-    def __init__(self, lost: Sequence[Unsynced] = (), torn: Sequence[Unsynced] = ()) -> None:
-        self._kept: dict[tuple[int, str, int], int] = {}  # bytes of it that are found
-        for one in lost:
-            for index in range(one.first, one.first + one.count):
-                self._kept[id(one.node), one.kind, index] = 0
-        for one in torn:
-            middle = one.first + one.count // 2
-            self._kept[id(one.node), one.kind, middle] = SECTOR // 2
-            for index in range(middle + 1, one.first + one.count):
-                self._kept[id(one.node), one.kind, index] = 0
-
-    def size(self, file: File) -> bool:
-        return (id(file), "size", 0) not in self._kept
-
-    def sector(self, file: File, sector: int, length: int) -> int:
-        return min(length, self._kept.get((id(file), "sectors", sector), length))
-
-    def changes(self, directory: Directory) -> Sequence[bool]:
-        count = len(directory.pending)
-        return [(id(directory), "names", index) not in self._kept for index in range(count)]
 
 
 def _unlock(node: Node, seen: set[int]) -> None:
@@ -580,34 +482,6 @@ def _unlock(node: Node, seen: set[int]) -> None:
             _unlock(child, seen)
 
 
-def _gather(node: Node, path: str, found: list[Unsynced], seen: set[int]) -> None:
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, File):
-        if len(node.seen) != len(node.platter):
-            found.append(Unsynced(path, node, "size"))
-        found += [Unsynced(path, node, "sectors", first, n) for first, n in _runs(node)]
-        return
-    children = {**node.platter, **node.seen}
-    for index, change in enumerate(node.pending):
-        found.append(Unsynced(path, node, "names", index))
-        children |= {name: child for name, child in change.names if child is not None}
-    for name in sorted(children):
-        _gather(children[name], f"{path}/{name}", found, seen)
-
-
-def _runs(file: File) -> list[tuple[int, int]]:
-    """Neighbouring unsynced sectors: (first, how many)."""
-    runs: list[tuple[int, int]] = []
-    for sector in sorted(file.dirty | file.lost):
-        if runs and sum(runs[-1]) == sector:
-            runs[-1] = runs[-1][0], runs[-1][1] + 1
-        else:
-            runs.append((sector, 1))
-    return runs
-
-
 def _hash(node: Node, hasher: xxhash.xxh3_128) -> None:
     if isinstance(node, File):
         hasher.update(b"f%d:" % len(node.seen))
@@ -617,17 +491,3 @@ def _hash(node: Node, hasher: xxhash.xxh3_128) -> None:
     for name in sorted(node.seen):
         hasher.update(name.encode())
         _hash(node.seen[name], hasher)
-
-
-def _crashed_content(file: File, fates: Fates) -> bytes:
-    size = len(file.seen)
-    if size != len(file.platter) and not fates.size(file):
-        size = len(file.platter)
-    content = bytearray(file.platter[:size])
-    content.extend(bytes(size - len(content)))
-    for sector in sorted(file.dirty | file.lost):
-        start = sector * SECTOR
-        new = file.seen[start : start + SECTOR]
-        stop = min(start + fates.sector(file, sector, len(new)), size)
-        content[start:stop] = new[: max(0, stop - start)]
-    return bytes(content)

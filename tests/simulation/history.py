@@ -19,7 +19,9 @@ from s3node.base.errors import StorageFault
 from s3node.node import site_of
 from tests.simulation import invariants
 from tests.simulation.enumeration import Counters, Crash
-from tests.simulation.filesystem import FailedSync, RandomFates, SimulatedFileSystem
+from tests.simulation.fates import RandomFates
+from tests.simulation.files import FailedSync
+from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.model import (
     LARGE,
     SMALL,

@@ -19,13 +19,9 @@ from s3node.node import site_of
 from s3node.store import record
 from s3node.store.segment import file_name
 from tests.simulation import invariants
-from tests.simulation.filesystem import (
-    SECTOR,
-    ChosenFates,
-    FailedSync,
-    File,
-    SimulatedFileSystem,
-)
+from tests.simulation.fates import ChosenFates
+from tests.simulation.files import SECTOR, FailedSync, File
+from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.model import (
     BUCKET,
     LARGE,

@@ -19,7 +19,8 @@ from s3node.base.filesystem import (
     write_file,
 )
 from s3node.base.medium import Medium
-from tests.simulation.filesystem import SECTOR, FailedSync, SimulatedFileSystem
+from tests.simulation.files import SECTOR, FailedSync
+from tests.simulation.filesystem import SimulatedFileSystem
 
 Rooted = tuple[FileSystem, str]
 

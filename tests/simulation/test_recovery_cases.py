@@ -17,7 +17,9 @@ from s3node.node import site_of
 from s3node.services.start import looked_at
 from tests.simulation import invariants
 from tests.simulation.enumeration import Explorer
-from tests.simulation.filesystem import ChosenFates, Directory, SimulatedFileSystem
+from tests.simulation.fates import ChosenFates
+from tests.simulation.files import Directory
+from tests.simulation.filesystem import SimulatedFileSystem
 from tests.simulation.history import replace_disk
 from tests.simulation.model import (
     BUCKET,
