@@ -1,18 +1,26 @@
-"""The part of the README that is made from the source: `python -m tests.readme` writes it anew.
+"""The parts of the README that are made from the source: `python -m tests.readme` writes them anew.
 
 The README has to describe the format completely by itself; so that no number is written down
-twice by hand, its tables are those of the modules, and a test keeps it so.
+twice by hand, its tables are those of the modules, and a test keeps it so. The table of operations
+is made of what the node itself knows of them.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
+
+from s3node.ops.probes import ABSENT
+from s3node.s3.routes import BUILT
+from s3node.s3.unbuilt import OLDER_FORMS, UNBUILT
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 BEGIN = "<!-- made from the source by python -m tests.readme -->\n"
 END = "<!-- end of what is made from the source -->\n"
+OPERATIONS_BEGIN = "<!-- operations: made from the source by python -m tests.readme -->\n"
+OPERATIONS_END = "<!-- end of the operations -->\n"
 
 FORMATS = {
     "Identity of a disk": "store/identity.py",
@@ -69,11 +77,36 @@ def generated() -> str:
     return "\n".join(pieces)
 
 
+def _row(state: str, why: str, operations: Iterable[str]) -> str:
+    return f"| {state} | {why} | {', '.join(sorted(operations))} |"
+
+
+def operations() -> str:
+    """The table of every operation of S3."""
+    absent = BUILT & ABSENT.keys()
+    rows = [
+        "| here | | operations |",
+        "|---|---|---|",
+        _row("implemented", "", BUILT - absent),
+        _row("implemented", "answers that nothing of the kind is configured", absent),
+    ]
+    reasons = sorted(dict.fromkeys(UNBUILT.values()), key=lambda one: not one.planned)
+    for reason in reasons:
+        state = "planned" if reason.planned else "not"
+        rows.append(_row(state, reason.why, [name for name in UNBUILT if UNBUILT[name] == reason]))
+    older = [f"{old} ({new})" for old, new in OLDER_FORMS.items()]
+    rows.append(_row("as another", "the same on the wire as a newer one", older))
+    return "\n".join(rows) + "\n"
+
+
+def _between(text: str, begin: str, end: str, made: str) -> str:
+    before, _, rest = text.partition(begin)
+    return before + begin + "\n" + made + "\n" + end + rest.partition(end)[2]
+
+
 def main() -> None:
-    text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(before + BEGIN + "\n" + generated() + "\n" + END + after)
+    text = _between(README.read_text(), OPERATIONS_BEGIN, OPERATIONS_END, operations())
+    README.write_text(_between(text, BEGIN, END, generated()))
 
 
 if __name__ == "__main__":

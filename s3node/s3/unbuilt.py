@@ -71,8 +71,8 @@ UNBUILT: Mapping[str, Reason] = {
         "PutPublicAccessBlock",
     ),
     **_rows(
-        True,
-        "comes with notifications",
+        False,
+        "events are sent nowhere; the access log tells what was done",
         "GetBucketNotificationConfiguration",
         "PutBucketNotificationConfiguration",
     ),

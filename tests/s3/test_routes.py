@@ -13,20 +13,12 @@ import pytest
 from s3node.base.errors import S3Error
 from s3node.s3 import routes
 from s3node.s3.routes import operation, route
+from s3node.s3.unbuilt import OLDER_FORMS
 
 from .build import request
 
 MODEL_FILE = Path(botocore.__file__).parent / "data/s3/2006-03-01/service-2.json.gz"
 MODEL: dict[str, Any] = json.loads(gzip.decompress(MODEL_FILE.read_bytes()))
-
-# Operations that nothing on the wire tells apart: older forms, and one of another endpoint.
-SAME_ON_THE_WIRE = {
-    "GetBucketLifecycle": "GetBucketLifecycleConfiguration",
-    "PutBucketLifecycle": "PutBucketLifecycleConfiguration",
-    "GetBucketNotification": "GetBucketNotificationConfiguration",
-    "PutBucketNotification": "PutBucketNotificationConfiguration",
-    "ListDirectoryBuckets": "ListBuckets",
-}
 
 
 def example(name: str) -> tuple[str, str, dict[str, str]]:
@@ -50,7 +42,7 @@ def example(name: str) -> tuple[str, str, dict[str, str]]:
 def test_every_operation_of_the_model(name: str) -> None:
     method, target, headers = example(name)
     asked = request(method, target, headers)
-    wanted = SAME_ON_THE_WIRE.get(name, name)
+    wanted = OLDER_FORMS.get(name, name)
     assert operation(asked) == wanted
     if wanted in routes.BUILT:
         assert route(asked) == wanted
