@@ -126,6 +126,13 @@ OBJECT_BYTES_MAX = 5 << 40
 PART_BYTES_MIN = 5 * MIB
 """Of every part but the last."""
 
+FORM_BYTES_MAX = 20 * KIB
+"""Of a form that uploads a file, all but the file: fields and delimiters."""
+
+CORS_BYTES_MAX = 64 * KIB
+CORS_RULES_MAX = 100
+CORS_RULE_ID_LENGTH_MAX = 255
+
 LIST_ENTRIES_MAX = 1000
 LIST_BUCKETS_MAX = 10_000
 DELETE_KEYS_MAX = 1000

@@ -20,6 +20,7 @@ import base64
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from s3node.base import limits, log, metrics
 from s3node.base.clock import Clock
@@ -30,13 +31,16 @@ from s3node.edge.http import Refusal
 from s3node.edge.shares import CLIENT, IDENTITY, NODE, REQUESTS, Client, RequestBounds, Room, whose
 from s3node.model.access import allow
 from s3node.objects.faults import as_s3_error
+from s3node.ops import cors, post
 from s3node.ops.context import Call, Node, Operation
 from s3node.s3 import errors
 from s3node.s3.body import Payload
+from s3node.s3.cors import PREFLIGHT
+from s3node.s3.post_policy import authenticate_form
 from s3node.s3.request import Request, Response, parse
 from s3node.s3.routes import route
 from s3node.s3.signing import KeyCache
-from s3node.s3.sigv4 import authenticate
+from s3node.s3.sigv4 import ANONYMOUS, PayloadKind, PayloadSpec, authenticate
 
 LOG = logging.getLogger("s3node.edge")
 
@@ -67,6 +71,7 @@ class Trace:
     cut: str = ""
     room: Room | None = None  # where it has a place
     client: Client = ("", "")  # whose place it is
+    shared: Sequence[tuple[str, str]] = ()  # headers for a script of another origin
 
 
 class S3Listener:
@@ -136,8 +141,7 @@ class S3Listener:
             exchange.cut()
         finally:
             self._working -= 1
-            if trace.room is not None:
-                trace.room.leave(trace.client)
+            self._leave(trace)
             self._account(exchange, trace)
 
     def refuse(self, error: S3Error, remote: str) -> Refusal:
@@ -188,9 +192,11 @@ class S3Listener:
         )
         trace.request = request
         trace.bucket, trace.key = request.bucket, request.key
+        if "origin" in request.headers and request.method != PREFLIGHT:
+            trace.shared = cors.answer_headers(node, request)
         name = route(request)
         trace.operation = name
-        call = self._authenticate(node, request, exchange, trace)
+        call = await self._call(node, name, request, exchange, trace)
         principal = None if call.identity.anonymous else call.identity.owner_id
         allow(principal, name, node.owner_id)
         operation = self._operations.get(name)
@@ -222,18 +228,41 @@ class S3Listener:
             raise ResponseCut("crowded")
         trace.room, trace.client = self._refusals, client
 
-    def _authenticate(self, node: Node, request: Request, exchange: Exchange, trace: Trace) -> Call:
-        identity, spec = authenticate(
-            request,
-            now_ms=self._clock.wall_ms(),
-            secret_for=self._secrets.get,
-            region=node.region,
-            key_cache=self._key_cache,
-            owner_id=node.owner_id,
-            display_name=node.display_name,
-        )
+    @staticmethod
+    def _leave(trace: Trace) -> None:
+        """Give its place back, if it has one."""
+        if trace.room is not None:
+            trace.room.leave(trace.client)
+            trace.room = None
+
+    async def _call(
+        self, node: Node, name: str, request: Request, exchange: Exchange, trace: Trace
+    ) -> Call:
+        """Who sends it, and what: its head says, or the form within it, or a preflight: nobody."""
+        if name == "OptionsObject":
+            payload = Payload(PayloadSpec(PayloadKind.UNSIGNED), request)
+            return Call(request, ANONYMOUS, payload, exchange.body)
+        if name == "PostObject":
+            self._enter(trace, ("", whose(exchange.remote)))  # until it has said who it is
+            upload = await post.open_form(request, exchange.body)
+            trace.key = upload.fields.get("key")
+            identity = authenticate_form(upload.fields, **self._secrets_of(node))
+            trace.identity = identity.access_key
+            self._leave(trace)
+            return post.post_call(upload, identity)
+        now_ms = self._clock.wall_ms()
+        identity, spec = authenticate(request, now_ms=now_ms, **self._secrets_of(node))
         trace.identity = identity.access_key
         return Call(request, identity, Payload(spec, request), exchange.body)
+
+    def _secrets_of(self, node: Node) -> dict[str, Any]:
+        return {
+            "secret_for": self._secrets.get,
+            "region": node.region,
+            "key_cache": self._key_cache,
+            "owner_id": node.owner_id,
+            "display_name": node.display_name,
+        }
 
     def _as_error(self, fault: Exception, trace: Trace) -> S3Error:
         """What the client is told; what it is not told goes to the log."""
@@ -261,7 +290,8 @@ class S3Listener:
         )
 
     def _headers(self, response: Response, trace: Trace) -> list[tuple[str, str]]:
-        return [*response.headers, ("x-amz-request-id", trace.request_id), self._host]
+        own = ("x-amz-request-id", trace.request_id), self._host
+        return [*response.headers, *trace.shared, *own]
 
     async def _send(self, exchange: Exchange, trace: Trace, response: Response) -> None:
         trace.status = response.status

@@ -26,6 +26,8 @@ ACTIONS: dict[str, str] = {
     "PutBucketTagging": "s3:PutBucketTagging",
     "DeleteBucketTagging": "s3:PutBucketTagging",
     "GetBucketCors": "s3:GetBucketCORS",
+    "PutBucketCors": "s3:PutBucketCORS",
+    "DeleteBucketCors": "s3:PutBucketCORS",
     "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
     "GetBucketEncryption": "s3:GetEncryptionConfiguration",
     "GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
@@ -35,6 +37,7 @@ ACTIONS: dict[str, str] = {
     "ListObjects": "s3:ListBucket",
     "ListObjectsV2": "s3:ListBucket",
     "PutObject": "s3:PutObject",
+    "PostObject": "s3:PutObject",
     "GetObject": "s3:GetObject",
     "HeadObject": "s3:GetObject",
     "GetObjectAcl": "s3:GetObjectAcl",
@@ -54,6 +57,9 @@ ACTIONS: dict[str, str] = {
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
 }
 
+EVERYBODY = frozenset({"OptionsObject"})
+"""What browsers ask before they say who they are: of a bucket's CORS rules, and of nothing else."""
+
 
 def allow(principal: str | None, operation: str, owner: str) -> None:
     """Return if `principal` (None: anonymous) may do `operation` on what `owner` owns.
@@ -61,5 +67,7 @@ def allow(principal: str | None, operation: str, owner: str) -> None:
     `owner` is the bucket's, or the node's where no bucket is concerned. AccessDenied otherwise:
     also for buckets and keys that do not exist, so that nothing can be probed.
     """
+    if operation in EVERYBODY:
+        return
     if principal is None or operation not in ACTIONS or principal != owner:
         raise S3Error("AccessDenied")

@@ -82,12 +82,15 @@ class StripeBuffer:
             row.whole[: self.filled] = self._row.whole[: self.filled]
             self._row, self._places = row, self._geometry.n
 
+    def close(self) -> None:
+        """No more comes: the stripe is what was filled."""
+        self.size = self.filled
+
     def stripe(self, geometry: Geometry) -> FullStripe:
         """What was filled, laid out for this geometry."""
         assert self.filled == self.size, "a stripe is coded when it is full"
-        row, size = self._row, self.shard_bytes
-        if geometry != self._geometry:
-            size = layout.shard_bytes(self.size, geometry.k)
+        row, size = self._row, layout.shard_bytes(self.size, geometry.k)
+        if geometry != self._geometry or size != self.shard_bytes:
             row = _row(self._arena, geometry.n, size)
             row.whole[: self.size] = self._row.whole[: self.size]
         padding = geometry.k * size - self.size

@@ -84,8 +84,11 @@ class ObjectStore:
         *,
         md5: Md5 | None = None,
         inline: bool = True,
+        exact: bool = True,
     ) -> Written:
         """Put `length` bytes on a write quorum of disks. Nothing is visible yet.
+
+        Unless it is `exact`, that is the most that may come, and more than goes to a row.
 
         `update` is called in order with every byte, possibly in a worker thread; `md5` takes
         them too, together with those of other requests. Without
@@ -93,21 +96,26 @@ class ObjectStore:
         """
         md5 = md5 or Md5()
         try:
-            if inline and length <= INLINE_BYTES_MAX:
+            if inline and exact and length <= INLINE_BYTES_MAX:
                 written = await write_inline(
                     self._disks, self.geometry, pieces, update, length, md5
                 )
             else:
-                written = await self._write_stripes(pieces, update, length, md5)
+                written = await self._write_stripes(pieces, update, length, md5, exact)
         except StorageFault as fault:
             raise as_s3_error(fault) from fault
         self.counters.objects_written += 1
-        self.counters.bytes_written += length
-        self.counters.bytes_copied += length
+        self.counters.bytes_written += written.size
+        self.counters.bytes_copied += written.size
         return written
 
     async def _write_stripes(
-        self, pieces: AsyncIterator[memoryview], update: Update, length: int, md5: Md5
+        self,
+        pieces: AsyncIterator[memoryview],
+        update: Update,
+        length: int,
+        md5: Md5,
+        exact: bool,
     ) -> Written:
         self._disks.set_sequence(self._sequence())
         writer = ObjectWriter(
@@ -121,7 +129,7 @@ class ObjectStore:
             self._ids.data_id(),
             md5,
         )
-        written = await writer.run(pieces, update, length)
+        written = await writer.run(pieces, update, length, exact=exact)
         self.counters.stripes_written += len(written.stripes)
         self.counters.shards_owed += sum(one.places.count(None) for one in written.stripes)
         return written

@@ -267,8 +267,12 @@ class ObjectWriter:
         self._coding: asyncio.Task[None] | None = None
         self._given_up = False
 
-    async def run(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> Written:
-        """Take `length` bytes from `pieces`; returns when all of it is on a write quorum.
+    async def run(
+        self, pieces: AsyncIterator[memoryview], update: Update, length: int, *, exact: bool = True
+    ) -> Written:
+        """Take `length` bytes from `pieces`, or up to so many where that is not `exact`.
+
+        Returns when all of it is on a write quorum.
 
         `update` sees every byte in order, possibly in a worker thread, and so does MD5. Raises
         what `pieces` and `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
@@ -276,7 +280,8 @@ class ObjectWriter:
         try:
             self._hashing.begin()
             try:
-                await self._fill(pieces, update, length)
+                size = await self._fill(pieces, update, length)
+                assert size == length or not exact, "the payload promised another length"
                 await self._settle()
             finally:
                 self._hashing.end()
@@ -284,11 +289,12 @@ class ObjectWriter:
             await self._abandon()
             raise
         digest = self._digest.digest()
-        data = Data(self._data_id, length, self._stripe_bytes, digest=digest)
+        data = Data(self._data_id, size, self._stripe_bytes, digest=digest)
         stragglers = any(not stripe.complete.done() for stripe in self._stripes)
-        return Written(length, digest, data=data, stripes=self._stripes, stragglers=stragglers)
+        return Written(size, digest, data=data, stripes=self._stripes, stragglers=stragglers)
 
-    async def _fill(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> None:
+    async def _fill(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> int:
+        """How much came: `length` at the most."""
         received = 0
         buffer: StripeBuffer | None = None
         lease: Lease | None = None
@@ -310,8 +316,6 @@ class ObjectWriter:
                     received += count
                     view = view[count:]
                     if buffer.filled == buffer.size:
-                        await lease.restore()
-                        buffer.renew()
                         full, buffer, leased, lease = buffer, None, lease, None
                         await self._pass_on(full, leased, update, last=received == length)
                 del view
@@ -319,12 +323,17 @@ class ObjectWriter:
                     if in_place is not None:
                         buffer.lend_to(in_place)
                     lease.await_client()
+            if buffer is not None and lease is not None:  # less came than there was room for
+                lease.hear()
+                buffer.close()
+                full, leased, lease = buffer, lease, None
+                await self._pass_on(full, leased, update, last=True)
         finally:
             if in_place is not None:
                 in_place.give_back()
             if lease is not None:
                 lease.end()
-        assert received == length, "the payload promised another length"
+        return received
 
     async def _buffer(self, size: int) -> tuple[StripeBuffer, Lease]:
         """An empty stripe, and room for its data and parity."""
@@ -344,6 +353,8 @@ class ObjectWriter:
         """Code and append a full stripe; in the background unless it is the last."""
         work = self._code(buffer, lease, update)
         try:
+            await lease.restore()
+            buffer.renew()
             await self._coded()
             if len(self._stripes) >= STRIPES_IN_FLIGHT_MAX:
                 await asyncio.shield(self._stripes[-STRIPES_IN_FLIGHT_MAX].quorum)

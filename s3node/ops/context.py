@@ -48,8 +48,11 @@ class Objects(Protocol):
         *,
         md5: Md5 | None = None,
         inline: bool = True,
+        exact: bool = True,
     ) -> Any:
         """A `Written`. `update` sees every byte once, in order, perhaps on a worker thread.
+
+        `length` is how many there are, or unless `exact` the most that there can be.
 
         `md5` takes them too; it is done when this returns.
 

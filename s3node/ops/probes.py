@@ -44,7 +44,6 @@ def _absent(code: str) -> Operation:
 ABSENT: dict[str, Operation] = {
     operation: _absent(code)
     for operation, code in {
-        "GetBucketCors": "NoSuchCORSConfiguration",
         "GetBucketEncryption": "ServerSideEncryptionConfigurationNotFoundError",
         "GetBucketLifecycleConfiguration": "NoSuchLifecycleConfiguration",
         "GetBucketPolicy": "NoSuchBucketPolicy",

@@ -33,21 +33,24 @@ async def put_object(node: Node, call: Call) -> Response:
     conditions = parameters.write_conditions(call.request)
     if call.payload.length > INLINE_BYTES_MAX or "expect" in call.request.headers:
         node.kv.read(lambda tx: check_put(tx, node, call, conditions))
-        return await _put(node, call, kept, conditions)
+        return await store(node, call, kept, conditions)
     try:  # a small body comes with its head: the transaction refuses it as soon
-        return await _put(node, call, kept, conditions)
+        return await store(node, call, kept, conditions)
     except S3Error:
         # What may not be written at all is told before what is wrong with the body.
         node.kv.read(lambda tx: check_put(tx, node, call, conditions))
         raise
 
 
-async def _put(
+async def store(
     node: Node, call: Call, kept: parameters.StoredHeaders, conditions: WriteConditions
 ) -> Response:
+    """Receive and verify all of it, then commit."""
     sums = Sums(call)
-    pieces, length = receive(call), call.payload.length
-    written = await node.objects.write(pieces, sums.update, length, md5=sums.md5)
+    pieces, payload = receive(call), call.payload
+    written = await node.objects.write(
+        pieces, sums.update, payload.length, md5=sums.md5, exact=payload.exact
+    )
     try:
         totals = sums.finish()
         row = VersionRow(

@@ -71,7 +71,8 @@ class Payload:
     """The payload of one request.
 
     `algorithm` names the checksum to compute when the request declares none. `length` is the
-    number of payload bytes announced, `algorithm` and `declared` what will be in `Digests`.
+    number of payload bytes announced, or unless `exact` the most that it can be until `ends` tells;
+    `algorithm` and `declared` are what will be in `Digests`.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Payload:
         self._fed = 0
         self._hashed = 0
         self._ended = False
+        self.exact = True
         self.length: int
         self.declared: Declared | None = None
         self.algorithm: str | None = None
@@ -126,6 +128,11 @@ class Payload:
     def verbatim(self) -> bool:
         """Whether the payload is what the wire brings, without any framing."""
         return self._decoder is None
+
+    def ends(self, length: int) -> None:
+        """The length is this after all."""
+        assert length <= self.length, "what was announced was the most that it could be"
+        self.length, self.exact = length, True
 
     def feed(self, data: Buffer) -> list[memoryview]:
         """The payload in `data`, as views of it: `data` must not change while they are used."""

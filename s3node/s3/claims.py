@@ -124,7 +124,7 @@ def _header_claim(request: Request, header: str, now_ms: int, region: str) -> Cl
     malformed = _HEADER_MALFORMED
     access_key, date = malformed.credential(credential, region)
     timestamp = _header_timestamp(request)
-    sent_ms = _timestamp_ms(timestamp)
+    sent_ms = timestamp_ms(timestamp)
     if sent_ms is None:
         raise S3Error(
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
@@ -177,7 +177,7 @@ def format_timestamp(ms: int) -> str:
 
 
 @functools.lru_cache(REMEMBERED)
-def _timestamp_ms(stamp: str) -> int | None:
+def timestamp_ms(stamp: str) -> int | None:
     match = _TIMESTAMP.match(stamp)
     seconds = utc_seconds(tuple(map(int, match.groups()))) if match else None
     return None if seconds is None else seconds * 1000
@@ -197,14 +197,14 @@ def _check_skew(timestamp: str, sent_ms: int, now_ms: int) -> None:
         )
 
 
-class _Malformed(NamedTuple):
-    """The two spellings of "this is not a SigV4 claim": header and query."""
+class Malformed(NamedTuple):
+    """The spellings of "this is not a SigV4 claim": header, query, and without a prefix form."""
 
     code: str
     prefix: str
 
     def because(self, reason: str, **fields: str) -> S3Error:
-        return error(self.code, f"{self.prefix}; {reason}", fields)
+        return error(self.code, f"{self.prefix}; {reason}" if self.prefix else reason, fields)
 
     def credential(self, value: str, region: str) -> tuple[str, str]:
         """(access key, day) of ``key/day/region/service/terminator``, for this node."""
@@ -258,10 +258,10 @@ class _Malformed(NamedTuple):
         return names
 
 
-_HEADER_MALFORMED = _Malformed(
+_HEADER_MALFORMED = Malformed(
     "AuthorizationHeaderMalformed", "The authorization header is malformed"
 )
-_QUERY_MALFORMED = _Malformed(
+_QUERY_MALFORMED = Malformed(
     "AuthorizationQueryParametersError", "Error parsing the X-Amz-Credential parameter"
 )
 
@@ -317,7 +317,7 @@ def _read_signer(region: str, given: tuple[str, ...]) -> _Signer:
         raise S3Error(_QUERY_MALFORMED.code, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
     malformed = _QUERY_MALFORMED
     access_key, date = malformed.credential(credential, region)
-    sent_ms = _timestamp_ms(timestamp)
+    sent_ms = timestamp_ms(timestamp)
     if sent_ms is None:
         message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
         raise S3Error(malformed.code, message)

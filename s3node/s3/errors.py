@@ -100,6 +100,8 @@ TABLE: Mapping[str, ErrorInfo] = {
         400,
         "The list of parts was not in ascending order. Parts must be ordered by part number.",
     ),
+    # On the page it is for conditions that fail; S3 answers it to what is no policy.
+    "InvalidPolicyDocument": _E(400, "Invalid Policy."),
     "InvalidRange": _E(416, "The requested range is not satisfiable"),
     # Not on the page; answered to x-amz-website-redirect-location.
     "InvalidRedirectLocation": _E(
@@ -131,6 +133,10 @@ TABLE: Mapping[str, ErrorInfo] = {
         "The XML you provided was not well-formed or did not validate against our published schema",
     ),
     "MaxMessageLengthExceeded": _E(400, "Your request was too big."),
+    # On the page its name ends in Error, and its text is better English.
+    "MaxPostPreDataLengthExceeded": _E(
+        400, "Your POST request fields preceeding the upload file was too large."
+    ),
     "MetadataTooLarge": _E(400, "Your metadata headers exceed the maximum allowed metadata size"),
     "MethodNotAllowed": _E(405, "The specified method is not allowed against this resource."),
     "MissingContentLength": _E(411, "You must provide the Content-Length HTTP header."),

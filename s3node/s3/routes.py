@@ -9,6 +9,9 @@ What decides beside the subresource: `list-type`, `id`, `uploadId`, `partNumber`
 x-amz-copy-source. Other parameters (x-id, response-*, versionId, ...) do not; those that nothing
 would honour are refused (`queries`).
 
+PostObject and OptionsObject are no operations of the service model: what browsers send, called as
+their pages are.
+
 Source: "API operations" of the Amazon S3 API Reference.
 """
 
@@ -19,6 +22,7 @@ from typing import NamedTuple
 
 from s3node.base.errors import S3Error
 from s3node.s3 import queries
+from s3node.s3.cors import PREFLIGHT
 from s3node.s3.request import OBJECT_LAMBDA_PATH, Request
 from s3node.s3.unbuilt import UNBUILT
 
@@ -32,6 +36,7 @@ BUILT = frozenset(
         "CreateBucket",
         "CreateMultipartUpload",
         "DeleteBucket",
+        "DeleteBucketCors",
         "DeleteBucketTagging",
         "DeleteObject",
         "DeleteObjectTagging",
@@ -61,6 +66,9 @@ BUILT = frozenset(
         "ListObjects",
         "ListObjectsV2",
         "ListParts",
+        "OptionsObject",
+        "PostObject",
+        "PutBucketCors",
         "PutBucketTagging",
         "PutBucketVersioning",
         "PutObject",
@@ -280,7 +288,7 @@ def route(request: Request) -> str:
     name = operation(request)
     if name not in BUILT:
         raise _unbuilt(name)
-    if request.query:
+    if request.query and request.method != PREFLIGHT:  # which has the query of what is to come
         queries.check(request, name, SUBRESOURCES)
     return name
 
@@ -293,8 +301,8 @@ def _unbuilt(name: str) -> S3Error:
 
 def operation(request: Request) -> str:
     """The operation's name in S3's service model, built or not."""
-    if request.method == "OPTIONS":
-        raise S3Error("AccessForbidden")
+    if request.method == PREFLIGHT:
+        return "OptionsObject"
     if request.raw_path == OBJECT_LAMBDA_PATH and request.key is None:
         return "WriteGetObjectResponse"
     subresource = _subresource(request)

@@ -41,7 +41,7 @@ from s3node.s3.signing import ChunkSigner, KeyCache, canonical_request, string_t
 __all__ = ["ANONYMOUS", "Identity", "KeyCache", "PayloadKind", "PayloadSpec", "authenticate"]
 
 _WRITES = frozenset({"PUT", "POST", "DELETE", "PATCH"})
-_NO_SECRET = "\0" * 40  # stands in for the secret of an unknown key: same work, never right
+NO_SECRET = "\0" * 40  # stands in for the secret of an unknown key: same work, never right
 # Signed values that are secrets themselves and so are not echoed with a mismatch.
 _SECRET_HEADERS = re.compile(r"(?:security-token|encryption-customer-key)\Z")
 _SIGNED_KINDS = (PayloadKind.CHUNKS_SIGNED, PayloadKind.CHUNKS_SIGNED_TRAILER)
@@ -86,7 +86,7 @@ def authenticate(
         return ANONYMOUS, _payload_spec(content_sha256(request) or UNSIGNED_PAYLOAD, None)
     _check_signed(request, claim)
     secret = secret_for(claim.access_key)
-    key = key_cache.signing_key(_NO_SECRET if secret is None else secret, claim.date, claim.region)
+    key = key_cache.signing_key(NO_SECRET if secret is None else secret, claim.date, claim.region)
     names = claim.signed_headers
     canonical = canonical_request(request, names, claim.payload_hash, claim.query)
     to_sign = string_to_sign(claim.timestamp, claim.scope, canonical)

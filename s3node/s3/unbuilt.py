@@ -27,13 +27,6 @@ def _rows(planned: bool, why: str, *operations: str) -> dict[str, Reason]:
 UNBUILT: Mapping[str, Reason] = {
     **_rows(
         True,
-        "comes with this release's versioning, tags and browsers",
-        "DeleteBucketCors",
-        "PostObject",
-        "PutBucketCors",
-    ),
-    **_rows(
-        True,
         "comes with Object Lock",
         "GetObjectLegalHold",
         "GetObjectRetention",

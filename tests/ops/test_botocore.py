@@ -84,7 +84,8 @@ def world() -> World:
 
 
 def test_every_operation_is_one_of_s3() -> None:
-    assert OPERATIONS.keys() <= set(MODEL.operation_names)
+    browsers = {"OptionsObject", "PostObject"}  # what no SDK sends
+    assert OPERATIONS.keys() <= browsers | set(MODEL.operation_names)
 
 
 def test_buckets(world: World) -> None:

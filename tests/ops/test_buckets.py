@@ -94,7 +94,6 @@ def test_list_buckets(world: World) -> None:
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ("cors", "NoSuchCORSConfiguration"),
         ("encryption", "ServerSideEncryptionConfigurationNotFoundError"),
         ("lifecycle", "NoSuchLifecycleConfiguration"),
         ("policy", "NoSuchBucketPolicy"),
