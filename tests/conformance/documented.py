@@ -63,7 +63,7 @@ STATUSES: Mapping[str, int] = {
     **_all(503, "ServiceUnavailable SlowDown"),
     # On no page of errors, but what S3 answers:
     **_all(400, "BadRequest InvalidRedirectLocation MalformedTrailerError"),
-    **_all(400, "XAmzContentSHA256Mismatch"),
+    **_all(400, "MaxPostPreDataLengthExceeded XAmzContentSHA256Mismatch"),
     **_all(403, "AccessForbidden InvalidChunkSizeError"),
     **_all(404, "NoSuchPublicAccessBlockConfiguration"),
     **_all(404, "ServerSideEncryptionConfigurationNotFoundError"),
@@ -106,7 +106,11 @@ ERRORS: Mapping[str, str] = {
     "ListObjects": "InvalidArgument",
     "ListObjectsV2": "InvalidArgument",
     "ListParts": "NoSuchUpload InvalidArgument",
-    "PutBucketCors": "MalformedXML",
+    "OptionsObject": "AccessForbidden BadRequest",
+    "PostObject": "AccessDenied BadDigest EntityTooLarge EntityTooSmall InvalidAccessKeyId "
+    "InvalidDigest InvalidPolicyDocument InvalidRequest InvalidStorageClass MalformedPOSTRequest "
+    "MaxPostPreDataLengthExceeded MissingContentLength SignatureDoesNotMatch",
+    "PutBucketCors": "MalformedXML InvalidRequest BadDigest",
     "PutBucketTagging": "MalformedXML InvalidTag",
     "PutBucketVersioning": "IllegalVersioningConfigurationException MalformedXML",
     "PutObject": "BadDigest EntityTooLarge InvalidDigest InvalidRequest InvalidStorageClass "

@@ -31,7 +31,7 @@ REFUSED_PREFIXES = (
 )
 
 NO_EXAMPLE = frozenset({"OptionsObject", "PostObject"})
-"""Signed in another way, or by nobody: what all operations have in common does not hold for them."""
+"""Signed in another way, or by nobody: what all operations have in common is not for them."""
 
 
 def cases(example: Case) -> Iterator[Case]:

@@ -15,7 +15,10 @@ from sortedcontainers import SortedDict
 from s3node.base.limits import PART_BYTES_MIN
 from s3node.meta import tables
 from s3node.meta.memory import MemoryKv
-from s3node.s3 import tagging
+from s3node.meta.schema import CORS
+from s3node.model.rows import ConfigurationRow
+from s3node.s3 import cors, tagging
+from s3node.s3.cors import Rule
 from tests.ops.world import Answer, World, make_world
 
 REGION = "eu-west-1"
@@ -198,6 +201,28 @@ def _suspended(world: World) -> dict[str, str]:
     return names
 
 
+def _cors(world: World) -> dict[str, str]:
+    """The same as `objects`, with a CORS rule."""
+    names = _objects(world)
+    rule = Rule(
+        headers=("x-*",),
+        methods=("PUT", "GET"),
+        origins=("https://*.example", "http://test.com:80"),
+        exposed=("ETag",),
+        identity="one",
+        max_age_s=3000,
+    )
+    row = ConfigurationRow(cors.render([rule]), world.clock.ms, "AKROOT")
+
+    def put(tx: Any) -> None:
+        bucket = tables.get_bucket(tx, "bucket")
+        assert bucket is not None
+        tables.put_configuration(tx, bucket.bucket_id, CORS, row)
+
+    _write(world, put)
+    return names
+
+
 SCENES: dict[str, Callable[[World], dict[str, str]]] = {
     "empty": _empty,
     "bucket": _bucket,
@@ -212,6 +237,7 @@ SCENES: dict[str, Callable[[World], dict[str, str]]] = {
     "made of parts": _made_of_parts,
     "versions": _versions,
     "suspended": _suspended,
+    "cors": _cors,
 }
 
 

@@ -11,7 +11,6 @@ from tests.conformance.case import Case
 
 ALWAYS_REFUSED = frozenset(
     {
-        "GetBucketCors",
         "GetBucketEncryption",
         "GetBucketLifecycleConfiguration",
         "GetBucketPolicy",

@@ -174,7 +174,6 @@ PROBES = [
     *(
         err(operation, code, get("/bucket", subresource), BucketName="bucket")
         for operation, subresource, code in (
-            ("GetBucketCors", "cors", "NoSuchCORSConfiguration"),
             (
                 "GetBucketEncryption",
                 "encryption",
