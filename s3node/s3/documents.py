@@ -165,10 +165,7 @@ def common_prefixes(prefixes: Sequence[str], encode: Callable[[str], str]) -> li
 
 def contents(item: Contents, owner: str, encoding: str) -> str:
     """The element of one object. `owner`: the element as it is to stand in each, or ""."""
-    checksum = ""
-    if item.checksum_algorithm:
-        checksum = f"<ChecksumAlgorithm>{xml.escape(item.checksum_algorithm)}</ChecksumAlgorithm>"
-        checksum += f"<ChecksumType>{item.checksum_type}</ChecksumType>"
+    checksum = checksum_elements(item.checksum_algorithm, item.checksum_type)
     return (
         f"<Contents><Key>{xml.escape(encoder(encoding)(item.key))}</Key>"
         f"<LastModified>{iso8601(item.modified_ms)}</LastModified>"
@@ -176,6 +173,14 @@ def contents(item: Contents, owner: str, encoding: str) -> str:
         f"<Size>{item.size}</Size>{owner}"
         f"<StorageClass>{xml.escape(item.storage_class)}</StorageClass></Contents>"
     )
+
+
+def checksum_elements(algorithm: str, kind: str) -> str:
+    """What an entry of a listing says of the object's checksum; "" without an algorithm."""
+    if not algorithm:
+        return ""
+    name = xml.escape(algorithm)
+    return f"<ChecksumAlgorithm>{name}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
 
 
 def owner_element(owner: Owner | None) -> str:

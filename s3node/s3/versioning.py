@@ -13,11 +13,11 @@ from s3node.s3 import xml
 from s3node.s3.documents import (
     ListEcho,
     Owner,
+    checksum_elements,
     common_prefixes,
     encoder,
     iso8601,
-    owner_nodes,
-    quoted,
+    owner_element,
 )
 from s3node.s3.xml import Node
 
@@ -94,24 +94,24 @@ def list_versions(
         ("EncodingType", echo.encoding or None),
         ("IsTruncated", truncated),
     ]
-    rows = [_version(item, owner, encode(item.key)) for item in items]
-    return xml.render("ListVersionsResult", head + rows + common_prefixes(prefixes, encode))
+    shown = owner_element(owner)
+    rows = "".join([_entry(item, shown, encode(item.key)) for item in items])
+    body = ("", xml.Rendered(rows))
+    return xml.render("ListVersionsResult", [*head, body, *common_prefixes(prefixes, encode)])
 
 
-def _version(item: VersionItem, owner: Owner, key: str) -> Node:
-    nodes: list[Node] = [
-        ("Key", key),
-        ("VersionId", item.version),
-        ("IsLatest", item.latest),
-        ("LastModified", iso8601(item.modified_ms)),
-    ]
-    if not item.marker:
-        nodes += [
-            ("ETag", quoted(item.etag)),
-            ("ChecksumAlgorithm", item.checksum_algorithm or None),
-            ("ChecksumType", item.checksum_type or None),
-            ("Size", item.size),
-            ("StorageClass", item.storage_class),
-        ]
-    nodes.append(("Owner", owner_nodes(owner)))
-    return ("DeleteMarker" if item.marker else "Version", nodes)
+def _entry(item: VersionItem, owner: str, key: str) -> str:
+    """The element of one version; written at once, for a page has a thousand."""
+    shown = (
+        f"<Key>{xml.escape(key)}</Key><VersionId>{item.version}</VersionId>"
+        f"<IsLatest>{'true' if item.latest else 'false'}</IsLatest>"
+        f"<LastModified>{iso8601(item.modified_ms)}</LastModified>"
+    )
+    if item.marker:
+        return f"<DeleteMarker>{shown}{owner}</DeleteMarker>"
+    checksum = checksum_elements(item.checksum_algorithm, item.checksum_type)
+    return (
+        f"<Version>{shown}<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag>{checksum}"
+        f"<Size>{item.size}</Size><StorageClass>{xml.escape(item.storage_class)}</StorageClass>"
+        f"{owner}</Version>"
+    )
