@@ -13,9 +13,6 @@ counts as shown already, so a walk that continues at a common prefix never shows
 
 from __future__ import annotations
 
-import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
@@ -29,8 +26,6 @@ FIRST_ID = b"\x00" * 16
 
 SKIPS_BEFORE_SEEK = 4
 """Older versions of one key that are read past before a seek is cheaper."""
-
-TOKEN_MAC_BYTES = 16
 
 
 class Position(NamedTuple):
@@ -146,27 +141,3 @@ def step(
         done, done_id = after
         rows = scan(after)
     return Step(entries, Position(done, done_id))
-
-
-# --- continuation tokens ---------------------------------------------------------------------
-
-
-def _mac(secret: bytes, scope: tuple[bytes, ...], entry: bytes) -> bytes:
-    parts = (*scope, entry)
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return hmac.digest(secret, message, "sha256")[:TOKEN_MAC_BYTES]
-
-
-def make_token(secret: bytes, scope: tuple[bytes, ...], entry: bytes) -> str:
-    """An opaque token that says where to go on, good for the same `scope` only."""
-    return urlsafe_b64encode(_mac(secret, scope, entry) + entry).decode()
-
-
-def read_token(secret: bytes, scope: tuple[bytes, ...], token: str) -> bytes | None:
-    """The entry a token was made for; None if nobody here made it for this scope."""
-    try:
-        raw = urlsafe_b64decode(token.encode("ascii"))
-    except (Base64Error, ValueError):
-        return None
-    mac, entry = raw[:TOKEN_MAC_BYTES], raw[TOKEN_MAC_BYTES:]
-    return entry if hmac.compare_digest(mac, _mac(secret, scope, entry)) else None

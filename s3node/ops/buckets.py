@@ -7,7 +7,7 @@ from s3node.base.ids import BUCKET_ID_BYTES
 from s3node.base.limits import LIST_BUCKETS_MAX
 from s3node.meta import tables
 from s3node.meta.kv import ReadTx, WriteTx
-from s3node.model import listing
+from s3node.model import tokens
 from s3node.model.rows import BucketRow
 from s3node.model.versions import Deed
 from s3node.ops import lookup, parameters
@@ -95,7 +95,6 @@ def _delete_some(tx: WriteTx, node: Node, call: Call, done: Deed) -> bool:
         tables.delete_bucket(tx, call.bucket)
         tables.delete_configurations(tx, bucket.bucket_id)
         tables.delete_usage(tx, bucket.bucket_id)
-        tables.delete_configurations(tx, bucket.bucket_id)
         return True
     key, identity, _row = upload
     abort_upload(tx, node, bucket, done._replace(key=key.decode()), identity)
@@ -112,7 +111,8 @@ async def list_buckets(node: Node, call: Call) -> Response:
     limit = parameters.integer(request, "max-buckets", LIST_BUCKETS_MAX, least=1)
     prefix = request.param("prefix") or ""
     region = request.param("bucket-region")
-    scope = (b"buckets", prefix.encode())
+    caller = call.identity.owner_id.encode()
+    scope = (b"buckets", caller, prefix.encode(), (region or "").encode())
     after = ""
     given = request.param("continuation-token")
     if given is not None:
@@ -132,7 +132,7 @@ async def list_buckets(node: Node, call: Call) -> Response:
     token = None
     if len(found) > limit:
         del found[limit:]
-        token = listing.make_token(node.token_key, scope, found[-1][0].encode())
+        token = tokens.seal(node.token_key, scope, found[-1][0].encode())
     paged = any(request.has(name) for name in ("max-buckets", "prefix", "bucket-region"))
     rows = [(name, row.created_ms, row.region if paged else None) for name, row in found]
     return parameters.document(

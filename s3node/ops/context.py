@@ -96,7 +96,7 @@ class DocumentRoom:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What operations work with. `token_key` is a secret for continuation tokens."""
+    """What operations work with. `token_key`: 32 secret bytes for continuation tokens."""
 
     kv: Kv
     objects: Objects

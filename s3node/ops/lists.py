@@ -15,10 +15,10 @@ from s3node.base.errors import S3Error
 from s3node.base.limits import LIST_ENTRIES_MAX, LIST_ROWS_PER_READ, PART_NUMBER_MAX
 from s3node.meta import tables
 from s3node.meta.kv import ReadTx
-from s3node.model import listing
+from s3node.model import listing, tokens
 from s3node.model.listing import Entry, Position, Query, Step
 from s3node.model.multipart import parse_upload_id
-from s3node.model.rows import PartRow, UploadRow
+from s3node.model.rows import BucketRow, PartRow, UploadRow
 from s3node.ops import answers, lookup, parameters
 from s3node.ops.context import Call, Node
 from s3node.ops.entries import Entries
@@ -70,13 +70,17 @@ def query_of(echo: ListEcho) -> Query:
     return Query(echo.prefix.encode(), echo.delimiter.encode())
 
 
-async def _objects(
-    node: Node, call: Call, echo: ListEcho, marker: bytes, owner: Owner | None
-) -> tuple[list[Entry[bytes]], bool]:
-    """The current versions behind `marker`, rolled up: as they stand in the document."""
+def _listed_bucket(node: Node, call: Call) -> BucketRow:
+    """The bucket whose objects are listed."""
     parameters.admit(call)
     check_optional_attributes(call.request.headers)  # nothing here is ever under restoration
-    bucket = node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+    return node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+
+
+async def _objects(
+    node: Node, bucket: BucketRow, echo: ListEcho, marker: bytes, owner: Owner | None
+) -> tuple[list[Entry[bytes]], bool]:
+    """The current versions behind `marker`, rolled up: as they stand in the document."""
     query = query_of(echo)
     write = Entries(owner, echo.encoding).write
 
@@ -114,7 +118,8 @@ async def list_objects(node: Node, call: Call) -> Response:
     """
     echo = echoed(call, "max-keys")
     marker = call.request.param("marker") or ""
-    entries, truncated = await _objects(node, call, echo, marker.encode(), node.owner)
+    bucket = _listed_bucket(node, call)
+    entries, truncated = await _objects(node, bucket, echo, marker.encode(), node.owner)
     next_marker = entries[-1][0].decode() if truncated and echo.delimiter else None
     return parameters.document(
         documents.list_objects(
@@ -132,20 +137,22 @@ async def list_objects_v2(node: Node, call: Call) -> Response:
     """ListObjectsV2.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html: a token outweighs
-    start-after, and is good for the same bucket, prefix and delimiter only.
+    start-after, and is good for the same caller, bucket, prefix and delimiter only.
     """
     request = call.request
     echo = echoed(call, "max-keys")
     start_after = request.param("start-after")
     token = request.param("continuation-token")
-    scope = (b"objects", call.bucket.encode(), echo.prefix.encode(), echo.delimiter.encode())
+    fetch_owner = parameters.truth(request, "fetch-owner")
+    bucket = _listed_bucket(node, call)
+    caller, query = call.identity.owner_id.encode(), query_of(echo)
+    scope = (b"objects", caller, bucket.bucket_id, query.prefix, query.delimiter)
     marker = (start_after or "").encode()
     if token is not None:
         marker = parameters.open_token(node, scope, token)
-    fetch_owner = parameters.truth(request, "fetch-owner")
     owner = node.owner if fetch_owner else None
-    entries, truncated = await _objects(node, call, echo, marker, owner)
-    next_token = listing.make_token(node.token_key, scope, entries[-1][0]) if truncated else None
+    entries, truncated = await _objects(node, bucket, echo, marker, owner)
+    next_token = tokens.seal(node.token_key, scope, entries[-1][0]) if truncated else None
     return parameters.document(
         documents.list_objects_v2(
             echo,

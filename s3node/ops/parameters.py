@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from s3node.base.errors import S3Error
-from s3node.model import conditions, listing
+from s3node.model import conditions, tokens
 from s3node.model.conditions import ANY, UNCONDITIONAL, DeleteConditions, WriteConditions
 from s3node.model.multipart import Listed
 from s3node.model.rows import VersionRow
@@ -94,9 +94,9 @@ def encoding(request: Request) -> str:
     return text
 
 
-def open_token(node: Node, scope: tuple[bytes, ...], token: str) -> bytes:
+def open_token(node: Node, scope: tokens.Scope, token: str) -> bytes:
     """The entry a continuation token stands for."""
-    entry = listing.read_token(node.token_key, scope, token)
+    entry = tokens.open_token(node.token_key, scope, token)
     if entry is None:
         raise _invalid("continuation-token", token, "The continuation token provided is incorrect")
     return entry

@@ -138,19 +138,3 @@ def test_successor() -> None:
     assert listing.successor(b"a\xff") == b"b"
     assert listing.successor(b"\xff\xff") is None
     assert listing.successor(b"") is None
-
-
-@given(st.binary(max_size=1024), st.lists(st.binary(max_size=8), max_size=4).map(tuple))
-def test_tokens_open_where_they_were_made(entry: bytes, scope: tuple[bytes, ...]) -> None:
-    token = listing.make_token(b"k" * 32, scope, entry)
-    assert listing.read_token(b"k" * 32, scope, token) == entry
-    assert listing.read_token(b"j" * 32, scope, token) is None
-    assert listing.read_token(b"k" * 32, (*scope, b""), token) is None
-    if scope and scope[0]:
-        shifted = (scope[0][:-1], scope[0][-1:] + b"", *scope[1:])
-        assert listing.read_token(b"k" * 32, shifted, token) is None
-
-
-@given(st.text(max_size=60))
-def test_made_up_tokens_open_nothing(token: str) -> None:
-    assert listing.read_token(b"k" * 32, (b"a",), token) is None
