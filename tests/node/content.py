@@ -6,6 +6,8 @@ import hashlib
 import random
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from s3node.base.limits import INLINE_BYTES_MAX, KIB, MIB
 
 BUCKET = "studies"
@@ -29,14 +31,29 @@ def content(key: str, size: int) -> bytes:
     return random.Random(key).randbytes(size)
 
 
+KEPT = {
+    "Tagging": "study=1&ward=%C3%A9",
+    "StorageClass": "STANDARD_IA",
+    "WebsiteRedirectLocation": "/elsewhere",
+    "CacheControl": "private,  max-age=60",
+}
+"""What two of the objects have beside their bytes and metadata."""
+
+
 def store_world(s3: Any, bucket: str = BUCKET) -> dict[str, str]:
     """Create the bucket and all objects; returns the SHA-256 of each key's content."""
     s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "of", "Value": bucket}]})
     world = {}
     for key, size in SIZES.items():
         data = content(key, size)
-        s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={"study": key.replace("/", "-")})
+        kept = KEPT if key in {"one byte", "two stripes"} else {}
+        metadata = {"study": key.replace("/", "-")}
+        s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata=metadata, **kept)
         world[key] = hashlib.sha256(data).hexdigest()
+    for key in ("empty", "two stripes"):
+        tags = {"TagSet": [{"Key": "later", "Value": key}]}
+        s3.put_object_tagging(Bucket=bucket, Key=key, Tagging=tags)
     for key, size in MULTIPART.items():
         data = content(key, size)
         put_in_parts(s3, bucket, key, data)
@@ -69,14 +86,24 @@ def read_world(s3: Any, bucket: str = BUCKET) -> dict[str, str]:
     return found
 
 
+def _bucket_tags(s3: Any, bucket: str) -> list[Any]:
+    try:
+        found: list[Any] = s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "NoSuchTagSet"
+        return []
+    return found
+
+
 def describe(s3: Any, bucket: str = BUCKET) -> list[Any]:
-    """Everything but the bytes: listing, headers, uploads, parts."""
-    told: list[Any] = []
+    """Everything but the bytes: configurations, listing, headers, tags, uploads, parts."""
+    told: list[Any] = [_bucket_tags(s3, bucket)]
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, FetchOwner=True):
         for item in page.get("Contents", ()):
             head = s3.head_object(Bucket=bucket, Key=item["Key"], ChecksumMode="ENABLED")
             head.pop("ResponseMetadata")
-            told.append((item, head))
+            tags = s3.get_object_tagging(Bucket=bucket, Key=item["Key"])["TagSet"]
+            told.append((item, head, tags))
     for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ()):
         parts = s3.list_parts(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
         told.append((upload, parts.get("Parts", ())))

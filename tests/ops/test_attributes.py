@@ -12,6 +12,8 @@ from s3node.s3.attributes import NAMES
 from s3node.s3.headers import http_date
 from tests.ops.test_botocore import parsed
 from tests.ops.test_multipart import begin, finish, listing, part
+from tests.ops.test_versions import put as put_version
+from tests.ops.test_versions import versioning
 from tests.ops.world import Answer, World, make_world
 
 ALL = ",".join(sorted(NAMES))
@@ -167,6 +169,26 @@ def test_versions_and_what_is_not_there(world: World) -> None:
     assert ask(world, query=f"attributes&versionId={'0' * 32}").code == "NoSuchVersion"
     assert ask(world, query="attributes&versionId=x").code == "InvalidArgument"
     assert world.get("/none/k", "attributes", x_amz_object_attributes="ETag").code == "NoSuchBucket"
+
+
+def test_of_versions(world: World) -> None:
+    world.put("/bucket/k", b"null")
+    versioning(world, "Enabled")
+    first = put_version(world, "k", b"1")
+    second = put_version(world, "k", b"22", x_amz_storage_class="ONEZONE_IA")
+    for version, size in (("null", 4), (first, 1), (second, 2)):
+        answer = ask(world, query=f"attributes&versionId={version}")
+        assert answer.headers["x-amz-version-id"] == version
+        assert answer.text("ObjectSize") == str(size)
+    current = ask(world)
+    assert current.headers["x-amz-version-id"] == second
+    assert current.text("StorageClass") == "ONEZONE_IA"
+    marker = world.ask("DELETE", "/bucket/k").headers["x-amz-version-id"]
+    hidden = ask(world)
+    assert (hidden.code, hidden.headers["x-amz-delete-marker"]) == ("NoSuchKey", "true")
+    told = ask(world, query=f"attributes&versionId={marker}")
+    assert (told.status, told.code) == (405, "MethodNotAllowed")
+    assert "last-modified" in told.headers
 
 
 def test_conditions(world: World) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from s3node.base.errors import S3Error
 from s3node.meta.memory import MemoryKv
+from s3node.s3 import tagging
 from tests.ops.test_multipart import BIG, listing
 from tests.ops.world import Answer, DictObjects, World, make_world
 
@@ -189,8 +190,16 @@ def scenario_upload(world: World) -> Answer:
     return world.ask("POST", "/bucket/k", f"uploadId={upload}", listing((1, etag)))
 
 
+def scenario_tags(world: World) -> Answer:
+    put = world.ask("PUT", "/bucket/source", "tagging", tagging.document([("a", "b")]))
+    if put.status != 200:
+        assert list(world.get("/bucket/source", "tagging").xml.iter("Tag")) == []
+        return put
+    return world.ask("DELETE", "/bucket/source", "tagging")
+
+
 @pytest.mark.parametrize(
-    "scenario", [scenario_put, scenario_copy, scenario_delete, scenario_upload]
+    "scenario", [scenario_put, scenario_copy, scenario_delete, scenario_upload, scenario_tags]
 )
 def test_the_nth_step_fails(scenario: Callable[[World], Answer]) -> None:
     for n in range(1, 50):

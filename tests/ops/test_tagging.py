@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import random
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +16,8 @@ from s3node.meta import schema, tables
 from s3node.model.rows import VersionRow
 from s3node.s3 import tagging
 from tests.ops.test_multipart import begin, finish, listing, part
+from tests.ops.test_versions import put as put_version
+from tests.ops.test_versions import versioning
 from tests.ops.world import Answer, World, make_world
 
 TAGS = (("b", "2"), ("a", "with space & <sign>"))
@@ -243,3 +247,141 @@ def test_bucket_tags_say_who_and_when(world: World) -> None:
     )
     assert (row.changed_ms, row.who) == (world.clock.ms, "AKROOT")
     assert row.content == world.get("/bucket", "tagging").body
+
+
+# --- versions ----------------------------------------------------------------------------------
+
+
+def everything(world: World) -> dict[bytes, bytes]:
+    """All rows as they are stored."""
+    return world.kv.read(lambda tx: dict(tx.scan(schema.JOURNALED_START, schema.KEYS_END)))
+
+
+def changed(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> set[bytes]:
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+@pytest.fixture
+def versioned(world: World) -> dict[str, str]:
+    """k: the null version, below v1, below v2; gone: g1 below a delete marker."""
+    world.put("/bucket/k", b"null")
+    versioning(world, "Enabled")
+    names = {"null": "null"}
+    for name, key in (("v1", "k"), ("v2", "k"), ("g1", "gone")):
+        names[name] = put_version(world, key, name.encode() * 3000)
+    world.clock.ms += 1000
+    names["marker"] = world.ask("DELETE", "/bucket/gone").headers["x-amz-version-id"]
+    return names
+
+
+@pytest.mark.parametrize("which", ["null", "v1", "v2", ""])
+@pytest.mark.parametrize("suspended", [False, True])
+def test_one_row_changes_of_all(
+    world: World, versioned: dict[str, str], which: str, suspended: bool
+) -> None:
+    """Whatever version it is, and whatever the bucket's versioning: that row and no other."""
+    if suspended:
+        versioning(world, "Suspended")
+    query = f"tagging&versionId={versioned[which]}" if which else "tagging"
+    meant = versioned[which or "v2"]
+    before, listed = everything(world), world.get("/bucket", "versions").body
+    world.clock.ms += 5000
+    done = put_tags(world, "/bucket/k", FINE, query)
+    assert done.headers["x-amz-version-id"] == meant
+    after = everything(world)
+    (row_key,) = changed(before, after)
+    old, new = (tables.decode(VersionRow, row_key, rows[row_key]) for rows in (before, after))
+    assert new == msgspec.structs.replace(old, tags=FINE)
+    assert world.get("/bucket", "versions").body == listed, "order, ids, times, classes"
+    assert tags_of(world, "/bucket/k", f"tagging&versionId={meant}") == FINE
+    for other in {"null", versioned["v1"], versioned["v2"]} - {meant}:
+        assert tags_of(world, "/bucket/k", f"tagging&versionId={other}") == ()
+    gone = world.ask("DELETE", "/bucket/k", query)
+    assert (gone.status, gone.headers["x-amz-version-id"]) == (204, meant)
+    assert everything(world) == before
+    world.check_ledger()
+
+
+def test_delete_markers_have_no_tags(world: World, versioned: dict[str, str]) -> None:
+    before = everything(world)
+    for method, body in (("GET", b""), ("PUT", tagging.document(FINE)), ("DELETE", b"")):
+        hidden = world.ask(method, "/bucket/gone", "tagging", body)
+        assert (hidden.status, hidden.code) == (404, "NoSuchKey")
+        assert hidden.headers["x-amz-delete-marker"] == "true"
+        query = f"tagging&versionId={versioned['marker']}"
+        marker = world.ask(method, "/bucket/gone", query, body)
+        assert (marker.status, marker.code) == (405, "MethodNotAllowed")
+    assert everything(world) == before
+    older = f"tagging&versionId={versioned['g1']}"
+    assert put_tags(world, "/bucket/gone", FINE, older).status == 200
+    assert tags_of(world, "/bucket/gone", older) == FINE
+
+
+def test_tags_of_versions_go_where_the_versions_go(world: World, versioned: dict[str, str]) -> None:
+    older = f"versionId={versioned['v1']}"
+    put_tags(world, "/bucket/k", FINE, f"tagging&{older}")
+    world.put("/bucket/k", b"new")
+    assert tags_of(world, "/bucket/k") == ()
+    restored = world.ask("PUT", "/bucket/k", x_amz_copy_source=f"bucket/k?{older}")
+    assert restored.status == 200
+    assert tags_of(world, "/bucket/k") == FINE, "a copy of a version has that version's tags"
+    world.ask("DELETE", "/bucket/k")
+    assert world.get("/bucket/k", "tagging").code == "NoSuchKey"
+    assert tags_of(world, "/bucket/k", f"tagging&{older}") == FINE
+    versioning(world, "Suspended")
+    world.put("/bucket/k", b"null", x_amz_tagging="n=1")
+    assert tags_of(world, "/bucket/k", "tagging&versionId=null") == (("n", "1"),)
+    world.check_ledger()
+
+
+# --- at the same time --------------------------------------------------------------------------
+
+
+def test_tags_and_versions_at_once(world: World) -> None:
+    """Whatever comes between: no version comes back, none is lost, tags are one set or another."""
+    dice = random.Random(7)
+    sets = [tuple((f"set{number}", str(tag)) for tag in range(1)) for number in range(4)]
+
+    async def tagger() -> None:
+        for _ in range(30):
+            document = tagging.document(dice.choice(sets))
+            answer = await world.send("PUT", "/bucket/k", "tagging", document)
+            assert answer.status == 200 or answer.code == "NoSuchKey"
+
+    async def writer() -> None:
+        for _ in range(30):
+            body = dice.randbytes(dice.choice([10, 5000]))
+            if dice.random() < 0.3:
+                await world.send("DELETE", "/bucket/k")
+            else:
+                await world.send("PUT", "/bucket/k", "", body)
+            got = await world.send("GET", "/bucket/k")
+            assert got.status == 404 or hashlib.md5(got.body).hexdigest() == got.etag
+
+    async def crowd() -> None:
+        await asyncio.gather(*(tagger() for _ in range(3)), *(writer() for _ in range(3)))
+
+    for status in ("", "Enabled", "Suspended"):
+        if status:
+            versioning(world, status)
+        world.put("/bucket/k", b"first")
+        asyncio.run(crowd())
+        world.check_ledger()
+        if world.get("/bucket/k").status == 200:
+            assert tags_of(world, "/bucket/k") in [(), *sets]
+
+
+def test_a_deleted_object_stays_deleted(world: World) -> None:
+    async def both() -> list[Answer]:
+        document = tagging.document(FINE)
+        return await asyncio.gather(
+            world.send("PUT", "/bucket/k", "tagging", document), world.send("DELETE", "/bucket/k")
+        )
+
+    for _ in range(10):
+        world.put("/bucket/k", b"x" * 5000)
+        tagged, gone = asyncio.run(both())
+        assert tagged.status == 200 or tagged.code == "NoSuchKey"
+        assert gone.status == 204
+        assert world.get("/bucket/k").status == 404
+    world.check_ledger()
