@@ -5,7 +5,7 @@ from __future__ import annotations
 from s3node.base.errors import S3Error
 from s3node.base.ids import BUCKET_ID_BYTES
 from s3node.base.limits import LIST_BUCKETS_MAX
-from s3node.meta import tables
+from s3node.meta import schema, tables
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.model import tokens
 from s3node.model.rows import BucketRow
@@ -14,6 +14,7 @@ from s3node.ops import lookup, parameters
 from s3node.ops.body import read_document
 from s3node.ops.context import Call, Node, deed
 from s3node.ops.multipart import abort_upload
+from s3node.ops.tagging import bucket_tags
 from s3node.s3 import documents
 from s3node.s3.request import Response
 
@@ -34,10 +35,14 @@ def _check_region(node: Node, constraint: str) -> None:
 async def create_bucket(node: Node, call: Call) -> Response:
     """CreateBucket. Lock and ownership settings that nothing would enforce are refused.
 
+    Tags are of a bucket that is made; one that is there keeps those it has.
+
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
     """
     parameters.admit(call)
-    _check_region(node, await read_document(node, call, documents.parse_create_bucket))
+    wanted = await read_document(node, call, documents.parse_create_bucket)
+    _check_region(node, wanted.constraint)
+    tags = bucket_tags(node, call, wanted.tags)
     now_ms = node.clock.wall_ms()
 
     def create(tx: WriteTx) -> None:
@@ -46,6 +51,8 @@ async def create_bucket(node: Node, call: Call) -> Response:
             identity = node.random(BUCKET_ID_BYTES)
             row = BucketRow(identity, now_ms, call.identity.owner_id, node.region)
             tables.put_bucket(tx, call.bucket, row)
+            if tags is not None:
+                tables.put_configuration(tx, identity, schema.TAGGING, tags)
         elif existing.owner != call.identity.owner_id:
             raise S3Error("BucketAlreadyExists", BucketName=call.bucket)
         elif node.region != FIRST_REGION:

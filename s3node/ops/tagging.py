@@ -84,9 +84,16 @@ async def put_bucket_tagging(node: Node, call: Call) -> Response:
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketTagging.html
     """
     parameters.admit(call)
-    tags = model.check_bucket_tags(await read_document(node, call, tagging.parse_document))
-    row = ConfigurationRow(tagging.document(tags), node.clock.wall_ms(), call.identity.access_key)
-    return await _set_bucket_tags(node, call, row if tags else None)
+    tags = await read_document(node, call, tagging.parse_document)
+    return await _set_bucket_tags(node, call, bucket_tags(node, call, tags))
+
+
+def bucket_tags(node: Node, call: Call, tags: Tags) -> ConfigurationRow | None:
+    """The row of these tags, if there may be such; None for none."""
+    if not tags:
+        return None
+    content = tagging.document(model.check_bucket_tags(tags))
+    return ConfigurationRow(content, node.clock.wall_ms(), call.identity.access_key)
 
 
 async def delete_bucket_tagging(node: Node, call: Call) -> Response:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from s3node.base.errors import S3Error
 from s3node.base.limits import PART_NUMBER_MAX
 from s3node.s3 import xml
+from s3node.s3.tagging import Tags, parse_tags
 from s3node.s3.xml import Element, Node
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*\Z")  # RFC 3986 section 2.3, and what separates folders
@@ -82,18 +83,27 @@ def _root(data: bytes, name: str) -> Element:
     return root
 
 
-def parse_create_bucket(data: bytes) -> str:
-    """The location constraint that a CreateBucket body asks for, or ""."""
+class NewBucket(NamedTuple):
+    """What a CreateBucket body asks for; a constraint of "" is none."""
+
+    constraint: str = ""
+    tags: Tags = ()
+
+
+def parse_create_bucket(data: bytes) -> NewBucket:
     if not data.strip():
-        return ""
+        return NewBucket()
     root = _root(data, "CreateBucketConfiguration")
     known = frozenset({"LocationConstraint", "Location", "Bucket", "Tags"})
     found = xml.fields(root, known)
-    if found.keys() - {"LocationConstraint"}:
-        # Directory buckets, and tags at creation: known to S3, not offered here.
+    if found.keys() & {"Location", "Bucket"}:
+        # Directory buckets: known to S3, not offered here.
         raise S3Error("NotImplemented")
-    constraint = found.get("LocationConstraint")
-    return xml.leaf(constraint).strip() if constraint else ""
+    constraint, tags = found.get("LocationConstraint"), found.get("Tags")
+    return NewBucket(
+        xml.leaf(constraint).strip() if constraint else "",
+        parse_tags(tags) if tags else (),
+    )
 
 
 def _listed_part(element: Element, algorithms: Collection[str]) -> ListedPart:

@@ -61,9 +61,13 @@ def parse_document(data: bytes) -> Tags:
     root = xml.parse(data)
     if root.name != "Tagging":
         raise xml.malformed()
-    tag_set = xml.fields(root, {"TagSet": True})["TagSet"]
-    xml.fields(tag_set, frozenset(), repeated="Tag")
-    return tuple(_tag(element) for element in tag_set.children)
+    return parse_tags(xml.fields(root, {"TagSet": True})["TagSet"])
+
+
+def parse_tags(element: Element) -> Tags:
+    """The tags of an element that has nothing else; MalformedXML."""
+    xml.fields(element, frozenset(), repeated="Tag")
+    return tuple(_tag(child) for child in element.children)
 
 
 def _tag(element: Element) -> tuple[str, str]:

@@ -229,6 +229,19 @@ def test_of_buckets(world: World) -> None:
         assert world.ask(method, "/none", "tagging", body).code == "NoSuchBucket"
 
 
+def test_a_bucket_that_is_there_keeps_its_tags() -> None:
+    world = make_world("us-east-1")
+
+    def create(value: str) -> Answer:
+        tag = f"<Tag><Key>k</Key><Value>{value}</Value></Tag>"
+        body = f"<CreateBucketConfiguration><Tags>{tag}</Tags></CreateBucketConfiguration>"
+        return world.ask("PUT", "/bucket", "", body.encode())
+
+    for value in ("1", "2"):
+        assert create(value).status == 200, "which the first region says to both"
+        assert tags_of(world, "/bucket") == (("k", "1"),)
+
+
 def test_a_bucket_takes_its_tags_with_it(world: World) -> None:
     put_tags(world, "/bucket", FINE)
     assert world.ask("DELETE", "/bucket").status == 204

@@ -334,6 +334,9 @@ def test_wrong_trailer_values() -> None:
     case.refuses(start + b"NSRBww==\r\n\r\n", "BadDigest")
     case.refuses(start + b"NSRB\r\n\r\n", "InvalidRequest")
     case.refuses(start + b"\r\n\r\n", "InvalidRequest")
+    with pytest.raises(S3Error) as caught:
+        run(case.payload(), start + b"NSRB\r\n\r\n")
+    assert caught.value.message == "Value for x-amz-checksum-crc32 trailing header is invalid."
 
 
 def test_signed_trailers_need_their_signature() -> None:

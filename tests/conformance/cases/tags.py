@@ -264,6 +264,46 @@ BUCKETS = [
     ok("DeleteBucketTagging", "none", delete("/bucket", "tagging"), 204),
 ]
 
+
+def creation(inner: str) -> bytes:
+    return f"<CreateBucketConfiguration>{inner}</CreateBucketConfiguration>".encode()
+
+
+TAG = "<Tag><Key>b</Key><Value>2</Value></Tag><Tag><Key>a</Key><Value>é /</Value></Tag>"
+CREATION = [
+    ok(
+        "CreateBucket",
+        "with tags",
+        put("/fresh", body=creation(f"<Tags>{TAG}</Tags>")),
+        after=shown("/fresh"),
+        scene="empty",
+    ),
+    ok(
+        "CreateBucket",
+        "with a place and no tags",
+        put(
+            "/fresh",
+            body=creation("<LocationConstraint>eu-west-1</LocationConstraint><Tags></Tags>"),
+        ),
+        after=After(get("/fresh", "tagging"), 404, xml={"Code": "NoSuchTagSet"}),
+        scene="empty",
+    ),
+    err(
+        "CreateBucket",
+        "InvalidTag",
+        put("/fresh", body=creation(f"<Tags>{TAG}{TAG}</Tags>")),
+        scene="empty",
+        TagKey="b",
+    ),
+    err(
+        "CreateBucket",
+        "MalformedXML",
+        put("/fresh", body=creation("<Tags><Key>a</Key></Tags>")),
+        "tags that are none",
+        scene="empty",
+    ),
+]
+
 SOURCE = "bucket/k"
 ENCODING = (
     "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters "
@@ -339,4 +379,4 @@ WITH_OBJECTS = [
     *_refused("CreateMultipartUpload", post("/bucket/m", "uploads")),
 ]
 
-CASES: list[Case] = [*OBJECTS, *BUCKETS, *WITH_OBJECTS]
+CASES: list[Case] = [*OBJECTS, *BUCKETS, *CREATION, *WITH_OBJECTS]
