@@ -16,6 +16,7 @@ While the node is not ready every request is answered 503 with the reason.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +136,9 @@ class S3Listener:
             await self._answer(exchange, trace)
         except ResponseCut as cut:
             self._note_cut(cut, trace)
+        except asyncio.CancelledError:  # it outlasted the grace of a stop
+            trace.cut = "stopped"
+            raise
         except AssertionError as fault:  # while an error was being rendered
             LOG.critical("cannot answer", exc_info=fault)
             self._broken(fault)

@@ -88,6 +88,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _NUMBERS = re.compile(r"[0-9.]+\Z")
 _VERBATIM = re.compile(rb"[\x21-\x24\x26-\x7e]*\Z")  # says the same when it is percent-decoded
+_DEFAULT_PORTS = {b"http": ":80", b"https": ":443"}
 _BUCKET_BYTES_MAX = 63
 _NAME_BYTES_MAX = 128  # of a header: longer ones are not remembered
 _PRESIGNED_BYTES_MAX = 512  # of a query without its signature: the same
@@ -374,11 +375,12 @@ def _split_target(target: bytes | str, headers: Headers) -> tuple[bytes, bytes]:
 
 def _absolute(wire: bytes, headers: Headers) -> bytes:
     scheme, separator, rest = wire.partition(b"://")
-    if not separator or scheme.lower() not in (b"http", b"https"):
+    if not separator or scheme.lower() not in _DEFAULT_PORTS:
         raise S3Error("InvalidURI")
     end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
-    authority = rest[:end].decode("latin-1").lower()
-    if authority != (headers.get("host") or "").lower():
+    port = _DEFAULT_PORTS[scheme.lower()]
+    authority = rest[:end].decode("latin-1").lower().removesuffix(port)
+    if authority != (headers.get("host") or "").lower().removesuffix(port):
         raise S3Error("InvalidRequest", "The request target and the Host header disagree.")
     tail = rest[end:]
     return tail if tail.startswith(b"/") else b"/" + tail

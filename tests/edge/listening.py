@@ -16,6 +16,7 @@ from botocore.credentials import Credentials
 
 from s3node.base.clock import SystemClock
 from s3node.edge.admin_listener import AdminListener
+from s3node.edge.exchange import Patience
 from s3node.edge.front import Endpoints, Front
 from s3node.edge.s3_listener import S3Listener
 from s3node.edge.shares import RequestBounds
@@ -101,6 +102,7 @@ async def listening(
     requests: RequestBounds | None = None,
     domains: Sequence[str] = (),
     secrets: Mapping[str, str] | None = None,
+    patience: Patience | None = None,
 ) -> AsyncIterator[Edge]:
     world = make_world(REGION)
     broken: list[BaseException] = []
@@ -117,7 +119,7 @@ async def listening(
     admin = AdminListener(
         {ACCESS: SECRET}, views, unready=lambda: s3.reason, names=("admin.example",)
     )
-    front = Front(s3, admin)
+    front = Front(s3, admin, patience=patience)
     endpoints = await front.start(("127.0.0.1", 0), ("127.0.0.1", 0), tls)
     if ready:
         s3.ready(world.node)
