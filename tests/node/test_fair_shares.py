@@ -57,7 +57,7 @@ def test_slow_requests_of_one_client_leave_room_for_others(node: NodeProcess) ->
             stack.callback(slow[-1].close)
         in_progress = "s3node_requests_in_progress"
         node.wait(lambda: node.metrics()[in_progress] == REQUESTS.client)
-        assert busy(node, "client") == ASKED - REQUESTS.client
+        node.wait(lambda: busy(node, "client") == ASKED - REQUESTS.client)
         assert busy(node, "node") == 0
 
         def healthy(number: int) -> None:
