@@ -129,13 +129,15 @@ class ObjectNode:
         self.md5_thread.shutdown()
         assert self.store.writing.used == self.store.reading.used == 0
 
-    async def put(self, content: bytes, piece: int = 100_000, *, late: bool = False) -> PartRow:
-        """Write, commit, release: the row that a reader needs.
+    async def put(
+        self, content: bytes, piece: int = 100_000, *, late: bool = False, bound: int = 0
+    ) -> PartRow:
+        """Write, commit, release: the row that a reader needs. `bound`: see `write`.
 
         A disk may answer too late at any time, on a machine that has much else to do. Unless
         `late`, what it owes then has been entered when this returns.
         """
-        written = await self.write(content, piece)
+        written = await self.write(content, piece, bound=bound)
         await self.kv.write(lambda tx: self.store.stage(tx, written))
         self.store.release(written)
         if not late:
@@ -149,7 +151,8 @@ class ObjectNode:
         await until(lambda: not self.store._late)
         assert self.store.failed() is None
 
-    async def write(self, content: bytes, piece: int = 100_000) -> Written:
+    async def write(self, content: bytes, piece: int = 100_000, *, bound: int = 0) -> Written:
+        """With a `bound`, only that many are announced, and that it may be fewer."""
         seen = bytearray()
 
         async def pieces() -> AsyncIterator[memoryview]:
@@ -159,7 +162,8 @@ class ObjectNode:
                 yield view[start : start + piece]
 
         md5 = Md5()
-        written = await self.store.write(pieces(), seen.extend, len(content), md5=md5)
+        length = bound or len(content)
+        written = await self.store.write(pieces(), seen.extend, length, md5=md5, exact=not bound)
         assert bytes(seen) == content, "every byte is hashed once, in order"
         assert md5.digest() == hashlib.md5(content).digest(), "the same"
         return written

@@ -13,6 +13,7 @@ from s3node.base.errors import S3Error
 from s3node.base.filesystem import RealFileSystem
 from s3node.base.md5 import Md5
 from s3node.meta import tables
+from s3node.model.rows import Data
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.layout import stripe_bytes
 from s3node.objects.placement import write_quorum
@@ -234,5 +235,61 @@ def test_a_slow_disk_keeps_no_more_memory_than_is_counted(
         assert [used for _, used in seen] == [held, held, 0]
         assert seen[0][0] <= held + STRIPES_WHOLE_MAX * (row - shard)
         assert [there for there, _ in seen[1:]] == [held, 0]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("spare", [1, 2, 5000, STRIPE, 3 * STRIPE])
+@pytest.mark.parametrize("size", [4097, STRIPE - 1, STRIPE, STRIPE + 1, 2 * STRIPE + 9])
+def test_less_comes_than_could_have(tmp_path: Path, size: int, spare: int) -> None:
+    """Where only a bound is known, the last stripe is what came: as if it had been announced."""
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            bytes_ = content(size)
+            row = await node.put(bytes_)
+            bounded = await node.put(bytes_, bound=size + spare)
+            assert (bounded.size, bounded.digest) == (row.size, row.digest)
+            assert row.data is not None and bounded.data is not None
+            assert bounded.data.size == size
+            assert stripes(node, bounded.data) == stripes(node, row.data) != []
+            node.lose(0)
+            node.lose(1)
+            assert await node.get(bounded) == bytes_
+            assert await node.get(bounded, size - 9) == bytes_[-9:]
+
+    run(scenario())
+
+
+def stripes(node: ObjectNode, data: Data) -> list[tuple[int, int, int]]:
+    """(k, m, bytes) of each."""
+    row = node.kv.read(lambda tx: tables.get_locations(tx, data.data_id, 0))
+    assert row is not None
+    return [(one.k, one.m, one.stripe_bytes) for one in row.stripes]
+
+
+def test_of_a_slow_client_less_comes_than_could_have(tmp_path: Path) -> None:
+    """What was given back of its stripe while others waited is not asked for in vain."""
+
+    async def scenario() -> None:
+        shard = -(-STRIPE // 4)
+        async with ObjectNode(tmp_path, write_bytes=7 * shard) as node:
+            seen = bytearray()
+            go_on = asyncio.Event()
+
+            async def pieces() -> AsyncIterator[memoryview]:
+                yield memoryview(content(9000))
+                await go_on.wait()
+
+            slow = asyncio.create_task(node.store.write(pieces(), seen.extend, STRIPE, exact=False))
+            await until(lambda: node.store.writing.used)
+            row = await node.put(content(STRIPE))  # whose memory the slow one had
+            go_on.set()
+            written = await slow
+            assert bytes(seen) == content(9000)
+            await node.kv.write(lambda tx: node.store.stage(tx, written))
+            node.store.release(written)
+            kept = row.__class__(9000, "", written.digest, 0, data=written.data)
+            assert await node.get(kept) == content(9000)
 
     run(scenario())
