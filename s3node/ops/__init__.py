@@ -8,7 +8,10 @@ bodies come through `Call`, bytes go through `Node.objects`, rows through `Node.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import wraps
+from http import HTTPStatus
 
+from s3node.base.errors import S3Error
 from s3node.ops import (
     attributes,
     buckets,
@@ -17,6 +20,7 @@ from s3node.ops import (
     delete,
     get,
     lists,
+    lookup,
     multipart,
     post,
     probes,
@@ -24,9 +28,11 @@ from s3node.ops import (
     tagging,
     versions,
 )
-from s3node.ops.context import Operation
+from s3node.ops.context import Call, Node, Operation
+from s3node.s3 import errors
+from s3node.s3.request import Response
 
-OPERATIONS: Mapping[str, Operation] = {
+_OPERATIONS: Mapping[str, Operation] = {
     "AbortMultipartUpload": multipart.abort_multipart_upload,
     "CompleteMultipartUpload": multipart.complete_multipart_upload,
     "CopyObject": copy.copy_object,
@@ -65,5 +71,29 @@ OPERATIONS: Mapping[str, Operation] = {
     "UploadPart": multipart.upload_part,
     "UploadPartCopy": copy.upload_part_copy,
     **probes.ABSENT,
+}
+
+_BUCKETLESS = frozenset({"CreateBucket", "ListBuckets", "OptionsObject", "PostObject"})
+"""Operations on no bucket that must be there and the caller's, or that say so themselves."""
+
+
+def _within(operation: Operation) -> Operation:
+    """That there is no such bucket is told before what else is wrong with a request, as at S3."""
+
+    @wraps(operation)
+    async def answer(node: Node, call: Call) -> Response:
+        try:
+            return await operation(node, call)
+        except S3Error as error:
+            if errors.status(error) < HTTPStatus.INTERNAL_SERVER_ERROR:
+                node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+            raise
+
+    return answer
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    name: operation if name in _BUCKETLESS else _within(operation)
+    for name, operation in _OPERATIONS.items()
 }
 """By the name that S3's own model gives the operation, or its page where that has none."""

@@ -122,3 +122,34 @@ def test_acls_are_the_owners(world: World) -> None:
         assert answer.text("AccessControlList/Grant/Grantee/ID") == "owner-1"
         assert answer.texts("AccessControlList/Grant/Permission") == ["FULL_CONTROL"]
     assert world.get("/bucket/other", "acl").code == "NoSuchKey"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "headers"),
+    [
+        ("GET", "/none/k", "attributes", {}),
+        ("GET", "/none/k", "versionId=x", {}),
+        ("GET", "/none", "max-keys=x", {}),
+        ("GET", "/none", "list-type=2&continuation-token=x", {}),
+        ("PUT", "/none/k", "", {"x_amz_storage_class": "COLD"}),
+        ("PUT", "/none/k", "", {"x_amz_tagging": "a=1&a=2"}),
+        ("PUT", "/none/k", "tagging", {}),
+        ("PUT", "/none", "tagging", {}),
+        ("PUT", "/none/k", "", {"x_amz_copy_source": "bucket"}),
+        ("POST", "/none/k", "uploads", {"x_amz_checksum_algorithm": "x"}),
+        ("POST", "/none/k", "uploadId=x", {}),
+        ("POST", "/none", "delete", {}),
+    ],
+)
+def test_a_missing_bucket_is_told_first(
+    world: World, method: str, path: str, query: str, headers: dict[str, str]
+) -> None:
+    missing = world.ask(method, path, query, **headers)
+    assert (missing.status, missing.code, missing.text("BucketName")) == (
+        404,
+        "NoSuchBucket",
+        "none",
+    )
+    world.bucket("none")
+    there = world.ask(method, path, query, **headers)
+    assert there.status >= 400 and there.code != "NoSuchBucket"
