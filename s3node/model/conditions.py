@@ -106,13 +106,20 @@ def check_write(conditions: WriteConditions, current: Subject | None, key: str) 
         raise S3Error("PreconditionFailed", Condition="If-Match")
 
 
-def check_delete(conditions: DeleteConditions, target: Subject | None, key: str) -> None:
+def check_delete(
+    conditions: DeleteConditions, target: Subject | None, key: str, *, marker: bool = False
+) -> None:
     """A conditional delete; what it would delete, or hide, has to be as the client saw it.
+
+    A delete marker (`marker`) is no object, so that no condition holds of it; but 404 is for what
+    is not there at all.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
     """
     if conditions == UNCONDITIONAL:
         return
+    if marker:
+        raise S3Error("PreconditionFailed", Condition="If-Match")
     if target is None:
         raise S3Error("NoSuchKey", Key=key)
     if conditions.match not in {None, ANY, target.etag}:

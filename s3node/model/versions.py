@@ -89,8 +89,8 @@ def version_name(identity: bytes, row: VersionRow) -> str:
     return NULL_VERSION if row.null else identity.hex()
 
 
-def parse_version(text: str) -> bytes | None:
-    """A version id that a client sent: None is the null version."""
+def parse_version(text: str, argument: str = "versionId") -> bytes | None:
+    """A version id that a client sent as `argument`: None is the null version."""
     if text == NULL_VERSION:
         return None
     try:
@@ -100,8 +100,8 @@ def parse_version(text: str) -> bytes | None:
     if len(identity) != VERSION_ID_BYTES or identity.hex() != text:
         raise S3Error(
             "InvalidArgument",
-            "Invalid version id specified",
-            ArgumentName="versionId",
+            "Invalid version id specified" if text else "Version id cannot be the empty string",
+            ArgumentName=argument,
             ArgumentValue=text,
         )
     return identity
@@ -165,7 +165,7 @@ def plan_delete(
 ) -> Change:
     """A delete that names no version. Deleting what is not there changes nothing where there are
     no versions; elsewhere it leaves one more delete marker, as in S3."""
-    check_delete(conditions, subject(seen.current), deed.key)
+    _check_delete(conditions, seen.current, deed.key)
     if versioning == UNVERSIONED:
         return _remove(deed, seen.null)
     marker = VersionRow(
@@ -176,8 +176,13 @@ def plan_delete(
 
 def plan_remove(deed: Deed, target: Version | None, conditions: DeleteConditions) -> Change:
     """A delete that names a version: `target` vanishes, whatever it is."""
-    check_delete(conditions, subject(target), deed.key)
+    _check_delete(conditions, target, deed.key)
     return _remove(deed, target)
+
+
+def _check_delete(conditions: DeleteConditions, target: Version | None, key: str) -> None:
+    marker = target is not None and target[1].delete_marker
+    check_delete(conditions, subject(target), key, marker=marker)
 
 
 def _remove(deed: Deed, target: Version | None) -> Change:

@@ -38,11 +38,18 @@ def checksum(checksum: Checksum | None) -> HeaderList:
     ]
 
 
-def version(bucket: BucketRow, found: Version, *, named: bool = False) -> HeaderList:
-    """The id of a version. Where there never was versioning only who `named` it hears of it."""
-    if bucket.versioning == UNVERSIONED and not named:
+def version(bucket: BucketRow, found: Version) -> HeaderList:
+    """The id of a version; none where there never was versioning, though it was named "null"."""
+    if bucket.versioning == UNVERSIONED:
         return []
     return [("x-amz-version-id", version_name(*found))]
+
+
+def new_version(bucket: BucketRow, made: Version) -> HeaderList:
+    """The id of a version that was just written. S3 was observed to tell none of a null version
+    then, also in a suspended bucket.
+    """
+    return [] if made[1].null else version(bucket, made)
 
 
 def validators(row: VersionRow) -> HeaderList:

@@ -33,7 +33,7 @@ async def get_object_attributes(node: Node, call: Call) -> Response:
     row = found[1]
     seen = subject(found)
     assert seen is not None, "need_version gives no delete markers"
-    headers = answers.version(bucket, found, named=request.has("versionId"))
+    headers = answers.version(bucket, found)
     if not check_read(parameters.read_conditions(request), seen):
         return Response(status=304, headers=[*answers.validators(row), *headers])
     answer = parameters.document(_document(row, wanted, most, after))

@@ -26,6 +26,8 @@ from s3node.s3 import documents
 from s3node.s3.headers import WEBSITE_REDIRECT, CopySource, check_expected_owner, directive
 from s3node.s3.request import Response
 
+COPY_SOURCE = "x-amz-copy-source"
+
 
 class _Copied(NamedTuple):
     written: Written
@@ -44,7 +46,7 @@ def _source(node: Node, call: Call, source: CopySource) -> _Source:
 
     def find(tx: ReadTx) -> tuple[BucketRow, Version]:
         bucket = lookup.need_bucket(tx, call, source.bucket)
-        found = lookup.find_version(tx, bucket, source.key, source.version_id)
+        found = lookup.find_version(tx, bucket, source.key, source.version_id, COPY_SOURCE)
         if found is not None and found[1].delete_marker and source.version_id is not None:
             raise S3Error(
                 "InvalidRequest",
@@ -60,7 +62,7 @@ def _source(node: Node, call: Call, source: CopySource) -> _Source:
     seen = subject(found)
     assert seen is not None, "need_version gives no delete markers"
     check_copy_source(parameters.read_conditions(call.request, "x-amz-copy-source-"), seen)
-    told = answers.version(bucket, found, named=source.version_id is not None)
+    told = answers.version(bucket, found)
     return _Source(found[1], [("x-amz-copy-source-version-id", value) for _, value in told])
 
 

@@ -84,6 +84,9 @@ class _Batch(NamedTuple):
 
 
 def _failure(target: ObjectToDelete, error: S3Error) -> DeleteFailure:
+    """Of a version id that never was one S3 says here that there is no such version."""
+    if error.fields.get("ArgumentName") == "versionId":
+        error = S3Error("NoSuchVersion")
     message = error.message or TABLE[error.code].message
     return DeleteFailure(target.key, target.version, error.code, message)
 

@@ -89,11 +89,12 @@ def _prepare(node: Node, call: Call) -> _Answer:
 
     def find(tx: ReadTx) -> tuple[BucketRow, Version]:
         bucket = lookup.need_bucket(tx, call)
-        return bucket, lookup.need_version(tx, bucket, call.key, version)
+        found = lookup.need_version(tx, bucket, call.key, version, method=request.method)
+        return bucket, found
 
     bucket, (identity, row) = node.kv.read(find)
     headers = answers.object_headers(row, overrides)
-    headers += answers.version(bucket, (identity, row), named=version is not None)
+    headers += answers.version(bucket, (identity, row))
     conditions = parameters.read_conditions(request)
     found = subject((identity, row))
     assert found is not None, "need_version gives no delete markers"

@@ -37,10 +37,14 @@ def need_bucket(tx: ReadTx, call: Call, name: str | None = None) -> BucketRow:
     return row
 
 
-def find_version(tx: ReadTx, bucket: BucketRow, key: str, version: str | None) -> Version | None:
-    """The current version of a key, or the one with this id ("null" for the null version)."""
+def find_version(
+    tx: ReadTx, bucket: BucketRow, key: str, version: str | None, argument: str = "versionId"
+) -> Version | None:
+    """The current version of a key, or the one with this id ("null" for the null version), which
+    the request has in `argument`.
+    """
     raw = key.encode()
-    identity = None if version is None else parse_version(version)
+    identity = None if version is None else parse_version(version, argument)
     if identity is None:
         current = tables.current_version(tx, bucket.bucket_id, raw)
         return current if version is None else _null_version(tx, bucket, raw, current)
@@ -49,10 +53,12 @@ def find_version(tx: ReadTx, bucket: BucketRow, key: str, version: str | None) -
     return None if row is None or row.null else (identity, row)
 
 
-def version_id(tx: ReadTx, bucket: BucketRow, key: str, version: str) -> bytes | None:
+def version_id(
+    tx: ReadTx, bucket: BucketRow, key: str, version: str, argument: str
+) -> bytes | None:
     """The id by which a version that clients call `version` is sorted; None if it is not there
     and its name does not tell."""
-    identity = parse_version(version)
+    identity = parse_version(version, argument)
     if identity is not None:
         return identity
     found = find_version(tx, bucket, key, version)
@@ -83,34 +89,38 @@ def _null_version(
     return identity, row
 
 
-def need_version(tx: ReadTx, bucket: BucketRow, key: str, version: str | None) -> Version:
-    """`find_version`, or the S3Error of what is not there."""
+def need_version(
+    tx: ReadTx, bucket: BucketRow, key: str, version: str | None, *, method: str = "GET"
+) -> Version:
+    """`find_version`, or the S3Error of what is not there, or has no `method`."""
     found = find_version(tx, bucket, key, version)
     if found is None and version is not None:
         raise S3Error("NoSuchVersion", Key=key, VersionId=version)
     if found is None:
         raise S3Error("NoSuchKey", Key=key)
     if found[1].delete_marker:
-        raise _marker(found, key, named=version is not None)
+        raise _marker(found, key, "" if version is None else method)
     return found
 
 
 def asked_version(tx: ReadTx, call: Call) -> tuple[BucketRow, Version]:
     """The version that a request about one means: that which it names, else the current one."""
     bucket = need_bucket(tx, call)
-    return bucket, need_version(tx, bucket, call.key, call.request.param("versionId"))
+    request = call.request
+    version = request.param("versionId")
+    return bucket, need_version(tx, bucket, call.key, version, method=request.method)
 
 
-def _marker(found: Version, key: str, *, named: bool) -> S3Error:
-    """A delete marker hides the key; asked for by its id it can only be deleted.
+def _marker(found: Version, key: str, method: str) -> S3Error:
+    """A delete marker hides the key; asked for by its id (with a `method`) it can only be deleted.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html
     """
     headers = {"x-amz-delete-marker": "true", "x-amz-version-id": version_name(*found)}
-    if not named:
+    if not method:
         return S3Error("NoSuchKey", headers=headers, Key=key)
     headers |= {"allow": "DELETE", "last-modified": http_date(found[1].modified_ms)}
-    return S3Error("MethodNotAllowed", headers=headers, ResourceType="DeleteMarker")
+    return S3Error("MethodNotAllowed", headers=headers, Method=method, ResourceType="DeleteMarker")
 
 
 def need_upload(tx: ReadTx, bucket: BucketRow, call: Call) -> tuple[bytes, UploadRow]:

@@ -158,6 +158,7 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
     """
     parameters.admit(call)
     request = call.request
+    node.kv.read(lambda tx: lookup.need_bucket(tx, call))
     identity = multipart.parse_upload_id(request.param("uploadId") or "")
     conditions = parameters.write_conditions(request)
     listed = await read_document(node, call, _parse_complete)
@@ -197,7 +198,7 @@ def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> Stored:
     upload = tables.get_upload(tx, bucket.bucket_id, key, wanted.identity)
     if upload is None:
         before = _completed_before(lookup.find_version(tx, bucket, call.key, None), wanted)
-        return Stored(before[1], answers.version(bucket, before))
+        return Stored(before[1], answers.new_version(bucket, before))
     check_put(tx, node, call, wanted.conditions)
     parts = dict(tables.scan_parts(tx, wanted.identity))
     chosen = multipart.select(upload, wanted.identity, parts, wanted.listed)

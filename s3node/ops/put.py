@@ -100,4 +100,4 @@ def commit(
     if written is not None:
         node.objects.stage(tx, written)
     assert change.added is not None
-    return Stored(change.added[1], answers.version(bucket, change.added))
+    return Stored(change.added[1], answers.new_version(bucket, change.added))

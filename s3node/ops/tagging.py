@@ -27,7 +27,7 @@ async def get_object_tagging(node: Node, call: Call) -> Response:
     parameters.admit(call)
     bucket, found = node.kv.read(lambda tx: lookup.asked_version(tx, call))
     answer = parameters.document(tagging.document(found[1].tags))
-    answer.headers += answers.version(bucket, found, named=call.request.has("versionId"))
+    answer.headers += answers.version(bucket, found)
     return answer
 
 
@@ -57,7 +57,7 @@ async def _retag(node: Node, call: Call, tags: Tags) -> answers.HeaderList:
         bucket, (identity, row) = lookup.asked_version(tx, call)
         changed = identity, model.retagged(row, tags)
         lookup.rewrite(tx, bucket, call.key, changed)
-        return answers.version(bucket, changed, named=call.request.has("versionId"))
+        return answers.version(bucket, changed)
 
     return await node.kv.write(commit)
 

@@ -77,7 +77,7 @@ async def list_object_versions(node: Node, call: Call) -> Response:
         marker = key_marker.encode()
         if not id_marker:
             return bucket, listing.start(query, marker)
-        after = lookup.version_id(tx, bucket, key_marker, id_marker)
+        after = lookup.version_id(tx, bucket, key_marker, id_marker, "version-id-marker")
         return bucket, listing.start(query, marker, after or listing.FIRST_ID)
 
     bucket, position = node.kv.read(begin)

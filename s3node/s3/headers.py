@@ -391,13 +391,16 @@ class CopySource(NamedTuple):
 
 
 def parse_copy_source(value: str) -> CopySource:
-    """``bucket/key?versionId=id``, a leading slash allowed; percent-decoded once."""
+    """``bucket/key?versionId=id``, a leading slash allowed; percent-decoded once.
+
+    What is no version id at all ("" too) is told where versions are looked up.
+    """
     path, _, tail = value.removeprefix("/").partition("?")
     bucket_text, slash, key_text = path.partition("/")
     version_id: str | None = None
     if tail:
         name, _, version_id = tail.partition("=")
-        if name != "versionId" or not version_id:
+        if name != "versionId":
             raise _bad_copy_source(value)
     if not slash or not bucket_text or not key_text or bucket_text.startswith("arn:"):
         raise _bad_copy_source(value)

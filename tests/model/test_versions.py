@@ -188,9 +188,11 @@ def test_conditions_are_of_the_current_version_or_of_the_one_that_is_named(
     assert refusal(may_put, DEED, hidden, WriteConditions(absent=True)) is None
     assert refusal(may_put, DEED, hidden, WriteConditions(match="old")) == "NoSuchKey"
     match = DeleteConditions(match="old")
-    assert refusal(plan_delete, DEED, versioning, hidden, match, bytes, "") == "NoSuchKey"
+    assert refusal(plan_delete, DEED, versioning, hidden, match, bytes, "") == "PreconditionFailed"
+    assert refusal(plan_delete, DEED, versioning, Seen(None, None), match, bytes, "") == "NoSuchKey"
     assert refusal(plan_remove, DEED, older, match) is None
-    assert refusal(plan_remove, DEED, marker, match) == "NoSuchKey"
+    assert refusal(plan_remove, DEED, marker, match) == "PreconditionFailed"
+    assert refusal(plan_remove, DEED, None, match) == "NoSuchKey"
     other = DeleteConditions(match="new")
     assert refusal(plan_remove, DEED, older, other) == "PreconditionFailed"
 

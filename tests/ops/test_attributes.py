@@ -164,7 +164,7 @@ def test_bad_numbers(world: World, name: str, value: str) -> None:
 def test_versions_and_what_is_not_there(world: World) -> None:
     assert ask(world).code == "NoSuchKey"
     world.put("/bucket/k", b"1")
-    assert ask(world, query="attributes&versionId=null").headers["x-amz-version-id"] == "null"
+    assert "x-amz-version-id" not in ask(world, query="attributes&versionId=null").headers
     assert "x-amz-version-id" not in ask(world).headers
     assert ask(world, query=f"attributes&versionId={'0' * 32}").code == "NoSuchVersion"
     assert ask(world, query="attributes&versionId=x").code == "InvalidArgument"

@@ -125,7 +125,7 @@ def test_objects(world: World) -> None:
     answer = world.ask("POST", "/bucket", "delete", body, content_md5=md5_of(body))
     done = parsed("DeleteObjects", answer)
     assert done["Deleted"] == [{"Key": "p"}]
-    assert done["Errors"][0]["Code"] == "InvalidArgument"
+    assert done["Errors"][0]["Code"] == "NoSuchVersion"
 
 
 @pytest.mark.parametrize("query", ["", "delimiter=/&max-keys=1", "encoding-type=url&marker=a"])

@@ -68,7 +68,9 @@ def test_sources_that_are_not_there(world: World) -> None:
         assert copy(world, "/bucket/t", source).code == "InvalidArgument", source
     assert world.get("/bucket/t").status == 404
     versioned = copy(world, "/bucket/t", "/bucket/s?versionId=null")
-    assert versioned.headers["x-amz-copy-source-version-id"] == "null"
+    assert "x-amz-copy-source-version-id" not in versioned.headers
+    empty = copy(world, "/bucket/t", "/bucket/s?versionId=")
+    assert (empty.code, empty.text("ArgumentName")) == ("InvalidArgument", "x-amz-copy-source")
 
 
 def test_source_keys_are_decoded_once(world: World) -> None:

@@ -121,6 +121,8 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+    length: int = 0
+    """Content-Length, as the edge would send it."""
 
     @property
     def xml(self) -> ET.Element:
@@ -266,7 +268,8 @@ async def _answer(response: Response) -> Answer:
         views = [bytes(view) async for batch in response.stream for view in batch]
         body = b"".join(views)
         assert len(body) == response.length
-    return Answer(response.status, dict(response.headers), body)
+    length = len(body) if response.length is None else response.length
+    return Answer(response.status, dict(response.headers), body, length)
 
 
 def make_world(region: str = "eu-west-1", seed: int = 1, kv: MemoryKv | None = None) -> World:

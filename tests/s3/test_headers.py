@@ -289,6 +289,7 @@ SOURCES = [
     ("/bucket/a%3FversionId=x", ("bucket", "a?versionId=x", None)),
     ("/bucket/../x", ("bucket", "../x", None)),
     ("/bucket/key?versionId=null", ("bucket", "key", "null")),
+    ("/bucket/key?versionId=", ("bucket", "key", "")),
     ("/bucket/key?", ("bucket", "key", None)),
     ("/bucket/key?versionId=a%2Bb", ("bucket", "key", "a+b")),
 ]
@@ -299,7 +300,6 @@ NO_SOURCES = [
     "/bucket",
     "/bucket/",
     "//key",
-    "/bucket/key?versionId=",
     "/bucket/key?a=b",
     "/bucket/%00",
     "/bucket/%ff",

@@ -53,10 +53,10 @@ CASES: list[Case] = [
         xml={
             "Deleted/Key": ["k"],
             "Deleted/VersionId": ["null"],
-            "Error/Code": ["InvalidArgument", "PreconditionFailed", "KeyTooLongError"],
+            "Error/Code": ["NoSuchVersion", "PreconditionFailed", "KeyTooLongError"],
             "Error/VersionId": ["bad"],
             "Error/Message": [
-                "Invalid version id specified",
+                "The specified version does not exist.",
                 "At least one of the pre-conditions you specified did not hold",
                 "Your key is too long",
             ],
