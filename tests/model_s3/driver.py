@@ -50,7 +50,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self.world: World = make_world()
-        self._runner = asyncio.Runner()
+        self._loop = asyncio.new_event_loop()
         self._patch = patch("s3node.model.multipart.PART_BYTES_MIN", PART_BYTES_MIN)
         self._patch.start()
 
@@ -64,7 +64,8 @@ class InMemory:
     def ask(
         self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
     ) -> Answer:
-        return framed(self._runner.run(self.world.send(method, path, query, body, **headers)))
+        answer = self.world.send(method, path, query, body, **headers)
+        return framed(self._loop.run_until_complete(answer))
 
     def restart(self) -> bool:
         return False
@@ -74,4 +75,4 @@ class InMemory:
 
     def close(self) -> None:
         self._patch.stop()
-        self._runner.close()
+        self._loop.close()

@@ -527,16 +527,17 @@ def _slice(body: bytes, headers: dict[str, Expected], start: int, stop: int) -> 
 
 
 def _part(version: Version, headers: dict[str, Expected], number: int) -> Outcomes:
+    """Parts have the numbers they were uploaded with; what is no upload is its own part 1."""
     body = version.body
     assert body is not None
-    sizes = version.part_sizes or (len(body),)
+    sizes = version.part_sizes or {1: len(body)}
     if version.part_sizes:
         headers = {**headers, "x-amz-mp-parts-count": str(len(sizes))}
-    if number > len(sizes):
+    if number not in sizes:
         fields = {"ActualPartCount": str(len(sizes)), "PartNumberRequested": str(number)}
         return Reply(416, "InvalidPartNumber", fields=fields)
-    start = sum(sizes[: number - 1])
-    stop = start + sizes[number - 1]
+    start = sum(size for other, size in sizes.items() if other < number)
+    stop = start + sizes[number]
     if start == stop:  # nothing a Content-Range could say
         return [Reply(206, body=b""), Reply(200, body=b"")]
     return _slice(body, headers, start, stop)

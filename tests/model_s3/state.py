@@ -33,7 +33,7 @@ class Version:
     etag: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    part_sizes: tuple[int, ...] = ()
+    part_sizes: Mapping[int, int] = field(default_factory=dict)  # by part number
     modified: datetime | None = None
 
     @property

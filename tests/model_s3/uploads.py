@@ -185,7 +185,7 @@ class Uploads(Objects):
             etag_of_parts(parts),
             upload.headers,
             upload.tags,
-            tuple(len(part.body) for part in parts),
+            {number: len(upload.parts[number].body) for number, _ in listed},
         )
         headers, add = self.write(bucket, upload.key, version, told=True)
 
