@@ -96,6 +96,8 @@ a request that would need more is answered 503 SlowDown, and waits for nobody's 
 
 XML_DEPTH_MAX = 8
 XML_ELEMENTS_MAX = 100_000
+XML_NAMESPACE_MAX = 256
+"""Characters; S3's own has 40."""
 
 OBJECT_KEY_BYTES_MAX = 1024
 """Of a key's UTF-8."""

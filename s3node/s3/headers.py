@@ -106,7 +106,7 @@ def parse_range(value: str | None, size: int) -> Range | None:
 
 def _bounded(digits: str) -> int:
     """The number; beyond any object's size its exact value does not matter."""
-    return int(digits) if len(digits) < 20 else 1 << 64
+    return int(digits) if len(digits.lstrip("0")) < 20 else 1 << 64
 
 
 def parse_copy_range(value: str) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """XML, in both directions: small plain trees in, bytes out. Knows no document of S3.
 
 Reading is by expat and refuses what no S3 document needs and attacks live on: doctypes,
-entities, processing instructions, deep nesting, endless elements, text between elements. A
-namespace is accepted and dropped; attributes are ignored (S3's request documents carry none that
+entities, processing instructions, deep nesting, endless elements, long namespaces (expat writes
+one out with every name in it), text between elements. A namespace is accepted and dropped;
+attributes are ignored (S3's request documents carry none that
 decide anything). Every refusal is MalformedXML.
 
 Writing: a node is `(name, value)`; the value is text, a number, a truth value, a sequence of
@@ -22,7 +23,7 @@ from typing import NamedTuple, TypeAlias
 from xml.parsers import expat
 
 from s3node.base.errors import S3Error
-from s3node.base.limits import XML_DEPTH_MAX, XML_ELEMENTS_MAX
+from s3node.base.limits import XML_DEPTH_MAX, XML_ELEMENTS_MAX, XML_NAMESPACE_MAX
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -64,6 +65,10 @@ class _Builder:
             raise malformed()
         self.open.append(_Open(name.rpartition(" ")[2]))
 
+    def namespace(self, _prefix: str | None, uri: str | None) -> None:
+        if uri is not None and len(uri) > XML_NAMESPACE_MAX:
+            raise malformed()
+
     def text(self, text: str) -> None:
         self.open[-1].text.append(text)
 
@@ -99,6 +104,7 @@ def parse(data: bytes) -> Element:
     # S3 takes UTF-8 only: what the document declares, or a byte order mark, changes nothing.
     parser = expat.ParserCreate("UTF-8", " ")
     parser.buffer_text = True
+    parser.StartNamespaceDeclHandler = builder.namespace
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.text
