@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s3node.base.errors import ConfigError
-from s3node.config import Address, Config, Keys, load, make_keys, parse_address
+from s3node.config import Address, Config, Keys, Tls, load, make_keys, parse_address
 from s3node.edge.shares import Bound, RequestBounds
 
 DISKS = [f"/srv/disk{slot:02}" for slot in range(6)]
@@ -58,6 +58,28 @@ def test_everything_is_read(folder: Path) -> None:
         log_level="debug",
     )
     assert "forty-characters" not in repr(config)
+
+
+def test_shares_follow_from_their_totals_unless_they_are_set(folder: Path) -> None:
+    config = read(folder, BASE)
+    assert config.requests == RequestBounds(256, 240, 192)
+    assert config.connections == Bound(4096, 3072)
+    shares = "requests = 100\nrequests_per_identity = 60\nrequests_per_client = 60\n"
+    config = read(folder, f"{BASE}[limits]\n{shares}connections_per_address = 4096\n")
+    assert config.requests == RequestBounds(100, 60, 60)
+    assert config.connections == Bound(4096, 4096)
+    config = read(folder, f"{BASE}[limits]\nrequests_per_identity = 10\n")
+    assert config.requests == RequestBounds(256, 10, 10)
+
+
+def test_authorities_of_clients_are_a_file_beside_the_others(folder: Path) -> None:
+    for name in ("cert.pem", "key.pem", "clients.pem"):
+        (folder / name).write_text("x")
+    tls = '[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n'
+    assert read(folder, BASE + tls).tls == Tls(folder / "cert.pem", folder / "key.pem")
+    tls += 'client_authorities = "clients.pem"\n'
+    config = read(folder, BASE + tls)
+    assert config.tls == Tls(folder / "cert.pem", folder / "key.pem", folder / "clients.pem")
 
 
 def test_environment_comes_before_the_key_file(folder: Path) -> None:
@@ -129,6 +151,25 @@ MISTAKES: list[tuple[Change, str]] = [
     (end("[tls]\ncertificate = 'k'"), r"\[tls\] key: is missing beside the other"),
     (end("[tls]\nkey = 'k'\ncertificate = 'c'"), r"\[tls\] certificate: no such file"),
     (end("[tls]\nversion = 1"), r"\[tls\] version: no such setting"),
+    (end("[tls]\nclient_authorities = 'a'"), r"\[tls\] certificate: is missing beside client_auth"),
+    (
+        end("[limits]\nrequests_per_client = 0"),
+        r"\[limits\] requests_per_client: must be from 1 to",
+    ),
+    (end("[limits]\nrequests_per_client = 257"), r"\] requests_per_client: must be from 1 to 256,"),
+    (
+        end("[limits]\nrequests_per_identity = 257"),
+        r"\] requests_per_identity: must be from 1 to 2",
+    ),
+    (
+        end("[limits]\nrequests_per_identity = 9\nrequests_per_client = 10"),
+        r"\[limits\] requests_per_client: must not be more than requests_per_identity",
+    ),
+    (
+        end("[limits]\nconnections_per_address = 4097"),
+        r"\] connections_per_address: must be from 1",
+    ),
+    (end("[limits]\nrequests_per_client = '9'"), r"\] requests_per_client: must be a whole number"),
     (end("[limits]\nrequests = 0"), r"\[limits\] requests: must be from 1"),
     (end("[limits]\nrequests = 9\nconnections = 8"), r"\[limits\] requests: must not be more"),
     (end("[limits]\nmemory = 9"), r"\[limits\] memory: no such setting"),

@@ -62,6 +62,34 @@ async def test_all_pipelined_requests_are_answered(handler: object, step: int) -
         await until(lambda: not server.connections)
 
 
+async def test_the_end_may_come_at_every_byte() -> None:
+    """As many answers as whole requests, one more for a body that broke off, and the end."""
+    requests = [
+        get(b"", b"one"),
+        put(b"Content-Length: 6\r\n", b"abcdef"),
+        put(b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\nT: x\r\n\r\n"),
+        get(b"", b"two"),
+    ]
+    sent = b"".join(requests)
+    ends = [len(b"".join(requests[: n + 1])) for n in range(len(requests))]
+    async with serving(later) as (server, port):
+
+        async def ask(count: int) -> None:
+            async with await Wire.connect(port) as wire:
+                wire.writer.write(sent[:count])
+                wire.writer.write_eof()
+                answers = await wire.closed()
+            whole = sum(end <= count for end in ends)
+            rest = sent[([0, *ends])[whole] : count]
+            broken = b"\r\n\r\n" in rest
+            assert answers.count(b"HTTP/1.1 200 ") == whole
+            assert answers.count(b"X-Code: IncompleteBody") == broken
+            assert answers.count(b"HTTP/1.1 ") == whole + broken
+
+        await asyncio.gather(*map(ask, range(len(sent) + 1)))
+        await until(lambda: not server.connections)
+
+
 @pytest.mark.parametrize(
     ("lines", "sent"),
     [
