@@ -48,14 +48,14 @@ def _document(row: VersionRow, wanted: frozenset[str], most: int, after: int) ->
         etag=row.etag if attributes.ETAG in wanted else None,
         checksum=answers.checksum_pair(checksum) if attributes.CHECKSUM in wanted else None,
         checksum_type=answers.checksum_kind(checksum),
-        parts=_parts(row, most, after) if shows else None,
+        parts=parts_page(row, most, after) if shows else None,
         storage_class=row.storage_class if attributes.STORAGE_CLASS in wanted else None,
         size=row.size if attributes.OBJECT_SIZE in wanted else None,
     )
     return attributes.document(found, checksum.algorithm if checksum else "")
 
 
-def _parts(row: VersionRow, most: int, after: int) -> Parts:
+def parts_page(row: VersionRow, most: int, after: int) -> Parts:
     """The page of at most `most` parts whose numbers are above `after`."""
     if row.checksum is None:
         return Parts(row.parts)

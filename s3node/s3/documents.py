@@ -124,6 +124,8 @@ def _listed_part(element: Element, algorithms: Collection[str]) -> ListedPart:
 
 def parse_complete(data: bytes, algorithms: Collection[str]) -> list[ListedPart]:
     """The parts that a CompleteMultipartUpload body lists, in its order; at least one."""
+    if not data.strip():
+        raise S3Error("InvalidRequest", "You must specify at least one part")
     root = _root(data, "CompleteMultipartUpload")
     xml.fields(root, frozenset(), repeated="Part")
     if not 1 <= len(root.children) <= PART_NUMBER_MAX:

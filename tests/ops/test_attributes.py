@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s3node.base.limits import PART_BYTES_MIN
+from s3node.model.rows import Checksum, Data, VersionRow
+from s3node.ops.attributes import parts_page
 from s3node.s3 import checksums
-from s3node.s3.attributes import NAMES
+from s3node.s3.attributes import NAMES, Part
 from s3node.s3.headers import http_date
 from tests.ops.test_botocore import parsed
 from tests.ops.test_multipart import begin, finish, listing, part
@@ -148,6 +153,33 @@ def test_parts_of_an_object_whose_parts_have_no_checksum_in_common(world: World)
     assert [(found.tag, found.text) for found in answer.xml.find("ObjectParts") or ()] == [
         ("PartsCount", "2")
     ]
+
+
+@given(
+    st.sets(st.integers(1, 10_000), min_size=1, max_size=30).map(sorted),
+    st.lists(st.integers(1, 12), min_size=1, max_size=4),
+)
+def test_pages_of_any_size_make_the_whole(numbers: list[int], sizes: list[int]) -> None:
+    row = VersionRow(
+        *(1, 2, 3, "etag-9", b""),
+        parts=len(numbers),
+        data=tuple(Data(b"", number * 3, 1, part=number) for number in numbers),
+        checksum=Checksum("CRC32", b"1234", composite=True, parts=len(numbers)),
+        part_checksums=tuple(number.to_bytes(4, "big") for number in numbers),
+    )
+    found: list[Part] = []
+    marker, more = 0, True
+    for most in itertools.cycle(sizes):
+        if not more:
+            break
+        page = parts_page(row, most, marker)
+        assert page.listed is not None and 0 < len(page.listed) <= most
+        assert (page.total, page.marker, page.most) == (len(numbers), marker, most)
+        found += page.listed
+        marker, more = page.next_marker, page.truncated
+    assert [part.number for part in found] == numbers
+    assert all(part.size == part.number * 3 for part in found)
+    assert [base64.b64decode(part.checksum) for part in found] == list(row.part_checksums)
 
 
 @pytest.mark.parametrize("name", ["x_amz_max_parts", "x_amz_part_number_marker"])

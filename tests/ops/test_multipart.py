@@ -117,7 +117,8 @@ def test_what_a_complete_can_get_wrong(world: World) -> None:
     assert refused.code == "EntityTooSmall"
     assert refused.text("PartNumber") == "2" and refused.text("ProposedSize") == "1"
     assert refused.text("MinSizeAllowed") == str(BIG)
-    for body in (b"", b"<a/>", b"<CompleteMultipartUpload><Part/></CompleteMultipartUpload>"):
+    assert finish(world, upload, b"").code == "InvalidRequest"
+    for body in (b"<a/>", b"<CompleteMultipartUpload><Part/></CompleteMultipartUpload>"):
         assert finish(world, upload, body).code == "MalformedXML"
     assert finish(world, "0" * 32, listing((1, one))).code == "NoSuchUpload"
     assert finish(world, "../x", listing((1, one))).code == "NoSuchUpload"

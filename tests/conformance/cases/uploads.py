@@ -29,6 +29,7 @@ def listing(*parts: tuple[int, str], extra: str = "") -> bytes:
 
 
 ALL = listing((1, "{part1}"), (2, "{part2}"))
+FIRST = b"<ChecksumSHA256>{sum1}</ChecksumSHA256>"
 SUMS = (
     b"<CompleteMultipartUpload>"
     b"<Part><PartNumber>1</PartNumber><ETag>{part1}</ETag><ChecksumSHA256>{sum1}</ChecksumSHA256>"
@@ -320,11 +321,90 @@ COMPLETE = [
             scene="parts",
         )
         for name, body in (
-            ("no body", b""),
             ("no parts", listing()),
             ("cut", ALL[:-5]),
             ("a typo", b"<CompleteMultipartUpload><Prt/></CompleteMultipartUpload>"),
             ("another document", b"<Delete/>"),
+        )
+    ),
+    err(
+        "CompleteMultipartUpload",
+        "InvalidRequest",
+        post("/bucket/m", UPLOAD),
+        "no body",
+        scene="parts",
+        message="You must specify at least one part",
+    ),
+    *(
+        err(
+            "CompleteMultipartUpload",
+            "InvalidRequest",
+            post("/bucket/m", UPLOAD, ALL, x_amz_mp_object_size=size),
+            f"a size of {size}",
+            scene="parts",
+            message=message,
+        )
+        for size, message in (
+            ("-1", "Value for x-amz-mp-object-size header is less than zero: '-1'"),
+            ("x", "Value for x-amz-mp-object-size header is invalid."),
+        )
+    ),
+    *(
+        err(
+            "CompleteMultipartUpload",
+            code,
+            post("/bucket/m", UPLOAD, ALL, x_amz_checksum_crc64nvme=value),
+            f"a checksum of the whole that is {what}",
+            scene="parts",
+            message=message,
+        )
+        for code, value, what, message in (
+            (
+                "BadDigest",
+                "AAAAAAAAAAA=",
+                "another",
+                "The CRC64NVME you specified did not match the calculated checksum.",
+            ),
+            (
+                "InvalidRequest",
+                "AAAA",
+                "none",
+                "Value for x-amz-checksum-crc64nvme header is invalid.",
+            ),
+        )
+    ),
+    *(
+        err(
+            "CompleteMultipartUpload",
+            code,
+            post("/bucket/m", UPLOAD, SUMS.replace(FIRST, value)),
+            what,
+            scene="composite",
+            message=message,
+            extra=fields,
+        )
+        for code, value, what, message, fields in (
+            (
+                "InvalidArgument",
+                b"<ChecksumSHA256>AAAA</ChecksumSHA256>",
+                "a checksum of a part that is none",
+                "Invalid Base64 or multiple checksums present in request",
+                {"ArgumentName": "Checksum", "ArgumentValue": "AAAA"},
+            ),
+            (
+                "InvalidPart",
+                b"<ChecksumSHA256>{sum2}</ChecksumSHA256>",
+                "a checksum of a part that is another's",
+                None,
+                {"PartNumber": "1", "ETag": "{part1}", "UploadId": "{upload}"},
+            ),
+            (
+                "BadDigest",
+                b"<ChecksumCRC32>AAAAAA==</ChecksumCRC32>",
+                "a checksum of a part by another algorithm",
+                "The crc32 you specified for part 1 did not match what we received.",
+                {},
+            ),
         )
     ),
     err(
