@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 from s3node.base import limits
 from s3node.base.errors import ConfigError
 from s3node.base.ids import RandomBytes
-from s3node.edge.shares import CONNECTIONS, REQUESTS, Bound, RequestBounds
+from s3node.base.shares import CONNECTIONS, REQUESTS, Bound, RequestBounds
 
 ACCESS_KEY_VARIABLE = "S3NODE_ROOT_ACCESS_KEY"
 SECRET_KEY_VARIABLE = "S3NODE_ROOT_SECRET_KEY"  # noqa: S105  # the variable's name

@@ -22,7 +22,7 @@ import ssl
 from typing import Protocol
 
 from s3node.base import limits
-from s3node.edge.shares import Bound, Holders, whose
+from s3node.base.shares import Bound, Holders, whose
 
 LOG = logging.getLogger("s3node.edge")
 
@@ -99,7 +99,7 @@ class Acceptor:
         self._server = server
         self._share = share
         self._open: dict[asyncio.BaseProtocol, str] = {}  # welcome ones, and whose they are
-        self._holders = Holders()
+        self._holders: Holders[str] = Holders()
         self._turned_away: set[asyncio.BaseProtocol] = set()
         self._waiting: asyncio.TimerHandle | None = None
         self._held_since: float | None = None

@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from s3node.base import limits
+from s3node.base.shares import CONNECTIONS, Bound
 from s3node.edge.accepting import Share
 from s3node.edge.admin_listener import AdminListener
 from s3node.edge.exchange import Patience
 from s3node.edge.http import HttpServer, bind
 from s3node.edge.s3_listener import S3Listener
-from s3node.edge.shares import CONNECTIONS, Bound
 from s3node.edge.tls import CertificateWatch, Files, make_context
 
 

@@ -20,12 +20,12 @@ from collections.abc import Awaitable, Callable
 
 from s3node.base import limits, metrics
 from s3node.base.errors import ConfigError, S3Error
+from s3node.base.shares import CONNECTIONS, Bound
 from s3node.edge.accepting import Acceptor, Alone, Share
 from s3node.edge.body import Memory
 from s3node.edge.connection import Connection, Refusal
 from s3node.edge.exchange import Exchange
 from s3node.edge.patience import Patience, Sweeper
-from s3node.edge.shares import CONNECTIONS, Bound
 
 __all__ = ["Handler", "HttpServer", "Refusal", "Refuse"]
 

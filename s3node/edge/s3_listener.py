@@ -27,9 +27,9 @@ from s3node.base import limits, log, metrics
 from s3node.base.clock import Clock
 from s3node.base.errors import S3Error, StorageFault
 from s3node.base.ids import RandomBytes
+from s3node.base.shares import CLIENT, IDENTITY, NODE, REQUESTS, Client, RequestBounds, Room, whose
 from s3node.edge.exchange import Exchange, ResponseCut
 from s3node.edge.http import Refusal
-from s3node.edge.shares import CLIENT, IDENTITY, NODE, REQUESTS, Client, RequestBounds, Room, whose
 from s3node.model.access import allow
 from s3node.objects.faults import as_s3_error
 from s3node.ops import cors, post
@@ -206,7 +206,7 @@ class S3Listener:
         operation = self._operations.get(name)
         if operation is None:
             raise S3Error("NotImplemented", f"{name} is not implemented.")
-        self._enter(trace, (call.identity.access_key, whose(exchange.remote)))
+        self._enter(trace, call.client)
         return await operation(node, call)
 
     def _admit(self) -> Node:

@@ -80,7 +80,7 @@ async def read_document(node: Node, call: Call, parse: Callable[[bytes], T]) -> 
     """
     if call.payload.length > XML_BODY_BYTES_MAX:
         raise S3Error("MaxMessageLengthExceeded")
-    room = node.documents
+    room, client = node.documents, call.client
     data = bytearray()
     taken = 0
     try:
@@ -88,15 +88,17 @@ async def read_document(node: Node, call: Call, parse: Callable[[bytes], T]) -> 
             call.payload.update(piece)
             data += piece
             more = max(0, len(data) - OFFLOAD_BYTES_MIN) - taken
-            room.take(more)
-            taken += more
+            if more:
+                room.take(client, more)
+                taken += more
         call.payload.finish()
         if len(data) < OFFLOAD_BYTES_MIN:
             return parse(bytes(data))
         async with room.turn:
             return await asyncio.to_thread(parse, bytes(data))
     finally:
-        room.give(taken)
+        if taken:
+            room.give(client, taken)
 
 
 def require_digest(call: Call) -> None:

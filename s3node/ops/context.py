@@ -15,6 +15,7 @@ from s3node.base.errors import S3Error
 from s3node.base.ids import RandomBytes
 from s3node.base.limits import COPIES_MAX, RETRY_AFTER_S, XML_BODIES_BYTES_MAX
 from s3node.base.md5 import Md5
+from s3node.base.shares import Bound, Client, Holders, Turns, whose
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import Data, PartRow, VersionRow
 from s3node.model.versions import Deed
@@ -74,24 +75,28 @@ class Objects(Protocol):
 class DocumentRoom:
     """The memory for XML bodies of all requests together, and the one turn to parse a long one.
 
+    A client gets its share of the memory (see `shares`), however slowly it sends.
+
     One at a time, because a parsed document is many times its size, and because threads that
     hold the interpreter keep the event loop from serving others.
     """
 
     def __init__(self, total: int = XML_BODIES_BYTES_MAX) -> None:
-        self.total = total
         self.used = 0
+        self._bound = Bound.of(total)
+        self._holders: Holders[Client] = Holders()
         self.turn = asyncio.Semaphore(1)
 
-    def take(self, amount: int) -> None:
+    def take(self, client: Client, amount: int) -> None:
         """Room for `amount` bytes; SlowDown when there is none, for it may be long in coming."""
-        if self.used + amount > self.total:
+        if not self._bound.allows(self._holders.of(client), self.used, amount):
             raise S3Error("SlowDown", headers={"Retry-After": str(RETRY_AFTER_S)})
+        self._holders.take(client, amount)
         self.used += amount
 
-    def give(self, amount: int) -> None:
+    def give(self, client: Client, amount: int) -> None:
+        self._holders.give(client, amount)
         self.used -= amount
-        assert self.used >= 0, "gave back more than was taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class Node:
     owner_id: str
     display_name: str
     token_key: bytes
-    copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_MAX))
+    copies: Turns = field(default_factory=lambda: Turns(COPIES_MAX))
     documents: DocumentRoom = field(default_factory=DocumentRoom)
 
     @property
@@ -125,6 +130,11 @@ class Call:
     identity: Identity
     payload: Payload
     body: AsyncIterator[bytes | memoryview]
+
+    @property
+    def client(self) -> Client:
+        """Whose it is, where shares are counted."""
+        return self.identity.access_key, whose(self.request.remote)
 
     @property
     def bucket(self) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import UPLOAD_BYTES_MAX
+from s3node.base.shares import Client
 from s3node.meta.kv import ReadTx
 from s3node.model.conditions import check_copy_source
 from s3node.model.multipart import part_algorithm
@@ -90,10 +91,18 @@ async def _pieces(
 
 
 async def _copy(
-    node: Node, row: VersionRow, start: int, stop: int, algorithm: str, *, inline: bool
+    node: Node,
+    client: Client,
+    row: VersionRow,
+    start: int,
+    stop: int,
+    algorithm: str,
+    *,
+    inline: bool,
 ) -> _Copied:
     hashes = Hashes(algorithm)
-    async with node.copies, aclosing(_pieces(node, row, start, stop)) as pieces:
+    pieces_of = _pieces(node, row, start, stop)
+    async with node.copies.turn(client), aclosing(pieces_of) as pieces:
         written = await node.objects.write(
             pieces, hashes.update, stop - start, md5=hashes.md5, inline=inline
         )
@@ -138,7 +147,7 @@ async def copy_object(node: Node, call: Call) -> Response:
     if not replace:
         _check_changes(call, source)
     algorithm = asked or (origin.checksum.algorithm if origin.checksum else DEFAULT_ALGORITHM)
-    written, hashes = await _copy(node, origin, 0, origin.size, algorithm, inline=True)
+    written, hashes = await _copy(node, call.client, origin, 0, origin.size, algorithm, inline=True)
     try:
         row = VersionRow(
             hlc=0,
@@ -187,7 +196,9 @@ async def upload_part_copy(node: Node, call: Call) -> Response:
     _check_size(stop - start)
     algorithm = upload.checksum_algorithm or DEFAULT_ALGORITHM
     algorithm = part_algorithm(upload, algorithm, DEFAULT_ALGORITHM)
-    written, hashes = await _copy(node, found.row, start, stop, algorithm, inline=False)
+    written, hashes = await _copy(
+        node, call.client, found.row, start, stop, algorithm, inline=False
+    )
     try:
         part = PartRow(
             size=written.size,

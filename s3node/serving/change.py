@@ -13,10 +13,10 @@ from pathlib import Path
 
 from s3node.base import log
 from s3node.base.errors import ConfigError
+from s3node.base.shares import Bound, RequestBounds
 from s3node.config import Config, Tls, changed
 from s3node.edge.front import Front
 from s3node.edge.s3_listener import S3Listener
-from s3node.edge.shares import Bound, RequestBounds
 from s3node.edge.tls import Files
 from s3node.serving.control import Settings
 

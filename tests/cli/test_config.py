@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from s3node.base.errors import ConfigError
+from s3node.base.shares import Bound, RequestBounds
 from s3node.config import Address, Config, Keys, Tls, load, make_keys, parse_address
-from s3node.edge.shares import Bound, RequestBounds
 
 DISKS = [f"/srv/disk{slot:02}" for slot in range(6)]
 BASE = f"""

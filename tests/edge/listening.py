@@ -15,11 +15,11 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from s3node.base.clock import SystemClock
+from s3node.base.shares import RequestBounds
 from s3node.edge.admin_listener import AdminListener
 from s3node.edge.exchange import Patience
 from s3node.edge.front import Endpoints, Front
 from s3node.edge.s3_listener import S3Listener
-from s3node.edge.shares import RequestBounds
 from s3node.ops import OPERATIONS
 from s3node.ops.context import Operation
 from tests.edge.wire import ANSWER_S_MAX

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from s3node.base.shares import CONNECTIONS, Bound
 from s3node.edge.accepting import HOLD_BACK_S_MAX
 from s3node.edge.exchange import Exchange
 from s3node.edge.http import HttpServer, bind
-from s3node.edge.shares import CONNECTIONS, Bound
 from tests.edge.wire import ANSWER_S_MAX, Wire, refuse, until
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from s3node.base import limits
 from s3node.base.errors import S3Error
+from s3node.base.shares import Bound
 from s3node.edge.exchange import Exchange, Patience, ResponseCut
-from s3node.edge.shares import Bound
 from tests.edge.handlers import HOST, SHORT, echo, get, put
 from tests.edge.wire import ANSWER_S_MAX, Wire, serving, until
 

@@ -13,8 +13,8 @@ import pytest
 
 from s3node.base import limits, log
 from s3node.base.errors import JournalStalled, S3Error
+from s3node.base.shares import Bound, RequestBounds
 from s3node.edge.exchange import Patience
-from s3node.edge.shares import Bound, RequestBounds
 from s3node.ops import OPERATIONS
 from s3node.ops.context import Call, Node
 from s3node.s3.request import Response

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from s3node.base import log
 from s3node.base.errors import JournalStalled, S3Error
-from s3node.edge.shares import RequestBounds
+from s3node.base.shares import RequestBounds
 from s3node.ops.context import Call, Node
 from s3node.s3.request import Response
 from tests.edge.listening import ACCESS, SECRET, Edge, listening

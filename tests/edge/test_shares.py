@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3node.base import limits, metrics
-from s3node.edge.exchange import Patience
-from s3node.edge.shares import (
+from s3node.base.shares import (
     CLIENT,
     IDENTITY,
     NODE,
@@ -26,6 +25,7 @@ from s3node.edge.shares import (
     Room,
     whose,
 )
+from s3node.edge.exchange import Patience
 from s3node.ops.context import Call, Node
 from s3node.s3.request import Response
 from tests.edge.handlers import SHORT, echo, get

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from s3node.edge.shares import REQUESTS
+from s3node.base.shares import REQUESTS
 from tests.edge.certificates import Authority
 from tests.edge.listening import ACCESS, REGION, SECRET, Edge, listening
 from tests.edge.wire import Wire

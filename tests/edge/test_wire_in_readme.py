@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from s3node.base import limits
-from s3node.edge.shares import CONNECTIONS, REQUESTS
+from s3node.base.shares import CONNECTIONS, REQUESTS
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
 

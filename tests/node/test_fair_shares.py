@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from s3node.base.limits import REQUESTS_MAX
-from s3node.edge.shares import REQUESTS
+from s3node.base.shares import REQUESTS
 from tests.node.process import WAIT_S_MAX, NodeProcess
 
 BUCKET = "shares"

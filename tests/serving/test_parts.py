@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from s3node.base import metrics
 from s3node.base.errors import ConfigError
 from s3node.base.limits import EDGES_MAX
+from s3node.base.shares import Bound, RequestBounds
 from s3node.config import CHANGEABLE, Address, Config, Keys, Tls, changed
-from s3node.edge.shares import Bound, RequestBounds
 from s3node.serving import sums
 from s3node.serving.board import Board
 from s3node.serving.change import load_again, settings_of

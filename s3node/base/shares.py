@@ -1,4 +1,4 @@
-"""Fair shares of what there is a bounded number of: requests at work, open connections.
+"""Fair shares of what there is a bounded number of: requests at work, connections, memory, turns.
 
 Whoever asks for one more gets it as long as it holds less than a fixed multiple of what is free:
 
@@ -11,14 +11,19 @@ each. Nobody has to know how many they are, and nothing is kept of those that ho
 Two bounds hold together for requests: of one *client*, which is an access key used from one
 address, and of one *identity*, which is an access key wherever it is used. The address is the
 connection's: what a header says of other ones is never looked at.
+
+Where one waits for its turn instead, it goes first whose client has the fewest going.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import ipaddress
 import math
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Generic, NamedTuple, TypeVar
 
 from s3node.base import limits
 
@@ -44,9 +49,10 @@ class Bound(NamedTuple):
         """With the share that is used where none is configured."""
         return cls(total, part(total, limits.CLIENT_SHARE))
 
-    def allows(self, own: int, taken: int) -> bool:
-        """Whether one more may go to someone who has `own` while `taken` are taken in all."""
-        return own * (self.total - self.most) < self.most * (self.total - taken)
+    def allows(self, own: int, taken: int, more: int = 1) -> bool:
+        """Whether `more` may go to someone who has `own` while `taken` are taken in all."""
+        before = more - 1  # the last of them is allowed as all the others are
+        return (own + before) * (self.total - self.most) < self.most * (self.total - taken - before)
 
 
 class RequestBounds(NamedTuple):
@@ -122,27 +128,72 @@ class Room:
         return len(self._clients)
 
 
-class Holders:
-    """How many connections each address holds open."""
+class Holders(Generic[K]):
+    """How much each of them holds."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
+        self._counts: dict[K, int] = {}
 
-    def of(self, holder: str) -> int:
+    def of(self, holder: K) -> int:
         return self._counts.get(holder, 0)
 
-    def take(self, holder: str) -> None:
-        self._counts[holder] = self.of(holder) + 1
+    def take(self, holder: K, amount: int = 1) -> None:
+        self._counts[holder] = self.of(holder) + amount
 
-    def give(self, holder: str) -> None:
-        _less(self._counts, holder)
+    def give(self, holder: K, amount: int = 1) -> None:
+        _less(self._counts, holder, amount)
 
     def __len__(self) -> int:
         return len(self._counts)
 
 
-def _less(counts: dict[K, int], holder: K) -> None:
-    left = counts[holder] - 1
+class Turns:
+    """So many go at once, and others wait: next is one whose client has the fewest going."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._going: Holders[Client] = Holders()
+        self._waiting: list[tuple[Client, asyncio.Future[None]]] = []
+
+    @asynccontextmanager
+    async def turn(self, client: Client) -> AsyncIterator[None]:
+        """Waits for it, and has it while the context lasts."""
+        if self._free:
+            self._free -= 1
+            self._going.take(client)
+        else:
+            await self._wait(client)
+        try:
+            yield
+        finally:
+            self._leave(client)
+
+    async def _wait(self, client: Client) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        place = client, turn
+        self._waiting.append(place)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it had come in the same moment
+                self._leave(client)
+            raise
+        finally:
+            self._waiting.remove(place)
+
+    def _leave(self, client: Client) -> None:
+        self._going.give(client)
+        waiting = [place for place in self._waiting if not place[1].done()]
+        if not waiting:
+            self._free += 1
+            return
+        following, turn = min(waiting, key=lambda place: self._going.of(place[0]))
+        self._going.take(following)
+        turn.set_result(None)
+
+
+def _less(counts: dict[K, int], holder: K, amount: int = 1) -> None:
+    left = counts[holder] - amount
     assert left >= 0, "given back more often than taken"
     if left:
         counts[holder] = left
