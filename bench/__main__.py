@@ -10,9 +10,10 @@ profile    where the CPU time of the table's rows goes
 requests   what requests cost inside, beside bare fdatasync of this machine
 spinning   seeks of a study on modelled spinning disks, beside one file per shard
 scale      what metadata cost as an archive grows, beside its first size
+versions   what listings of versions cost as they become many
 
-All parts but profile and scale, when none is named. Exit status 1 when a request failed. Servers
-run on 127.0.0.1, are stopped and their folders removed in the end, also on Ctrl-C.
+All parts but profile, scale and versions, when none is named. Exit status 1 when a request failed.
+Servers run on 127.0.0.1, are stopped and their folders removed in the end, also on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from bench import (
     seaweedfs,
     spinning,
     table,
+    versions,
     wrk,
 )
 from bench.client import Failure
@@ -157,6 +159,13 @@ def _scale(run: Run) -> None:
     run.data["scale"] = scale.data_of(sizes)
 
 
+def _versions(run: Run) -> None:
+    with run.ticking() as tick:
+        lines = versions.run(run.scene.folder, tick)
+    run.out.print(versions.table_of(lines))
+    run.data["versions"] = versions.data_of(lines)
+
+
 PARTS: dict[str, Callable[[Run], None]] = {
     "table": _table,
     "hospital": _hospital,
@@ -167,8 +176,9 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "requests": _requests,
     "spinning": _spinning,
     "scale": _scale,
+    "versions": _versions,
 }
-LONG = {"scale", "profile"}
+LONG = {"scale", "versions", "profile"}
 """Parts that run only when they are named."""
 
 

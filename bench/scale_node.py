@@ -139,7 +139,7 @@ class Spent:
 # --- what is measured -------------------------------------------------------------------------
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def nothing() -> AsyncIterator[bytes]:
     return
     yield
 
@@ -163,7 +163,7 @@ class Served:
             domains=(), secure=False, remote="127.0.0.1",
         )  # fmt: skip
         payload = Payload(PayloadSpec(PayloadKind.UNSIGNED), request)
-        return Call(request, self.identity, payload, _nothing())
+        return Call(request, self.identity, payload, nothing())
 
     def objects(self) -> int:
         """As the bucket's own counter says."""
