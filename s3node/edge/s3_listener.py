@@ -50,6 +50,7 @@ REQUEST_IDS = 64  # drawn at once
 HOST_ID_BYTES = 48
 STARTING = "the node is starting"
 NO_OPERATION = "-"
+FROM_BROWSERS = frozenset(("OptionsObject", "PostObject"))
 
 _SLOWED_DOWN = {
     bound: metrics.REQUESTS_REFUSED_BUSY.labels(bound) for bound in (NODE, IDENTITY, CLIENT)
@@ -200,7 +201,10 @@ class S3Listener:
             trace.shared = cors.answer_headers(node, request)
         name = route(request)
         trace.operation = name
-        call = await self._call(node, name, request, exchange, trace)
+        if name in FROM_BROWSERS:
+            call = await self._from_browser(node, name, request, exchange, trace)
+        else:
+            call = self._authenticate(node, request, exchange, trace)
         principal = None if call.identity.anonymous else call.identity.owner_id
         allow(principal, name, node.owner_id)
         operation = self._operations.get(name)
@@ -239,25 +243,26 @@ class S3Listener:
             trace.room.leave(trace.client)
             trace.room = None
 
-    async def _call(
-        self, node: Node, name: str, request: Request, exchange: Exchange, trace: Trace
-    ) -> Call:
-        """Who sends it, and what: its head says, or the form within it, or a preflight: nobody."""
-        if name == "OptionsObject":
-            payload = Payload(PayloadSpec(PayloadKind.UNSIGNED), request)
-            return Call(request, ANONYMOUS, payload, exchange.body)
-        if name == "PostObject":
-            self._enter(trace, ("", whose(exchange.remote)))  # until it has said who it is
-            upload = await post.open_form(request, exchange.body)
-            trace.key = upload.fields.get("key")
-            identity = authenticate_form(upload.fields, **self._secrets_of(node))
-            trace.identity = identity.access_key
-            self._leave(trace)
-            return post.post_call(upload, identity)
+    def _authenticate(self, node: Node, request: Request, exchange: Exchange, trace: Trace) -> Call:
         now_ms = self._clock.wall_ms()
         identity, spec = authenticate(request, now_ms=now_ms, **self._secrets_of(node))
         trace.identity = identity.access_key
         return Call(request, identity, Payload(spec, request), exchange.body)
+
+    async def _from_browser(
+        self, node: Node, name: str, request: Request, exchange: Exchange, trace: Trace
+    ) -> Call:
+        """What has no signature of its own: a form, within which somebody's is; a preflight."""
+        if name == "OptionsObject":
+            payload = Payload(PayloadSpec(PayloadKind.UNSIGNED), request)
+            return Call(request, ANONYMOUS, payload, exchange.body)
+        self._enter(trace, ("", whose(exchange.remote)))  # until it has said who it is
+        upload = await post.open_form(request, exchange.body)
+        trace.key = upload.fields.get("key")
+        identity = authenticate_form(upload.fields, **self._secrets_of(node))
+        trace.identity = identity.access_key
+        self._leave(trace)
+        return post.post_call(upload, identity)
 
     def _secrets_of(self, node: Node) -> dict[str, Any]:
         return {

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.edge.listening import REGION, Edge, listening
-from tests.s3.forms import content_type, form
+from s3node.edge.shares import RequestBounds
+from tests.edge.listening import ACCESS, REGION, SECRET, Edge, listening
+from tests.edge.wire import Wire, until
+from tests.s3.forms import content_type, form, signed
 
+EXPIRES = "2999-01-01T00:00:00Z"
 ORIGIN = "http://viewer.example"
 RULE = {
     "AllowedMethods": ["GET", "POST"],
@@ -142,3 +146,75 @@ def _forge(edge: Edge, secret: str) -> None:
         assert (told.status, told.body, kept) == (204, b"", 1)
     else:
         assert (told.status, told.text("Code"), kept) == (403, "SignatureDoesNotMatch", 0)
+
+
+def signed_form(edge: Edge, content: bytes) -> bytes:
+    """A whole request that posts a form, as it goes over the wire."""
+    fields = signed({"key": "k"}, expiration=EXPIRES, access=ACCESS, secret=SECRET)
+    body = form(fields, content)
+    head = f"POST /bucket HTTP/1.1\r\nHost: 127.0.0.1:{edge.port}\r\nContent-Length: {len(body)}"
+    return f"{head}\r\nContent-Type: {content_type()}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize("size", [100, 9000])
+async def test_a_form_cut_at_any_byte_stores_nothing_and_pins_nothing(size: int) -> None:
+    async with listening() as edge:
+        await asyncio.to_thread(prepared, edge)
+        request = signed_form(edge, b"0123456789" * (size // 10))
+        step = 1 if size < 1000 else 61
+        counts = [*range(len(request) - 300, len(request), 3), *range(0, len(request), 7 * step)]
+        for count in [*counts, len(request) - 1]:
+            wire = await Wire.connect(edge.port)
+            await wire.send(request[:count])
+            wire.writer.transport.abort()
+        async with await Wire.connect(edge.port) as wire:
+            assert (await wire.ask(edge.signed("HEAD", "/bucket"))).status == 200
+            await until(lambda: edge.connections == 1)
+            assert (await wire.ask(edge.signed("HEAD", "/bucket/k"))).status == 404
+            edge.world.check_ledger()
+            assert (await wire.ask(request)).status == 204
+            assert (await wire.ask(edge.signed("HEAD", "/bucket/k"))).status == 200
+        assert edge.world.objects.pinned == 0
+        assert edge.broken == []
+
+
+async def test_forms_of_nobody_yet_leave_room_for_others() -> None:
+    """Who has not come to his signature has one share with all who have not."""
+    async with listening(requests=RequestBounds.of(16)) as edge:
+        await asyncio.to_thread(prepared, edge)
+        request = signed_form(edge, b"content")
+        stalled = []
+        while True:
+            wire = await Wire.connect(edge.port)
+            await wire.send(request[: len(request) // 2])
+            stalled.append(wire)
+            with contextlib.suppress(TimeoutError):
+                assert (await asyncio.wait_for(wire.head(), 0.2))[0] == 503
+                break
+            assert len(stalled) <= 16
+        assert len(stalled) > 4
+        async with await Wire.connect(edge.port) as other:
+            assert (await other.ask(edge.signed("HEAD", "/bucket"))).status == 200
+            await stalled[0].send(request[len(request) // 2 :])
+            assert (await stalled[0].head())[0] == 204
+            for wire in stalled:
+                wire.writer.transport.abort()
+            await until(lambda: edge.connections == 1)
+            assert (await other.ask(request)).status == 204
+
+
+async def test_a_form_that_is_refused_by_its_fields_is_not_received() -> None:
+    """The client waits to be told to go on, and is, for the fields; not for all of the file."""
+    async with listening() as edge, await Wire.connect(edge.port) as wire:
+        await asyncio.to_thread(prepared, edge)
+        fields = signed({"key": "k"}, expiration=EXPIRES, access=ACCESS, secret="x" * 40)
+        body = form(fields, bytes(100_000_000))
+        head = (
+            f"POST /bucket HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type()}\r\n"
+            f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+        )
+        await wire.send(head.encode())
+        assert (await wire.head())[0] == 100
+        await wire.send(body[:300_000])
+        status, headers = await wire.head()
+        assert (status, headers["connection"]) == (403, "close")

@@ -175,7 +175,7 @@ class World:
         **headers: str,
     ) -> Answer:
         """`path` is decoded ("/bucket/key"); header names may have underscores for hyphens."""
-        pieces = [body] if isinstance(body, bytes) else list(body)
+        pieces = [body] if isinstance(body, bytes) else body
         text = query if isinstance(query, str) else urlencode(query, quote_via=quote)
         target = f"{quote(path)}?{text}" if text else quote(path)
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
