@@ -71,6 +71,7 @@ _OPERATIONS: Mapping[str, Operation] = {
     "UploadPart": multipart.upload_part,
     "UploadPartCopy": copy.upload_part_copy,
     **probes.ABSENT,
+    **probes.FIXED,
 }
 
 _BUCKETLESS = frozenset({"CreateBucket", "ListBuckets", "OptionsObject", "PostObject"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from s3node.base.errors import S3Error
 from s3node.ops import lookup, parameters
 from s3node.ops.context import Call, Node, Operation
-from s3node.s3 import documents
+from s3node.s3 import documents, xml
 from s3node.s3.request import Response
 
 
@@ -55,3 +55,30 @@ ABSENT: dict[str, Operation] = {
     }.items()
 }
 """Operations whose only true answer is that there is no such thing."""
+
+
+def _fixed(body: bytes) -> Operation:
+    async def answer(node: Node, call: Call) -> Response:
+        """The bucket is there; the setting is what it is everywhere."""
+        parameters.admit(call)
+        node.kv.read(lambda tx: lookup.need_bucket(tx, call))
+        return parameters.document(body)
+
+    return answer
+
+
+FIXED: dict[str, Operation] = {
+    operation: _fixed(body)
+    for operation, body in {
+        "GetBucketAccelerateConfiguration": xml.render("AccelerateConfiguration", []),
+        "GetBucketLogging": xml.render("BucketLoggingStatus", []),
+        "GetBucketNotificationConfiguration": xml.render("NotificationConfiguration", []),
+        "GetBucketOwnershipControls": xml.render(
+            "OwnershipControls", [("Rule", [("ObjectOwnership", "BucketOwnerEnforced")])]
+        ),
+        "GetBucketRequestPayment": xml.render(
+            "RequestPaymentConfiguration", [("Payer", "BucketOwner")]
+        ),
+    }.items()
+}
+"""Settings that every bucket has in the same way: an empty document where S3 means "off"."""

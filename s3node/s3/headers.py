@@ -446,6 +446,7 @@ _HARMLESS: Mapping[str, frozenset[str]] = {
     "x-amz-bucket-namespace": frozenset({"global"}),
     "x-amz-bucket-object-lock-enabled": frozenset({"false", "False", "FALSE"}),
     "x-amz-bypass-governance-retention": frozenset({"false", "False", "FALSE"}),
+    "x-amz-object-annotation-directive": frozenset({"COPY", "EXCLUDE"}),  # there are none
     "x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
 }
 _UNBUILT = frozenset(
@@ -455,7 +456,6 @@ _UNBUILT = frozenset(
         "x-amz-if-match-last-modified-time",
         "x-amz-if-match-size",
         "x-amz-mfa",
-        "x-amz-object-annotation-directive",
         "x-amz-request-payer",
         "x-amz-write-offset-bytes",
     }

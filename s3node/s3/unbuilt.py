@@ -66,14 +66,12 @@ UNBUILT: Mapping[str, Reason] = {
     **_rows(
         False,
         "events are sent nowhere; the access log tells what was done",
-        "GetBucketNotificationConfiguration",
         "PutBucketNotificationConfiguration",
     ),
     **_rows(
         False,
         "ACLs are switched off, as in every bucket that AWS makes today: policies decide",
         "DeleteBucketOwnershipControls",
-        "GetBucketOwnershipControls",
         "PutBucketAcl",
         "PutBucketOwnershipControls",
         "PutObjectAcl",
@@ -81,7 +79,6 @@ UNBUILT: Mapping[str, Reason] = {
     **_rows(
         False,
         "the node has an access log of its own",
-        "GetBucketLogging",
         "PutBucketLogging",
     ),
     **_rows(
@@ -128,9 +125,7 @@ UNBUILT: Mapping[str, Reason] = {
         "a matter of AWS's own network, tiers or billing",
         "DeleteBucketIntelligentTieringConfiguration",
         "GetBucketAbac",
-        "GetBucketAccelerateConfiguration",
         "GetBucketIntelligentTieringConfiguration",
-        "GetBucketRequestPayment",
         "ListBucketIntelligentTieringConfigurations",
         "PutBucketAbac",
         "PutBucketAccelerateConfiguration",

@@ -16,7 +16,7 @@ REFUSED = {
     "x-amz-bypass-governance-retention": "true",
     "x-amz-if-match-initiated-time": "Sat, 01 Jan 2000 00:00:00 GMT",
     "x-amz-mfa": "serial 123456",
-    "x-amz-object-annotation-directive": "COPY",
+    "x-amz-object-annotation-directive": "REPLACE",
     "x-amz-object-ownership": "ObjectWriter",
     "x-amz-request-payer": "requester",
     "x-amz-write-offset-bytes": "0",

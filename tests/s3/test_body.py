@@ -6,6 +6,7 @@ import hashlib
 import threading
 from base64 import b64encode
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import pytest
 
@@ -74,6 +75,23 @@ def test_each_algorithm_is_verified(name: str) -> None:
     refused("BadDigest", {header: digest(name, b"other")}, says)
     for value in ("", "!", digest(name)[:-4], digest(name) + "AAAA", digest(name)[:-1] + "!"):
         refused("InvalidRequest", {header: value}, f"Value for {header} header is invalid.")
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_url_that_was_signed_before_there_was_a_payload(name: str) -> None:
+    """Its checksum is that of nothing, and declares nothing; every other one is verified."""
+
+    def target(value: str) -> str:
+        parameter = f"x-amz-checksum-{name.lower()}"
+        named = f"x-amz-sdk-checksum-algorithm={name}"
+        return f"/bucket/key?{named}&{parameter}={quote(value, safe='')}"
+
+    default = upload({}, target=target(digest(name, b"")), algorithm="CRC64NVME").checksum
+    assert default is not None and default.text == digest("CRC64NVME")
+    checksum = upload({}, target=target(digest(name))).checksum
+    assert checksum is not None and checksum.text == digest(name)
+    refused("BadDigest", {}, target=target(digest(name, b"other")))
+    refused("BadDigest", {f"x-amz-checksum-{name.lower()}": digest(name, b"")})
 
 
 def test_content_md5() -> None:

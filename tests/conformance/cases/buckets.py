@@ -171,6 +171,26 @@ PROBES = [
             "AccessControlList/Grant/Grantee/ID": ["owner-1"],
         },
     ),
+    ok(
+        "GetBucketOwnershipControls",
+        "no ACLs",
+        get("/bucket", "ownershipControls"),
+        xml={"Rule/ObjectOwnership": ["BucketOwnerEnforced"]},
+    ),
+    ok(
+        "GetBucketRequestPayment",
+        "the owner pays",
+        get("/bucket", "requestPayment"),
+        xml={"Payer": "BucketOwner"},
+    ),
+    *(
+        ok(operation, "off", get("/bucket", subresource), xml={off: None})
+        for operation, subresource, off in (
+            ("GetBucketAccelerateConfiguration", "accelerate", "Status"),
+            ("GetBucketLogging", "logging", "LoggingEnabled"),
+            ("GetBucketNotificationConfiguration", "notification", "TopicConfiguration"),
+        )
+    ),
     *(
         err(operation, code, get("/bucket", subresource), BucketName="bucket")
         for operation, subresource, code in (

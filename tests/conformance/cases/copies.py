@@ -129,6 +129,19 @@ COPY = [
             body=PLAIN,
         ),
     ),
+    *(
+        ok(
+            "CopyObject",
+            f"annotations: {directive}",  # there are none: each of the two is done
+            put(
+                "/bucket/new",
+                x_amz_copy_source=SOURCE,
+                x_amz_object_annotation_directive=directive,
+            ),
+            after=After(get("/bucket/new")),
+        )
+        for directive in ("COPY", "EXCLUDE")
+    ),
     ok(
         "CopyObject",
         "with metadata of its own",
