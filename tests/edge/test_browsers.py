@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from s3node.edge.shares import RequestBounds
+from s3node.base.shares import RequestBounds
 from tests.edge.listening import ACCESS, REGION, SECRET, Edge, listening
 from tests.edge.wire import Wire, until
 from tests.s3.forms import content_type, form, signed
