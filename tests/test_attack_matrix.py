@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ MATRIX = {
 _NAME = re.compile(r"test_n([0-9]+)_")
 
 
+@cache
 def tried() -> dict[int, int]:
     """How many tests there are of each."""
     found: dict[int, int] = {}

@@ -13,7 +13,7 @@ import pytest
 
 from s3node.base.limits import FORM_BYTES_MAX, OBJECT_KEY_BYTES_MAX
 from tests.attacks.draft import ACCESS_KEY, HOST, NOW_MS, SCOPE, STAMP, Draft, key_of, scope_of
-from tests.attacks.store import BUCKET, FOREIGN, OTHER, Store
+from tests.attacks.store import BUCKET, FOREIGN, OTHER, Store, encoded
 from tests.s3.build import sign
 from tests.s3.forms import BOUNDARY, body, content_type, part
 
@@ -384,6 +384,7 @@ def test_n17_no_line_where_a_form_sends_the_browser(store: Store, line: str) -> 
     answer = store.accepts(form.draft(), 303)
     assert "x-evil" not in answer.headers
     assert answer.headers["location"].startswith("https://a.example/?a=b&bucket=bucket&key=uploads")
+    store.accepts(Draft("DELETE", f"/{BUCKET}/{encoded(key)}").sign())
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "//evil.example", "data:,x", "http:", "x"])
