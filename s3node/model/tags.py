@@ -3,7 +3,7 @@
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html (counts, lengths in
 UTF-16, letter case), https://docs.aws.amazon.com/AmazonS3/latest/API/API_control_Tag.html (which
 characters) and "InvalidTag" on the page of error responses. The texts of the refusals are those
-that S3 sends; it documents none of them.
+that S3 sends, which differ for objects and buckets; it documents none of them.
 
 A version's tags are the one thing about it that may change, whatever its lock says: they say
 nothing of its bytes, and a lock protects those.
@@ -33,18 +33,19 @@ _RESERVED = "aws:"
 
 def check_object_tags(tags: Tags) -> Tags:
     """The same, or InvalidTag or BadRequest."""
-    return _checked(tags, OBJECT_TAGS_MAX, f"Object tags cannot be greater than {OBJECT_TAGS_MAX}")
+    if len(tags) > OBJECT_TAGS_MAX:
+        raise S3Error("BadRequest", f"Object tags cannot be greater than {OBJECT_TAGS_MAX}")
+    return _checked(tags, f"Your TagKey cannot be prefixed with {_RESERVED}")
 
 
 def check_bucket_tags(tags: Tags) -> Tags:
     """The same, or InvalidTag or BadRequest."""
-    message = f"Bucket tag count cannot be greater than {BUCKET_TAGS_MAX}"
-    return _checked(tags, BUCKET_TAGS_MAX, message)
+    if len(tags) > BUCKET_TAGS_MAX:
+        raise S3Error("BadRequest", f"Bucket tag count cannot be greater than {BUCKET_TAGS_MAX}")
+    return _checked(tags, "System tags cannot be added/updated by requester")
 
 
-def _checked(tags: Tags, most: int, too_many: str) -> Tags:
-    if len(tags) > most:
-        raise S3Error("BadRequest", too_many)
+def _checked(tags: Tags, reserved: str) -> Tags:
     seen: set[str] = set()
     for key, value in tags:
         if not key or not _fits(key, TAG_KEY_UNITS_MAX):
@@ -53,8 +54,7 @@ def _checked(tags: Tags, most: int, too_many: str) -> Tags:
             message = "The TagValue you have provided is invalid"
             raise S3Error("InvalidTag", message, TagKey=key, TagValue=value)
         if key.lower().startswith(_RESERVED):
-            message = f"Your TagKey cannot be prefixed with {_RESERVED}"
-            raise S3Error("InvalidTag", message, TagKey=key)
+            raise S3Error("InvalidTag", reserved, TagKey=key)
         if key in seen:
             message = "Cannot provide multiple Tags with the same key"
             raise S3Error("InvalidTag", message, TagKey=key)

@@ -111,6 +111,16 @@ def asked_version(tx: ReadTx, call: Call) -> tuple[BucketRow, Version]:
     return bucket, need_version(tx, bucket, call.key, version, method=request.method)
 
 
+def tagged_version(tx: ReadTx, call: Call) -> tuple[BucketRow, Version]:
+    """The same for its tags. A delete marker has none, which S3 says whether it is named or not:
+    where a GET does not find the key, this is MethodNotAllowed (observed there, on no page)."""
+    bucket = need_bucket(tx, call)
+    found = find_version(tx, bucket, call.key, call.request.param("versionId"))
+    if found is not None and found[1].delete_marker:
+        raise _marker(found, call.key, call.request.method)
+    return asked_version(tx, call)
+
+
 def _marker(found: Version, key: str, method: str) -> S3Error:
     """A delete marker hides the key; asked for by its id (with a `method`) it can only be deleted.
 

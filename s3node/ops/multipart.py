@@ -254,5 +254,5 @@ def _check_whole(
     if claimed.digest != checksum.digest or claimed.parts not in {None, parts}:
         raise S3Error(
             "BadDigest",
-            f"The {claimed.algorithm} you specified did not match the calculated checksum.",
+            f"The {claimed.algorithm.lower()} you specified did not match the calculated checksum.",
         )

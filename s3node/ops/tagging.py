@@ -25,7 +25,7 @@ async def get_object_tagging(node: Node, call: Call) -> Response:
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectTagging.html
     """
     parameters.admit(call)
-    bucket, found = node.kv.read(lambda tx: lookup.asked_version(tx, call))
+    bucket, found = node.kv.read(lambda tx: lookup.tagged_version(tx, call))
     answer = parameters.document(tagging.document(found[1].tags))
     answer.headers += answers.version(bucket, found)
     return answer
@@ -54,7 +54,7 @@ async def _retag(node: Node, call: Call, tags: Tags) -> answers.HeaderList:
     """Give the version that the request means these tags; what the answer says of it."""
 
     def commit(tx: WriteTx) -> answers.HeaderList:
-        bucket, (identity, row) = lookup.asked_version(tx, call)
+        bucket, (identity, row) = lookup.tagged_version(tx, call)
         changed = identity, model.retagged(row, tags)
         lookup.rewrite(tx, bucket, call.key, changed)
         return answers.version(bucket, changed)

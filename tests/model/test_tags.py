@@ -81,6 +81,8 @@ def test_reserved_keys(key: str) -> None:
         "InvalidTag",
         "Your TagKey cannot be prefixed with aws:",
     )
+    error = refusal(((key, ""),), of_bucket=True)
+    assert error.message == "System tags cannot be added/updated by requester"
     assert check_object_tags((("xaws:", "aws:fine"), ("aws", "")))
 
 

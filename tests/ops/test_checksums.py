@@ -150,7 +150,7 @@ class Upload:
 def test_a_whole_upload(world: World, name: str, kind: str) -> None:
     upload = Upload(world, name, kind)
     wrong = upload.complete(**{header(name): crc(FIRST, name)})
-    message = f"The {name} you specified did not match the calculated checksum."
+    message = f"The {name.lower()} you specified did not match the calculated checksum."
     assert said(wrong) == (400, "BadDigest", message)
     done = upload.complete(**{header(name): upload.whole, "x_amz_checksum_type": kind})
     assert done.status == 200, done.body

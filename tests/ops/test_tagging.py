@@ -325,12 +325,11 @@ def test_one_row_changes_of_all(
 def test_delete_markers_have_no_tags(world: World, versioned: dict[str, str]) -> None:
     before = everything(world)
     for method, body in (("GET", b""), ("PUT", tagging.document(FINE)), ("DELETE", b"")):
-        hidden = world.ask(method, "/bucket/gone", "tagging", body)
-        assert (hidden.status, hidden.code) == (404, "NoSuchKey")
-        assert hidden.headers["x-amz-delete-marker"] == "true"
-        query = f"tagging&versionId={versioned['marker']}"
-        marker = world.ask(method, "/bucket/gone", query, body)
-        assert (marker.status, marker.code) == (405, "MethodNotAllowed")
+        for query in ("tagging", f"tagging&versionId={versioned['marker']}"):
+            marker = world.ask(method, "/bucket/gone", query, body)
+            assert (marker.status, marker.code) == (405, "MethodNotAllowed")
+            assert marker.headers["x-amz-delete-marker"] == "true"
+            assert marker.headers["x-amz-version-id"] == versioned["marker"]
     assert everything(world) == before
     older = f"tagging&versionId={versioned['g1']}"
     assert put_tags(world, "/bucket/gone", FINE, older).status == 200
@@ -346,7 +345,7 @@ def test_tags_of_versions_go_where_the_versions_go(world: World, versioned: dict
     assert restored.status == 200
     assert tags_of(world, "/bucket/k") == FINE, "a copy of a version has that version's tags"
     world.ask("DELETE", "/bucket/k")
-    assert world.get("/bucket/k", "tagging").code == "NoSuchKey"
+    assert world.get("/bucket/k", "tagging").code == "MethodNotAllowed"
     assert tags_of(world, "/bucket/k", f"tagging&{older}") == FINE
     versioning(world, "Suspended")
     world.put("/bucket/k", b"null", x_amz_tagging="n=1")
@@ -366,7 +365,7 @@ def test_tags_and_versions_at_once(world: World) -> None:
         for _ in range(30):
             document = tagging.document(dice.choice(sets))
             answer = await world.send("PUT", "/bucket/k", "tagging", document)
-            assert answer.status == 200 or answer.code == "NoSuchKey"
+            assert answer.status == 200 or answer.code in {"NoSuchKey", "MethodNotAllowed"}
 
     async def writer() -> None:
         for _ in range(30):

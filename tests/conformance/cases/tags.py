@@ -108,15 +108,22 @@ OBJECTS = [
         Key="k",
         VersionId="0" * 32,
     ),
-    err(
-        "PutObjectTagging",
-        "MethodNotAllowed",
-        put("/bucket/gone", "tagging&versionId={marker}", BODY),
-        "a delete marker",
-        scene="versions",
-        headers={"x-amz-delete-marker": "true", "x-amz-version-id": "{marker}"},
-        Method="PUT",
-        ResourceType="DeleteMarker",
+    *(
+        err(
+            f"{method.capitalize()}ObjectTagging",
+            "MethodNotAllowed",
+            Ask(method, "/bucket/gone", query, body=BODY if method == "PUT" else b""),
+            f"a delete marker, {how}",
+            scene="versions",
+            headers={"x-amz-delete-marker": "true", "x-amz-version-id": "{marker}"},
+            Method=method,
+            ResourceType="DeleteMarker",
+        )
+        for method in ("GET", "PUT", "DELETE")
+        for query, how in (
+            ("tagging&versionId={marker}", "named"),
+            ("tagging", "the current version"),
+        )
     ),
     err("PutObjectTagging", "MalformedXML", put("/bucket/k", "tagging", b"<Tagging/>")),
     err("PutObjectTagging", "MalformedXML", put("/bucket/k", "tagging"), "nothing"),
@@ -250,6 +257,7 @@ BUCKETS = [
         "PutBucketTagging",
         "InvalidTag",
         put("/bucket", "tagging", tagging.document([("aws:x", "")])),
+        message="System tags cannot be added/updated by requester",
         TagKey="aws:x",
     ),
     ok("GetBucketTagging", "some", get("/bucket", "tagging"), xml=SHOWN, scene="tagged"),

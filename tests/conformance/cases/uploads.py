@@ -363,7 +363,7 @@ COMPLETE = [
                 "BadDigest",
                 "AAAAAAAAAAA=",
                 "another",
-                "The CRC64NVME you specified did not match the calculated checksum.",
+                "The crc64nvme you specified did not match the calculated checksum.",
             ),
             (
                 "InvalidRequest",
