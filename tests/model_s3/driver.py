@@ -12,6 +12,8 @@ from typing import Protocol
 from unittest.mock import patch
 
 from tests.ops.world import Answer, World, make_world
+from tests.simulation.loop import SimulatedLoop
+from tests.simulation.node import Client, Universe
 
 PART_BYTES_MIN = 64
 """Of every part but the last, here: what large parts cost would be hashing."""
@@ -19,6 +21,9 @@ PART_BYTES_MIN = 64
 
 class Driver(Protocol):
     """`now_ms` is the node's wall clock; `move` sets it forward or back."""
+
+    lives: bool
+    region: str
 
     @property
     def now_ms(self) -> int: ...
@@ -29,8 +34,8 @@ class Driver(Protocol):
         self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
     ) -> Answer: ...
 
-    def restart(self) -> bool:
-        """Whether it had a life to lose."""
+    def restart(self) -> None:
+        """Where it `lives` at all: the life ends, and what was answered is there in the next."""
         ...
 
     def check(self) -> None:
@@ -48,8 +53,11 @@ def framed(answer: Answer) -> Answer:
 class InMemory:
     """The operations over a sorted map and a dictionary of contents."""
 
+    lives = False
+
     def __init__(self) -> None:
         self.world: World = make_world()
+        self.region = self.world.node.region
         self._loop = asyncio.new_event_loop()
         self._patch = patch("s3node.model.multipart.PART_BYTES_MIN", PART_BYTES_MIN)
         self._patch.start()
@@ -67,8 +75,8 @@ class InMemory:
         answer = self.world.send(method, path, query, body, **headers)
         return framed(self._loop.run_until_complete(answer))
 
-    def restart(self) -> bool:
-        return False
+    def restart(self) -> None:
+        raise AssertionError("it has one life")
 
     def check(self) -> None:
         self.world.check_ledger()
@@ -76,3 +84,67 @@ class InMemory:
     def close(self) -> None:
         self._patch.stop()
         self._loop.close()
+
+
+class Simulated:
+    """A whole node on a simulated machine: journal, disks, recovery. `seed` is its chance.
+
+    `restart` cuts the power, so that all that was not synced may be gone, and the index is; and
+    starts again from the disks.
+    """
+
+    lives = True
+
+    def __init__(self, seed: int) -> None:
+        self.universe = Universe(seed)
+        self.universe.trace.kept = False
+        self.region = self.universe.config.region
+        self.cuts = 0
+        self._patch = patch("s3node.model.multipart.PART_BYTES_MIN", PART_BYTES_MIN)
+        self._patch.start()
+        self._open()
+
+    def _open(self) -> None:
+        self._loop = self.universe.clock.loop = SimulatedLoop(self.universe.source)
+        asyncio.set_event_loop(self._loop)
+        node = self._loop.run_until_complete(self.universe.open())
+        self._client = Client(self.universe, node)
+
+    def _end(self, *, cut: bool) -> None:
+        """The loop of this life and all that it still had to do."""
+        loop, clock = self._loop, self.universe.clock
+        if not cut:
+            loop.run_until_complete(self._client.node.close())
+        loop.end()
+        asyncio.set_event_loop(None)
+        clock.base_ms += int(1000 * loop.time())
+        clock.loop = None
+        loop.close()
+        assert cut or not loop.failures, loop.failures
+
+    @property
+    def now_ms(self) -> int:
+        return self.universe.clock.wall_ms()
+
+    def move(self, ms: int) -> None:
+        self.universe.clock.base_ms += ms
+
+    def ask(
+        self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
+    ) -> Answer:
+        answer = self._client.ask(method, path, query, body, **headers)
+        return framed(self._loop.run_until_complete(answer))
+
+    def restart(self) -> None:
+        self.cuts += 1
+        self._end(cut=True)
+        self.universe.power_cut()
+        self._open()
+
+    def check(self) -> None:
+        failure = self._client.node.failed()
+        assert failure is None, failure
+
+    def close(self) -> None:
+        self._patch.stop()
+        self._end(cut=False)

@@ -107,7 +107,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.node = self.make()
-        self.s3 = Lists(PART_BYTES_MIN)
+        self.s3 = Lists(self.node.region, PART_BYTES_MIN)
         self.contents = 0
         self.steps = 0
         self.broken = False
@@ -117,6 +117,8 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            if not self.broken and self.node.lives:
+                self.node.restart()
             if not self.broken:
                 self.look_at_everything()
         finally:
@@ -478,6 +480,13 @@ class Machine(RuleBasedStateMachine):
         outcomes = self.s3.copy_object(name, key, source, asked)
         self.tell(outcomes, "PUT", f"/{name}/{key}", headers=asked)
         self.wrote(name)
+
+    @precondition(lambda self: self.node.lives and self.steps % RARELY == 3)
+    @rule()
+    def power_cut(self) -> None:
+        self.step()
+        self.node.restart()
+        self.look_at_everything()
 
     def step(self, clock: int = 0) -> None:
         type(self).counted += 1

@@ -35,6 +35,7 @@ STORED_HEADERS = (
 )
 CONTENT_TYPE = "binary/octet-stream"
 META = "x-amz-meta-"
+OLDEST_REGION = "us-east-1"
 STATUSES = (ENABLED, SUSPENDED)
 
 Outcomes = Reply | list[Reply]
@@ -54,14 +55,16 @@ def parse_tags(header: str | None) -> dict[str, str]:
 class Buckets:
     """Buckets, and what finds things in them."""
 
-    def __init__(self) -> None:
-        self.state = State()
+    def __init__(self, region: str) -> None:
+        self.state = State(region)
 
     @property
     def buckets(self) -> dict[str, Bucket]:
         return self.state.buckets
 
     def create_bucket(self, name: str) -> Outcomes:
+        if name in self.buckets and self.state.region == OLDEST_REGION:
+            return Reply(200)  # as it was before there were other regions
         if name in self.buckets:
             return Reply(409, "BucketAlreadyOwnedByYou", fields={"BucketName": name})
 

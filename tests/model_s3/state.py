@@ -118,6 +118,7 @@ class Bucket:
 
 @dataclass
 class State:
+    region: str
     buckets: dict[str, Bucket] = field(default_factory=dict)
     ids: dict[str, tuple[str, str, int]] = field(default_factory=dict)  # bucket, key, number
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -31,8 +31,8 @@ PART_NUMBER_MAX = 10_000
 class Uploads(Objects):
     """`part_bytes_min`: of every part but the last."""
 
-    def __init__(self, part_bytes_min: int) -> None:
-        super().__init__()
+    def __init__(self, region: str, part_bytes_min: int) -> None:
+        super().__init__(region)
         self.part_bytes_min = part_bytes_min
 
     def create_upload(self, name: str, key: str, asked: Mapping[str, str]) -> Outcomes:

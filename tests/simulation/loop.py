@@ -96,13 +96,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         try:
             return self.run_until_complete(main)
         finally:
-            self._end()
+            self.end()
             asyncio.set_event_loop(None)
             self.close()
             for failure in [] if cut else self.failures:
                 raise AssertionError("a callback failed") from failure
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """What is left is cancelled."""
         left = sorted(asyncio.all_tasks(self), key=self._born.__getitem__)
         for task in left:
             task.cancel()
