@@ -183,7 +183,7 @@ class Tally(NamedTuple):
 
 
 def run(seeds: range) -> Tally:
-    """Each as it was signed, and with one change of it; every twentieth with every kind of change."""
+    """Each as it was signed, and with one change of it; every twentieth with all there are."""
     cache = KeyCache()
     kinds: set[str] = set()
     refused = 0
