@@ -9,6 +9,7 @@ from s3node.model.multipart import COMPOSITE, FULL_OBJECT
 from s3node.model.rows import BucketRow, Checksum, VersionRow
 from s3node.model.versions import UNVERSIONED, Version, version_name
 from s3node.s3.headers import http_date
+from s3node.s3.request import Request
 
 HeaderList = list[tuple[str, str]]
 
@@ -66,3 +67,11 @@ def object_headers(row: VersionRow, overrides: Mapping[str, str]) -> HeaderList:
     if row.tags:
         headers.append(("x-amz-tagging-count", str(len(row.tags))))
     return headers
+
+
+def location(request: Request, key: str) -> str:
+    """The address of an object of the request's bucket, in the request's style; `key` as it is to
+    stand in it."""
+    scheme = "https" if request.secure else "http"
+    bucket = "" if request.virtual else f"/{request.bucket}"
+    return f"{scheme}://{request.host}{bucket}/{key}"

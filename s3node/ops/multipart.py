@@ -172,8 +172,7 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
     )
     stored = await node.kv.write(lambda tx: _complete(tx, node, call, wanted))
     row = stored.row
-    scheme = "https" if request.secure else "http"
-    location = f"{scheme}://{request.host}/{call.bucket}/{documents.url_encoded(call.key)}"
+    location = answers.location(request, documents.url_encoded(call.key))
     answer = parameters.document(
         documents.complete_result(
             location,

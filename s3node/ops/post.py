@@ -18,7 +18,7 @@ import msgspec
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import FORM_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_BYTES_MAX
-from s3node.ops import parameters
+from s3node.ops import answers, parameters
 from s3node.ops.context import Call, Node
 from s3node.ops.put import check_put, store
 from s3node.s3 import form_fields, xml
@@ -190,7 +190,7 @@ def _answer(upload: Upload, call: Call, stored: Response) -> Response:
     target = _redirection(redirect or "", call, etag)
     if target is not None:
         return Response(303, [*stored.headers, ("location", target)])
-    location = _location(upload.request, call)
+    location = answers.location(upload.request, quote(call.key, safe=""))
     headers = [*stored.headers, ("location", location)]
     status = STATUSES.get(upload.fields.get("success_action_status", ""), 204)
     if status != 201:
@@ -203,13 +203,6 @@ def _answer(upload: Upload, call: Call, stored: Response) -> Response:
     ]
     body = xml.render("PostResponse", told, namespace="")
     return Response(201, [*headers, ("content-type", "application/xml")], body)
-
-
-def _location(request: Request, call: Call) -> str:
-    """Of the object, addressed as the form was: its key in the path, all of it escaped."""
-    scheme = "https" if request.secure else "http"
-    bucket = "" if request.raw_path == "/" else f"/{call.bucket}"
-    return f"{scheme}://{request.host}{bucket}/{quote(call.key, safe='')}"
 
 
 def _redirection(url: str, call: Call, etag: str) -> str | None:

@@ -23,6 +23,7 @@ from s3node.s3.request import Headers, Request
 FILENAME = "${filename}"
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ALIASES = {"acl": "x-amz-acl"}
 _KEPT = frozenset({*SYSTEM_HEADERS, "content-md5"})
 _SIGNATURE = frozenset(
@@ -85,14 +86,15 @@ def headers(fields: Mapping[str, str], length: int, request: Request) -> Headers
     for field, value in fields.items():
         name = _ALIASES.get(field, field)
         if name in _KEPT or (name.startswith("x-amz-") and name not in _SIGNATURE):
-            _check(name)
+            _check(name, value)
             found.append((name, value.strip(" \t").encode("utf-8").decode("latin-1")))
     return Headers(found)
 
 
-def _check(name: str) -> None:
-    if not _TOKEN.match(name):
-        message = "The name of a form field is no name of a header."
+def _check(name: str, value: str) -> None:
+    """What comes by a header cannot have such names and values; here it is said."""
+    if not _TOKEN.match(name) or _CONTROL.search(value):
+        message = "The name or the value of a form field cannot be that of a header."
         raise S3Error("InvalidArgument", message, ArgumentName=name)
     if name in _MEANINGLESS or name.startswith(_MEANINGLESS_PREFIXES):
         message = "This field has no meaning in a form."

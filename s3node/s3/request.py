@@ -187,8 +187,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def resource(self) -> str:
         """What an error says it is about: the path, also where the bucket came by the host."""
-        virtual = self.bucket is not None and self.path == b"/" + (self.key or "").encode()
-        return f"/{self.bucket}{self.raw_path}" if virtual else self.raw_path
+        return f"/{self.bucket}{self.raw_path}" if self.virtual else self.raw_path
+
+    @property
+    def virtual(self) -> bool:
+        """The bucket came by the host."""
+        return self.bucket is not None and self.path == b"/" + (self.key or "").encode()
 
     def param(self, name: str) -> str | None:
         """The value of a query parameter; names are unique (see `parse`)."""

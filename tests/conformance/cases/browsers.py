@@ -131,6 +131,13 @@ RULES = [
     ),
     err(
         "PutBucketCors",
+        "InvalidRequest",
+        cors(configuration(PLAIN + "<ExposeHeader>a&#13;&#10;b: c</ExposeHeader>")),
+        "a line's end in a header",
+        message='ExposeHeader "a\r\nb: c" contains invalid character.',
+    ),
+    err(
+        "PutBucketCors",
         "InvalidArgument",
         cors(configuration(PLAIN + f"<ID>{'i' * 256}</ID>")),
         "a long ID",
@@ -500,6 +507,12 @@ FORMS = [
         "a field twice", ArgumentName="KEY"),
     err("PostObject", "InvalidArgument", upload({"x-amz-meta-\u00e4": "a"}), "no name of a header",
         ArgumentName="x-amz-meta-\u00e4"),
+    *(
+        err("PostObject", "InvalidArgument", upload({name: "a\r\nx-amz-delete-marker: true"}),
+            f"a line's end in {name}", ArgumentName=name.lower())
+        for name in ("Content-Type", "x-amz-meta-m", "x-amz-website-redirect-location",
+                     "x-amz-storage-class")
+    ),
     *(
         err("PostObject", "InvalidArgument", upload({name: "a"}), name, ArgumentName=name)
         for name in ("x-amz-copy-source", "x-amz-trailer", "x-amz-decoded-content-length",

@@ -221,6 +221,13 @@ COMPLETE = [
     ),
     ok(
         "CompleteMultipartUpload",
+        "addressed by its host",
+        post("/m", UPLOAD, ALL, host="bucket.s3.test"),
+        scene="parts",
+        xml={"Location": "http://bucket.s3.test/m"},
+    ),
+    ok(
+        "CompleteMultipartUpload",
         "with composite checksums",
         post("/bucket/m", UPLOAD, SUMS, x_amz_checksum_type="COMPOSITE"),
         scene="composite",
