@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 from unittest.mock import patch
 
+from tests.meta.kvs import lmdb_kv
 from tests.ops.world import Answer, World, make_world
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.node import Client, Universe
@@ -56,11 +58,14 @@ class InMemory:
     lives = False
 
     def __init__(self) -> None:
-        self.world: World = make_world()
-        self.region = self.world.node.region
         self._loop = asyncio.new_event_loop()
+        self.world = self._world()
+        self.region = self.world.node.region
         self._patch = patch("s3node.model.multipart.PART_BYTES_MIN", PART_BYTES_MIN)
         self._patch.start()
+
+    def _world(self) -> World:
+        return make_world()
 
     @property
     def now_ms(self) -> int:
@@ -84,6 +89,22 @@ class InMemory:
     def close(self) -> None:
         self._patch.stop()
         self._loop.close()
+
+
+class OnLmdb(InMemory):
+    """The operations over LMDB and a journal on three real directories below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        super().__init__()
+
+    def _world(self) -> World:
+        self._opened = lmdb_kv(self._folder, map_bytes=1 << 24)
+        return make_world(kv=self._loop.run_until_complete(self._opened.__aenter__()))
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._opened.__aexit__(None, None, None))
+        super().close()
 
 
 class Simulated:
