@@ -33,6 +33,7 @@ MATRIX = {
     15: "keys that climb",
     16: "keys that are none, and keys of several lines",
     17: "lines in headers",
+    18: "documents that break parsers or are misspelt",
     19: "forms whose policy is bent",
     20: "copies of what may not be read",
     21: "sources of copies that are none",
