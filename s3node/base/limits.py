@@ -215,6 +215,9 @@ BODY_RATE_BYTES_MIN = 1 * KIB
 """A body must come at this many bytes per second, judged once the client has been waited for
 this long in all; time spent on our side does not count."""
 
+OVERDUE_S = 5.0
+"""Waited for at less than that rate for so long, a request may be ended to make room for one."""
+
 SEND_IDLE_S = 60.0
 """For the client to take the next `SEND_BUFFER_BYTES` of the response, or what is left of it."""
 

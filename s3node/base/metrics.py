@@ -108,6 +108,11 @@ REQUESTS_REFUSED_BUSY = Counter(
     ("bound",),
     registry=REGISTRY,
 )
+REQUESTS_GIVEN_UP = Counter(
+    "s3node_requests_given_up",
+    "Requests that waited for their slow clients and were ended to make room for others",
+    registry=REGISTRY,
+)
 CONNECTIONS = Gauge("s3node_connections", "Open connections", ("listener",), registry=REGISTRY)
 CONNECTIONS_REFUSED = Counter(
     "s3node_connections_refused",

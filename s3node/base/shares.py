@@ -23,7 +23,7 @@ import ipaddress
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from s3node.base import limits
 
@@ -83,14 +83,29 @@ Client = tuple[str, str]
 """(access key, whose address): "" is the key of who has shown none."""
 
 
+class Seat(Protocol):
+    """A request that is at work."""
+
+    def overdue(self) -> float:
+        """Seconds for which its client has kept it waiting, at less than the least rate; else 0."""
+
+    def give_up(self) -> None:
+        """Wait for its client no longer."""
+
+
 class Room:
-    """The requests that are at work, by whose they are."""
+    """The requests that are at work, by whose they are.
+
+    Who is refused a place may have one made for him: by the request within the same bound whose
+    client has kept it waiting longest, if one has. So slow requests shut out nobody, not even
+    others of the same client, and nobody is sent away while there is room.
+    """
 
     def __init__(self, bounds: RequestBounds) -> None:
         self.change(bounds)
         self.taken = 0
-        self._identities: dict[str, int] = {}
-        self._clients: dict[Client, int] = {}
+        self._identities: Holders[str] = Holders()
+        self._clients: dict[Client, dict[Seat, None]] = {}
 
     def change(self, bounds: RequestBounds) -> None:
         """From now on; nobody has to go."""
@@ -102,26 +117,43 @@ class Room:
         """There is room for nobody."""
         return self.taken >= self._client.total
 
-    def enter(self, client: Client) -> str:
-        """One more is at work, until it leaves; or the bound that it would break."""
-        taken, clients, identities = self.taken, self._clients, self._identities
-        identity = client[0]
-        own = clients.get(client, 0)
-        all_own = identities.get(identity, 0)
-        if not self._client.allows(own, taken):
+    def refused(self, client: Client) -> str:
+        """Which bound one more of this client would break; "": none."""
+        taken = self.taken
+        if not self._client.allows(len(self._clients.get(client, ())), taken):
             return NODE if self.full else CLIENT
-        if not self._identity.allows(all_own, taken):
+        if not self._identity.allows(self._identities.of(client[0]), taken):
             return IDENTITY
-        clients[client] = own + 1
-        identities[identity] = all_own + 1
-        self.taken = taken + 1
         return ""
 
-    def leave(self, client: Client) -> None:
+    def enter(self, client: Client, seat: Seat) -> None:
+        """One more is at work, until it leaves."""
+        self._clients.setdefault(client, {})[seat] = None
+        self._identities.take(client[0])
+        self.taken += 1
+
+    def leave(self, client: Client, seat: Seat) -> None:
         """One that had entered is done."""
+        seats = self._clients[client]
+        del seats[seat]
+        if not seats:
+            del self._clients[client]
+        self._identities.give(client[0])
         self.taken -= 1
-        _less(self._clients, client)
-        _less(self._identities, client[0])
+
+    def longest_overdue(self, bound: str = "", client: Client = ("", "")) -> Seat | None:
+        """Of those within the bound: the one that is to go first, if one is."""
+        worst, longest = None, 0.0
+        for holder, seats in self._clients.items():
+            if (bound == CLIENT and holder != client) or (
+                bound == IDENTITY and holder[0] != client[0]
+            ):
+                continue
+            for seat in seats:
+                overdue = seat.overdue()
+                if overdue > longest:
+                    worst, longest = seat, overdue
+        return worst
 
     def __len__(self) -> int:
         """Clients that have a request at work."""
@@ -141,7 +173,12 @@ class Holders(Generic[K]):
         self._counts[holder] = self.of(holder) + amount
 
     def give(self, holder: K, amount: int = 1) -> None:
-        _less(self._counts, holder, amount)
+        left = self._counts[holder] - amount
+        assert left >= 0, "given back more than taken"
+        if left:
+            self._counts[holder] = left
+        else:
+            del self._counts[holder]
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -190,15 +227,6 @@ class Turns:
         following, turn = min(waiting, key=lambda place: self._going.of(place[0]))
         self._going.take(following)
         turn.set_result(None)
-
-
-def _less(counts: dict[K, int], holder: K, amount: int = 1) -> None:
-    left = counts[holder] - amount
-    assert left >= 0, "given back more often than taken"
-    if left:
-        counts[holder] = left
-    else:
-        del counts[holder]
 
 
 @functools.lru_cache(4096)

@@ -254,6 +254,11 @@ class Body(InPlace):
         return self._owes_continue
 
     @property
+    def waited(self) -> float:
+        """Seconds for which it has been waited for, but for a wait that goes on."""
+        return self._waited
+
+    @property
     def whole(self) -> bool:
         """All of it has come."""
         return self._framing.whole

@@ -88,7 +88,9 @@ class Connection(asyncio.BufferedProtocol):
         "_server",
         "_tail",
         "_task",
+        "_unsent",
         "_waiter",
+        "_waiting_since",
         "_welcome",
         "deadline",
         "exchange",
@@ -117,6 +119,8 @@ class Connection(asyncio.BufferedProtocol):
         self._reading = True
         self._paused = False  # the client has to take some of the answer first
         self._ended = False  # the client has, and will send nothing more
+        self._waiting_since = 0.0
+        self._unsent = 0  # when it was told to wait
         self.deadline = NEVER
         self.exchange: Exchange | None = None
         self.remote = ""
@@ -332,6 +336,7 @@ class Connection(asyncio.BufferedProtocol):
     async def wait(self, until: float) -> None:
         """For anything to happen; TimeoutError at the loop's time `until`."""
         self.deadline = until
+        self._waiting_since = self._loop.time()
         try:
             await self._sleep()
         finally:
@@ -348,6 +353,24 @@ class Connection(asyncio.BufferedProtocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def overdue(self) -> float:
+        """For how long the client has kept its request waiting, at less than the least rate; 0
+        when it has not, or not for long.
+        """
+        if self._waiter is None or self._waiter.done() or self.exchange is None:
+            return 0.0
+        patience = self._server.patience
+        waited = self._loop.time() - self._waiting_since
+        if self._paused and self.transport is not None:
+            came = self._unsent - self.transport.get_write_buffer_size()
+        elif waited >= patience.overdue:
+            came = 0
+        else:
+            came = self.exchange.body.received
+            waited += self.exchange.body.waited
+        slow = came < patience.body_rate * waited
+        return waited if slow and waited >= patience.overdue else 0.0
 
     def expire(self) -> None:
         """The deadline has passed: the request is told, if there is one."""
@@ -374,6 +397,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             transport.writelines(pieces)
         if self._paused:
+            self._unsent = transport.get_write_buffer_size()
             until = self._loop.time() + self._server.patience.send_idle
             while self._paused and self.transport is not None:
                 await self.wait(until)

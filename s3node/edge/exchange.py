@@ -61,6 +61,12 @@ class Wire(Client, Protocol):
     def abort(self) -> None:
         """Close without sending anything more."""
 
+    def overdue(self) -> float:
+        """See Seat."""
+
+    def expire(self) -> None:
+        """End the wait for the client."""
+
 
 class Exchange:
     """A request and the one answer to it."""
@@ -194,6 +200,14 @@ class Exchange:
                     await self.body.discard(limits.UNREAD_BYTES_MAX)
             self.keep_alive = self.body.unread == 0
         return self.keep_alive
+
+    def overdue(self) -> float:
+        """See Seat."""
+        return self._wire.overdue()
+
+    def give_up(self) -> None:
+        """See Seat: whoever waits for the client is told that he took too long."""
+        self._wire.expire()
 
     def cut(self) -> None:
         """Close the connection now, so that what was sent cannot pass for a whole answer."""

@@ -29,6 +29,7 @@ class Patience:
     body_idle: float = limits.BODY_IDLE_S
     body_window: float = limits.BODY_RATE_WINDOW_S
     body_rate: int = limits.BODY_RATE_BYTES_MIN
+    overdue: float = limits.OVERDUE_S
     send_idle: float = limits.SEND_IDLE_S
     linger: float = limits.LINGER_S
 

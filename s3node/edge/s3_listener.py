@@ -146,7 +146,7 @@ class S3Listener:
             exchange.cut()
         finally:
             self._working -= 1
-            self._leave(trace)
+            self._leave(exchange, trace)
             self._account(exchange, trace)
 
     def refuse(self, error: S3Error, remote: str) -> Refusal:
@@ -210,37 +210,46 @@ class S3Listener:
         operation = self._operations.get(name)
         if operation is None:
             raise S3Error("NotImplemented", f"{name} is not implemented.")
-        self._enter(trace, call.client)
+        self._enter(exchange, trace, call.client)
         return await operation(node, call)
 
     def _admit(self) -> Node:
         """Whether there is a node, and room for one more request."""
         if self._node is None:
             raise _come_back("ServiceUnavailable", f"Not ready: {self.reason}.")
-        if self._room.full:
+        if self._room.full and self._room.longest_overdue() is None:
             raise _slow_down(NODE)
         return self._node
 
-    def _enter(self, trace: Trace, client: Client) -> None:
-        """Take a place among the requests at work; SlowDown when the client has its share."""
-        bound = self._room.enter(client)
+    def _enter(self, exchange: Exchange, trace: Trace, client: Client) -> None:
+        """Take a place among the requests at work, or that of one whose client is too slow;
+        SlowDown when the client has its share.
+        """
+        room = self._room
+        bound = room.refused(client)
         if bound:
-            raise _slow_down(bound)
-        trace.room, trace.client = self._room, client
+            slow = room.longest_overdue(bound, client)
+            if slow is None:
+                raise _slow_down(bound)
+            metrics.REQUESTS_GIVEN_UP.inc()
+            slow.give_up()
+        room.enter(client, exchange)
+        trace.room, trace.client = room, client
 
     def _enter_refusals(self, exchange: Exchange, trace: Trace) -> None:
         """The same for an answer to what was not let in; no answer when there is no place."""
         client = ("", whose(exchange.remote))
-        if self._refusals.enter(client):
+        if self._refusals.refused(client):
             exchange.cut()
             raise ResponseCut("crowded")
+        self._refusals.enter(client, exchange)
         trace.room, trace.client = self._refusals, client
 
     @staticmethod
-    def _leave(trace: Trace) -> None:
+    def _leave(exchange: Exchange, trace: Trace) -> None:
         """Give its place back, if it has one."""
         if trace.room is not None:
-            trace.room.leave(trace.client)
+            trace.room.leave(trace.client, exchange)
             trace.room = None
 
     def _authenticate(self, node: Node, request: Request, exchange: Exchange, trace: Trace) -> Call:
@@ -256,12 +265,12 @@ class S3Listener:
         if name == "OptionsObject":
             payload = Payload(PayloadSpec(PayloadKind.UNSIGNED), request)
             return Call(request, ANONYMOUS, payload, exchange.body)
-        self._enter(trace, ("", whose(exchange.remote)))  # until it has said who it is
+        self._enter(exchange, trace, ("", whose(exchange.remote)))  # until it has said who it is
         upload = await post.open_form(request, exchange.body)
         trace.key = upload.fields.get("key")
         identity = authenticate_form(upload.fields, **self._secrets_of(node))
         trace.identity = identity.access_key
-        self._leave(trace)
+        self._leave(exchange, trace)
         return post.post_call(upload, identity)
 
     def _secrets_of(self, node: Node) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from s3node.base.shares import (
     NODE,
     REQUESTS,
     Bound,
+    Client,
     Holders,
     RequestBounds,
     Room,
@@ -48,21 +49,42 @@ def test_one_that_is_alone_gets_what_is_configured(total: int, data: st.DataObje
     assert own == most
 
 
+class Late:
+    """A seat whose client has kept it waiting for so long."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def overdue(self) -> float:
+        return self.seconds
+
+    def give_up(self) -> None:
+        raise AssertionError("nobody has to go")
+
+
+def entered(room: Room, client: Client, seat: Late | None = None) -> str:
+    """The bound that it would break, or "" and it has a place."""
+    bound = room.refused(client)
+    if not bound:
+        room.enter(client, seat or Late())
+    return bound
+
+
 @pytest.mark.parametrize("greedy", [1, 2, 3, 10, 40])
 def test_however_many_are_greedy_the_next_one_gets_a_place(greedy: int) -> None:
     room = Room(REQUESTS)
     held = dict.fromkeys(range(greedy), 0)
     while True:
-        got = [n for n in held if not room.enter((f"key{n}", "a"))]
+        got = [n for n in held if not entered(room, (f"key{n}", "a"))]
         for n in got:
             held[n] += 1
         if not got:
             break
     assert max(held.values()) - min(held.values()) <= 1, "the same for all"
     assert REQUESTS.total - room.taken >= REQUESTS.total / (3 * greedy + 1) - greedy
-    assert room.enter(("new", "b")) == ""
+    assert entered(room, ("new", "b")) == ""
     if greedy <= 10:
-        assert room.enter(("new", "b")) == ""
+        assert entered(room, ("new", "b")) == ""
 
 
 @given(
@@ -77,18 +99,21 @@ def test_places_are_counted_rightly(
     room = Room(RequestBounds(*bounds))
     total, identity_most, client_most = bounds
     inside: list[tuple[str, str]] = []
+    seats: list[Late] = []
     for comes, key, address in steps:
         client = f"k{key}", f"a{address}"
         if not comes:
             if client in inside:
-                inside.remove(client)
-                room.leave(client)
+                at = inside.index(client)
+                room.leave(inside.pop(at), seats.pop(at))
             continue
-        bound = room.enter(client)
+        seat = Late()
+        bound = entered(room, client, seat)
         own = inside.count(client)
         keys = sum(1 for each in inside if each[0] == client[0])
         if not bound:
             inside.append(client)
+            seats.append(seat)
             assert own < client_most
             assert keys < identity_most
         elif bound == NODE:
@@ -99,27 +124,43 @@ def test_places_are_counted_rightly(
             assert (own if bound == CLIENT else keys) > 0
     assert room.taken == len(inside) <= total
     assert len(room) == len(set(inside))
-    for client in inside:
-        room.leave(client)
-    assert (room.taken, len(room)) == (0, 0)
-    assert not room._identities
+    for client, seat in zip(inside, seats, strict=True):
+        room.leave(client, seat)
+    assert (room.taken, len(room), len(room._identities)) == (0, 0, 0)
 
 
 def test_bounds_that_became_narrower_send_nobody_away() -> None:
     room = Room(RequestBounds(8, 8, 8))
-    assert [room.enter(("k", "a")) for _ in range(6)] == [""] * 6
+    seats = [Late() for _ in range(6)]
+    assert [entered(room, ("k", "a"), seat) for seat in seats] == [""] * 6
     room.change(RequestBounds(4, 4, 3))
-    assert room.enter(("k", "b")) == NODE
-    for _ in range(4):
-        room.leave(("k", "a"))
-    assert room.enter(("k", "b")) == ""
+    assert entered(room, ("k", "b")) == NODE
+    for seat in seats[:4]:
+        room.leave(("k", "a"), seat)
+    assert entered(room, ("k", "b")) == ""
 
 
 def test_an_identity_is_bounded_wherever_it_comes_from() -> None:
     room = Room(RequestBounds(16, 12, 8))
-    answers = [room.enter(("k", f"a{n}")) for n in range(20)]
+    answers = [entered(room, ("k", f"a{n}")) for n in range(20)]
     assert answers == [""] * 12 + [IDENTITY] * 8
-    assert room.enter(("other", "a0")) == ""
+    assert entered(room, ("other", "a0")) == ""
+
+
+def test_who_goes_first_is_of_the_same_bound_and_waits_longest() -> None:
+    room = Room(RequestBounds(16, 16, 16))
+    seats = [Late(seconds) for seconds in (0, 7, 9, 30, 8, 40)]
+    clients = [("k", "1"), ("k", "1"), ("k", "1"), ("k", "2"), ("l", "1"), ("l", "2")]
+    for client, seat in zip(clients, seats, strict=True):
+        room.enter(client, seat)
+    assert room.longest_overdue(CLIENT, ("k", "1")) is seats[2]
+    assert room.longest_overdue(IDENTITY, ("k", "1")) is seats[3]
+    assert room.longest_overdue(NODE, ("k", "1")) is seats[5]
+    assert room.longest_overdue() is seats[5]
+    assert room.longest_overdue(CLIENT, ("k", "9")) is None
+    for seat in seats:
+        seat.seconds = 0
+    assert room.longest_overdue() is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +183,7 @@ def test_whose_an_address_is(remote: str, holder: str) -> None:
 
 
 def test_nothing_is_kept_of_who_holds_nothing() -> None:
-    holders = Holders()
+    holders: Holders[str] = Holders()
     for _ in range(3):
         holders.take("a")
     for left in (2, 1, 0):
@@ -277,6 +318,127 @@ async def test_x_forwarded_for_makes_nobody_somebody_else() -> None:
         held.gate.set()
         for wire in greedy[:2]:
             assert (await wire.answer()).status == 200
+
+
+# --- slow ones make room -----------------------------------------------------------------------
+
+
+def given_up() -> float:
+    value: Any = metrics.REQUESTS_GIVEN_UP._value  # type: ignore[attr-defined]
+    return float(value.get())
+
+
+async def take(node: Node, call: Call) -> Response:
+    size = 0
+    async for piece in call.body:
+        size += len(piece)
+    return Response(200, body=b"%d" % size)
+
+
+async def pour(node: Node, call: Call) -> Response:
+    async def stream() -> AsyncIterator[Sequence[memoryview]]:
+        while True:
+            yield [memoryview(bytes(1 << 16))]
+
+    return Response(200, stream=stream(), length=1 << 40)
+
+
+TAKES = {"PutObject": take, "GetObject": pour, "ListBuckets": take}
+
+
+async def test_a_stalled_upload_makes_room_for_the_same_client() -> None:
+    """Nobody is ended without need, and one for each that comes."""
+    before = given_up()
+    patience = Patience(overdue=SHORT)
+    async with (
+        listening(TAKES, requests=RequestBounds(4, 4, 3), patience=patience) as edge,
+        wires(edge, 3, OTHER) as slow,
+        wires(edge, 1, GREEDY) as (other,),
+        wires(edge, 1, OTHER) as (same,),
+    ):
+        for number, wire in enumerate(slow):
+            await wire.send(edge.signed("PUT", "/bucket/key", b"body")[: -1 - number % 2])
+        await until(lambda: edge.s3._room.taken == 3)
+        await asyncio.sleep(3 * SHORT)
+        assert (await other.ask(edge.signed("GET", "/"))).status == 200
+        assert (given_up(), edge.s3._room.taken) == (before, 3)
+        for left in (2, 2):
+            assert (await same.ask(edge.signed("GET", "/"))).status == 200
+            await until(lambda left=left: edge.s3._room.taken == left)
+        assert given_up() == before + 1, "there was room for the second"
+        answer = await slow[0].answer()
+        assert (answer.status, b"<Code>RequestTimeout</Code>" in answer.body) == (400, True)
+        for number, wire in list(enumerate(slow))[1:]:
+            await wire.send(b"body"[-1 - number % 2 :])
+            assert (await wire.answer()).body == b"4"
+
+
+async def test_who_was_not_waited_for_long_is_not_ended() -> None:
+    patience = Patience(overdue=10 * limits.BODY_IDLE_S)
+    before = given_up()
+    async with (
+        listening(TAKES, requests=RequestBounds(1, 1, 1), patience=patience) as edge,
+        wires(edge, 2, OTHER) as (slow, same),
+    ):
+        await slow.send(edge.signed("PUT", "/bucket/key", b"body")[:-1])
+        await until(lambda: edge.s3._room.taken == 1)
+        assert is_slow_down(await same.ask(edge.signed("GET", "/")))
+        await slow.send(b"y")
+        assert (await slow.answer()).body == b"4"
+    assert given_up() == before
+
+
+async def test_who_sends_fast_enough_is_not_ended() -> None:
+    patience = Patience(overdue=SHORT, body_rate=100)
+    before = given_up()
+    async with (
+        listening(TAKES, requests=RequestBounds(1, 1, 1), patience=patience) as edge,
+        wires(edge, 2, OTHER) as (steady, same),
+    ):
+        await same.ask(edge.signed("GET", "/"))  # it is there
+        connection = next(iter(edge.front._s3.connections))  # type: ignore[union-attr]
+        request = edge.signed("PUT", "/bucket/key", bytes(100_000))
+        at = request.index(b"\r\n\r\n") + 4
+        await steady.send(request[:at])
+        await until(lambda: edge.s3._room.taken == 1)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        while clock() - began < 4 * SHORT and at < len(request):
+            sent = clock()
+            await steady.send(request[at : at + 1000])
+            at += 1000
+            await asyncio.sleep(SHORT / 20)
+            answer = await same.ask(edge.signed("GET", "/"))
+            if clock() - sent > SHORT / 2:
+                return  # the machine stood still, and the rest would be no surprise
+            assert is_slow_down(answer)
+        assert connection.overdue() == 0.0
+        await steady.send(request[at:])
+        assert (await steady.answer()).body == b"100000"
+    assert given_up() == before
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_who_does_not_take_the_answer_makes_room(reads: bool) -> None:
+    before = given_up()
+    async with (
+        listening(TAKES, requests=RequestBounds(1, 1, 1), patience=Patience(overdue=SHORT)) as edge,
+        wires(edge, 2, OTHER) as (slow, same),
+    ):
+        await slow.send(edge.signed("GET", "/bucket/key"))
+        await slow.head()
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        while clock() - began < 4 * SHORT:
+            if reads:
+                await slow.reader.read(1 << 20)
+            await asyncio.sleep(0)
+        answer = await same.ask(edge.signed("GET", "/"))
+        if reads:
+            assert is_slow_down(answer)
+        else:
+            assert answer.status == 200
+        assert given_up() - before == (not reads)
 
 
 # --- connections -------------------------------------------------------------------------------

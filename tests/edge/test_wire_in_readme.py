@@ -23,6 +23,8 @@ README = Path(__file__).parents[2].joinpath("README.md").read_text()
         f"{limits.BODY_RATE_WINDOW_S:.0f} s in all",
         f"| {limits.SEND_IDLE_S:.0f} s | taking the next {limits.SEND_BUFFER_BYTES >> 10} KiB",
         f"At most {REQUESTS.total} requests are worked on at once, and {CONNECTIONS.total} conn",
+        f"for {limits.OVERDUE_S:.0f} s or more at less than "
+        f"{limits.BODY_RATE_BYTES_MIN >> 10} KiB/s",
         f"requests = {REQUESTS.total} ",
         f"requests_per_identity = {REQUESTS.identity}\n",
         f"requests_per_client = {REQUESTS.client}\n",
