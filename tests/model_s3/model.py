@@ -96,7 +96,7 @@ class Buckets:
         bucket = self.buckets.get(name)
         malformed = Reply(400, "MalformedXML")
         if bucket is None:
-            return no_such_bucket(name, malformed if status not in STATUSES else None)
+            return no_such_bucket(name)
         if status not in STATUSES:
             return malformed
         known = bucket
@@ -152,10 +152,9 @@ class Buckets:
         return any(len(known) == len(version_id) for known in self.state.ids)
 
 
-def no_such_bucket(name: str, *refused: Reply | None) -> list[Reply]:
-    """`refused` is what is wrong with the request itself: which is told first, no page says."""
-    known = [each for each in refused if each is not None]
-    return [Reply(404, "NoSuchBucket", fields={"BucketName": name}), *known]
+def no_such_bucket(name: str) -> list[Reply]:
+    """Told before whatever else is wrong with the request."""
+    return [Reply(404, "NoSuchBucket", fields={"BucketName": name})]
 
 
 def on_marker(method: str, marker: Version) -> Reply:
@@ -195,7 +194,7 @@ class Objects(Buckets):
     def put_object(self, name: str, key: str, body: bytes, asked: Mapping[str, str]) -> Outcomes:
         bucket = self.buckets.get(name)
         if bucket is None:
-            return no_such_bucket(name, conditions.unwritable(asked))
+            return no_such_bucket(name)
         refused = conditions.write(key, bucket.live(key), asked)
         if refused is not None:
             return refused
@@ -218,7 +217,7 @@ class Objects(Buckets):
     ) -> Outcomes:
         bucket = self.buckets.get(name)
         if bucket is None:
-            return no_such_bucket(name, self.bad_version_id(version_id))
+            return no_such_bucket(name)
         found = self.lookup(bucket, key, version_id)
         if isinstance(found, list):
             return found
@@ -265,7 +264,7 @@ class Objects(Buckets):
     ) -> Outcomes:
         bucket = self.buckets.get(name)
         if bucket is None:
-            return no_such_bucket(name, self.bad_version_id(version_id))
+            return no_such_bucket(name)
         wanted = asked.get("if-match")
         if version_id is not None:
             return self._delete_version(bucket, key, version_id, wanted)
@@ -387,8 +386,7 @@ class Objects(Buckets):
         bucket = self.buckets.get(name)
         found = self.copy_source(source, asked)
         if bucket is None:
-            others = found if isinstance(found, list) else []
-            return no_such_bucket(name, conditions.unwritable(asked), *others)
+            return no_such_bucket(name)
         refused = conditions.write(key, bucket.live(key), asked)
         if refused is not None:  # which of the two is told first, no page says
             return [refused, *found] if isinstance(found, list) else refused
@@ -431,7 +429,7 @@ class Objects(Buckets):
         bucket = self.buckets.get(name)
         refused = self.bad_version_id(version_id, "x-amz-copy-source")
         if bucket is None:
-            return no_such_bucket(name, refused)
+            return no_such_bucket(name)
         if refused is not None and version_id is not None and not self.maybe_an_id(version_id):
             return [refused]
         found = self.lookup(bucket, key, version_id)
@@ -478,7 +476,7 @@ class Objects(Buckets):
         """
         bucket = self.buckets.get(name)
         if bucket is None:
-            return no_such_bucket(name, self.bad_version_id(version_id))
+            return no_such_bucket(name)
         current = bucket.current(key)
         if version_id is None and current is not None and current.is_marker:
             return [Reply(404, "NoSuchKey"), Reply(405, "MethodNotAllowed")]

@@ -79,7 +79,7 @@ class Uploads(Objects):
             fields = {"ArgumentName": "partNumber", "ArgumentValue": str(number)}
             refused = Reply(400, "InvalidArgument", fields=fields)
         if bucket is None:
-            return no_such_bucket(name, refused)
+            return no_such_bucket(name)
         if refused is not None:
             return [refused]
         found = self.find_upload(bucket, key, upload_id)
@@ -127,7 +127,7 @@ class Uploads(Objects):
         bucket = self.buckets.get(name)
         wrong = [each for each in (_unreadable(listed), conditions.unwritable(asked)) if each]
         if bucket is None:
-            return no_such_bucket(name, *wrong)
+            return no_such_bucket(name)
         upload = self.find_upload(bucket, key, upload_id)
         if isinstance(upload, Reply):
             return [*self._again(bucket, key, upload_id, upload), *wrong]

@@ -39,6 +39,7 @@ LISTS = st.sampled_from(
 UPLOADS_THERE = precondition(
     lambda self: self.steps % RARELY == 2 or any(b.uploads for b in self.s3.buckets.values())
 )
+MEANWHILE = st.sampled_from(("nothing", "nothing", "put", "delete"))
 Walked = tuple[list[Any], list[str]]
 
 
@@ -71,13 +72,21 @@ class Machine(machine.Machine):
         return name, key if number == 5 else upload.key, upload.id
 
     @rule(
-        place=PLACES, meta=METADATA, clock=CLOCK_MS,
-        parts=st.dictionaries(st.sampled_from((1, 2, 3, 7)), st.integers(0, 900), min_size=1),
+        place=PLACES, meta=METADATA, clock=CLOCK_MS, how=LISTS, meanwhile=MEANWHILE,
+        conditions=WRITE_CONDITIONS,
+        parts=st.dictionaries(st.sampled_from((1, 2, 3, 7)), PART_SIZES, min_size=1),
     )  # fmt: skip
     def upload_whole(
-        self, place: Place, meta: Mapping[str, str], parts: Mapping[int, int], clock: int
+        self,
+        place: Place,
+        meta: Mapping[str, str],
+        parts: Mapping[int, int],
+        how: str,
+        meanwhile: str,
+        conditions: Mapping[str, str],
+        clock: int,
     ) -> None:
-        """From beginning to end, with parts as large as they must be."""
+        """From beginning to end; perhaps the key is written or deleted in between."""
         self.step(clock)
         name, key = self.place(place)
         path = f"/{name}/{key}"
@@ -88,12 +97,18 @@ class Machine(machine.Machine):
             return
         (upload_id,) = reading.texts(begun.body, "UploadId")
         assert upload_id is not None
-        for number, more in parts.items():
-            body = self.fresh(PART_BYTES_MIN + more)
+        for number, size in parts.items():
+            body = self.fresh(size)
             query = {"partNumber": str(number), "uploadId": upload_id}
             outcomes = self.s3.upload_part(name, key, upload_id, number, body)
             self.tell(outcomes, "PUT", path, query, body)
-        self.end_upload(name, key, upload_id, self.parts_listed(name, upload_id, "all"), {})
+        if meanwhile == "put":
+            body = self.fresh(9)
+            self.tell(self.s3.put_object(name, key, body, {}), "PUT", path, body=body)
+        elif meanwhile == "delete":
+            self.tell(self.s3.delete_object(name, key, None, {}), "DELETE", path)
+        asked = self.conditions(conditions, self.found(name, key, None))
+        self.end_upload(name, key, upload_id, self.parts_listed(name, upload_id, how), asked)
 
     @UPLOADS_THERE
     @rule(place=PLACES, which=NUMBERS, number=PART_NUMBERS, size=PART_SIZES)
