@@ -21,7 +21,7 @@ from s3node.base.limits import FORM_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_BYTES_MA
 from s3node.ops import answers, parameters
 from s3node.ops.context import Call, Node
 from s3node.ops.put import check_put, store
-from s3node.s3 import form_fields, xml
+from s3node.s3 import checksums, form_fields, xml
 from s3node.s3.body import Payload
 from s3node.s3.form import FormParser, boundary, malformed, values
 from s3node.s3.post_policy import Sizes, check_form, missing, read_policy
@@ -158,9 +158,23 @@ def post_call(upload: Upload, identity: Identity) -> Call:
     headers = form_fields.headers(upload.fields, upload.bound, request)
     stored = msgspec.structs.replace(request, key=key, headers=headers, query={})
     payload = Payload(PayloadSpec(PayloadKind.UNSIGNED), stored)
+    _check_algorithm(upload.fields.get("x-amz-checksum-algorithm"), payload)
     payload.exact = False
     upload.ended = payload.ends
     return Call(stored, identity, payload, upload)
+
+
+def _check_algorithm(named: str | None, payload: Payload) -> None:
+    """The checksum that is named must be there. (A PutObject's may be computed instead.)"""
+    if named is None:
+        return
+    wanted = checksums.named(named)
+    if payload.declared is None or payload.declared.algorithm is not wanted:
+        raise S3Error(
+            "InvalidRequest",
+            "x-amz-checksum-algorithm specified, but no corresponding x-amz-checksum-* form field "
+            "was found.",
+        )
 
 
 async def post_object(node: Node, call: Call) -> Response:

@@ -56,6 +56,17 @@ def upload(node: NodeProcess, key: str, size: int, most: int = 1 << 40) -> tuple
         connection.close()
 
 
+def preflight(node: NodeProcess) -> tuple[int, str | None]:
+    connection = http.client.HTTPConnection(urlsplit(node.endpoint).netloc, timeout=240)
+    asked = {"Origin": "http://page", "Access-Control-Request-Method": "POST"}
+    connection.request("OPTIONS", "/bucket/k", headers=asked)
+    answer = connection.getresponse()
+    try:
+        return answer.status, answer.getheader("access-control-allow-origin")
+    finally:
+        connection.close()
+
+
 @pytest.mark.parametrize("edges", [0, 2])
 def test_a_large_file_by_a_form(tmp_path: Path, edges: int) -> None:
     check(tmp_path, edges, SIZE)
@@ -86,6 +97,12 @@ def check(tmp_path: Path, edges: int, length: int) -> None:
         status, told = upload(node, "large", size, most=size - 1)
         assert status == 400 and b"EntityTooLarge" in told
         assert s3.list_objects_v2(Bucket="bucket")["KeyCount"] == 1
+        rules = {"CORSRules": [{"AllowedMethods": ["POST"], "AllowedOrigins": ["http://page"]}]}
+        s3.put_bucket_cors(Bucket="bucket", CORSConfiguration=rules)
+        assert node.stop() == 0
+        node.start()
+        assert node.s3().get_bucket_cors(Bucket="bucket")["CORSRules"] == rules["CORSRules"]
+        assert preflight(node) == (200, "http://page")
         assert node.stop() == 0
         checked = node.command("check", "--data", str(node.data))
         assert checked.returncode == 0, checked.stdout

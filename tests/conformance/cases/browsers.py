@@ -379,6 +379,8 @@ FORMS = [
            forms.part("file", "content", "f"), forms.part("submit", "Upload"),
            forms.part("acl", "public-read")]),
            content_type=forms.content_type()).but(auth=ANONYMOUS), 204),
+    ok("PostObject", "with the field that JavaScript's SDK adds", upload({"bucket": "bucket"}),
+       204),
     ok("PostObject", "virtual-host style",
        upload().but(path="/", headers={"content-type": forms.content_type(),
                                        "host": "bucket.s3.test"}), 204,
@@ -486,6 +488,14 @@ FORMS = [
         ExpectedDigest="*", CalculatedDigest="*"),
     err("PostObject", "BadDigest", upload({"x-amz-checksum-crc32": "AAAAAA=="}), "a checksum"),
     err("PostObject", "InvalidRequest", upload({"x-amz-checksum-crc32": "x"}), "no checksum"),
+    *(
+        err("PostObject", "InvalidRequest", upload({"x-amz-checksum-algorithm": name, **more}), why)
+        for name, more, why in (
+            ("SHA256", {}, "an algorithm without a checksum"),
+            ("SHA1", {"x-amz-checksum-sha256": SHA}, "an algorithm with another's checksum"),
+            ("CRC9", {}, "no algorithm"),
+        )
+    ),
     err("PostObject", "InvalidDigest", upload({"Content-MD5": "x"}), extra={"Content-MD5": "x"}),
     err("PostObject", "InvalidStorageClass", upload({"x-amz-storage-class": "Fake"}),
         StorageClassRequested="Fake"),
