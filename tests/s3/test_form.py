@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from urllib3.filepost import encode_multipart_formdata
 
 from s3node.base.errors import S3Error
 from s3node.base.limits import FORM_BYTES_MAX
@@ -267,3 +268,21 @@ def test_a_boundary_that_begins_another() -> None:
     with pytest.raises(S3Error):
         read(data, (), "abc")
     assert re.search(rb"\r\n--abcdef", data)
+
+
+@settings(max_examples=60, **RELAXED)
+@given(
+    st.lists(st.tuples(st.from_regex(r"[a-zA-Z-]{1,9}", fullmatch=True), st.text()), max_size=4),
+    st.binary(max_size=300),
+    st.from_regex(r"[a-z \u00e4\u4e00';=.]{0,12}", fullmatch=True),
+)
+def test_forms_as_a_library_writes_them(
+    fields: list[tuple[str, str]], content: bytes, filename: str
+) -> None:
+    """urllib3's; in the tests of the edge and of clients there are a browser's."""
+    sent = [(name, value) for name, value in fields if name.lower() != "file"]
+    data, kind = encode_multipart_formdata(
+        [*sent, ("file", (filename, content, "application/dicom"))]
+    )
+    found = read(data, [len(data) // 2], boundary(kind).decode())
+    assert found == Read([Field(*one) for one in sent], filename, content)
