@@ -238,7 +238,10 @@ class Store:
             step = cut or len(wire)
             for at in range(0, len(wire), step):
                 sock.sendall(wire[at : at + step])
-            return read_answer(sock, draft.method)
+            answer = read_answer(sock, draft.method)
+        assert SECRET_KEY.encode() not in answer.body, "a secret got out"
+        assert SECRET_KEY not in repr(answer.headers), "a secret got out"
+        return answer
 
     def wire(self, data: bytes) -> list[Answer]:
         """Every answer to these bytes, until the node closes; no more is sent, and it is said."""

@@ -327,6 +327,19 @@ def test_n19_forms_that_are_too_long(store: Store) -> None:
         store.refuses(draft.carry(junk + draft.body), 400, "MaxPostPreDataLengthExceeded")
 
 
+def test_n10_a_file_that_is_not_what_a_field_says(store: Store) -> None:
+    other = base64.b64encode(hashlib.md5(b"other").digest()).decode()
+    wrong = {
+        "content-md5": other,
+        "x-amz-checksum-crc32": "AAAAAA==",
+        "x-amz-checksum-sha256": base64.b64encode(bytes(32)).decode(),
+    }
+    for name, value in wrong.items():
+        for content in (FILE, bytes(20_000)):
+            form = replace(Form(), file=content).with_(name, value, {name: value})
+            store.refuses(form.draft(), 400, "BadDigest")
+
+
 def test_n5_a_form_is_signed_by_its_policy_alone(store: Store) -> None:
     """Whatever the head says of the payload, or of a signature."""
     draft = Form().draft(replace(Form(), key=key_of(secret="guessed")).signed())

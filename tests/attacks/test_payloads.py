@@ -12,9 +12,9 @@ from functools import cache
 import pytest
 
 from s3node.s3.checksums import ALGORITHMS
-from s3node.s3.routes import BUILT, OBJECT, TABLE, Route
-from tests.attacks.draft import Draft, key_of
-from tests.attacks.store import BUCKET, Store
+from s3node.s3.routes import BUILT, BY_COPY_SOURCE, OBJECT, TABLE, Route
+from tests.attacks.draft import HOST, Draft, key_of
+from tests.attacks.store import BUCKET, OTHER, Store
 from tests.s3.build import chunk_signatures, chunked, chunks, trailer_signature
 
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -116,7 +116,8 @@ def writes() -> list[Route]:
     return sorted(row for row, name in TABLE.items() if row.method != "GET" and name in wanted)
 
 
-def drafted(store: Store, row: Route) -> Draft:
+def drafted(store: Store, row: Route, source: str = "") -> Draft:
+    """A request for this route; with a source it is a copy."""
     path = f"/{BUCKET}/key" if row.level == OBJECT else f"/{BUCKET}"
     query: tuple[tuple[str, str], ...] = ()
     if row.subresource == "uploadId":
@@ -133,12 +134,25 @@ def drafted(store: Store, row: Route) -> Draft:
         "x-amz-decoded-content-length": "3",
         "x-amz-trailer": CRC,
     }
+    if source:
+        more["x-amz-copy-source"] = source
     for name, value in more.items():
         draft = draft.add(name, value)
     return draft
 
 
+def drafts(store: Store, row: Route) -> list[Draft]:
+    """The operations of a route: what a PUT stores may be copied, too."""
+    copied = row.level == OBJECT and TABLE[row] in BY_COPY_SOURCE
+    return [drafted(store, row, source) for source in (("", f"{OTHER}/key") if copied else ("",))]
+
+
 FORMS = {"header": Draft.sign, "query": Draft.presign}
+
+
+def code_of(row: Route, code: str) -> str:
+    """The answer to a HEAD has no code."""
+    return "" if row.method == "HEAD" else code
 
 
 @pytest.mark.parametrize("payload", [UNSIGNED_TRAILER, UNSIGNED, SIGNED, SIGNED_TRAILER])
@@ -147,31 +161,31 @@ def test_n5_a_wrong_signature_on_every_route_that_writes(
     store: Store, row: Route, payload: str
 ) -> None:
     """That the payload is not signed does not mean that the request is not."""
-    draft = drafted(store, row)
-    forged = draft.sign(payload, key=key_of(secret="guessed"))
-    store.refuses(forged, 403, "" if row.method == "HEAD" else "SignatureDoesNotMatch")
-    stranger = draft.sign(payload, access_key="AKIASTRANGER00000000")
-    store.refuses(stranger, 403, "" if row.method == "HEAD" else "InvalidAccessKeyId")
-    anonymous = draft.add("x-amz-content-sha256", payload).add("host", "s3.example.org")
-    code = "InvalidRequest" if payload in (SIGNED, SIGNED_TRAILER) else "AccessDenied"
-    store.refuses(
-        anonymous, 400 if code == "InvalidRequest" else 403, "" if row.method == "HEAD" else code
-    )
+    for draft in drafts(store, row):
+        forged = draft.sign(payload, key=key_of(secret="guessed"))
+        store.refuses(forged, 403, code_of(row, "SignatureDoesNotMatch"))
+        stranger = draft.sign(payload, access_key="AKIASTRANGER00000000")
+        store.refuses(stranger, 403, code_of(row, "InvalidAccessKeyId"))
+        anonymous = draft.add("x-amz-content-sha256", payload).add("host", HOST)
+        if payload in (SIGNED, SIGNED_TRAILER):
+            store.refuses(anonymous, 400, code_of(row, "InvalidRequest"))
+        else:
+            store.refuses(anonymous, 403, code_of(row, "AccessDenied"))
 
 
 @pytest.mark.parametrize("row", writes(), ids=" ".join)
 def test_n6_the_same_in_the_query(store: Store, row: Route) -> None:
-    plain = drafted(store, row)
-    in_query = plain.ask("X-Amz-Content-Sha256", UNSIGNED_TRAILER)
-    in_header = plain.add("x-amz-content-sha256", UNSIGNED_TRAILER)
-    for draft in (in_query, in_header):
-        for forged in (
-            draft.presign(UNSIGNED_TRAILER, key=key_of(secret="guessed")),
-            draft.presign(UNSIGNED),  # signed as what it is not
-        ):
-            store.refuses(forged, 403, "" if row.method == "HEAD" else "SignatureDoesNotMatch")
-    unsigned = plain.presign(leave_out=("x-amz-trailer",))
-    store.refuses(unsigned, 403, "" if row.method == "HEAD" else "AccessDenied")
+    for plain in drafts(store, row):
+        in_query = plain.ask("X-Amz-Content-Sha256", UNSIGNED_TRAILER)
+        in_header = plain.add("x-amz-content-sha256", UNSIGNED_TRAILER)
+        for draft in (in_query, in_header):
+            for forged in (
+                draft.presign(UNSIGNED_TRAILER, key=key_of(secret="guessed")),
+                draft.presign(UNSIGNED),  # signed as what it is not
+            ):
+                store.refuses(forged, 403, code_of(row, "SignatureDoesNotMatch"))
+        unsigned = plain.presign(leave_out=("x-amz-trailer",))
+        store.refuses(unsigned, 403, code_of(row, "AccessDenied"))
 
 
 # --- N7: chunks ------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from s3node.base import log
-from tests.attacks.draft import HOST, Draft
+from tests.attacks.draft import HOST, Draft, key_of
+from tests.attacks.noise import broken
 from tests.attacks.store import BUCKET, FOREIGN, LARGE, OTHER, SMALL, Store
 
 GET = Draft("GET", f"/{BUCKET}/key")
@@ -241,6 +242,42 @@ def test_n27_pipelined_requests_are_whole_requests(store: Store) -> None:
     answers = store.wire(put + get + put + get)
     assert [one.status for one in answers] == [200] * 4
     assert [one.body for one in answers] == [b"", b"new", b"", b"new"]
+
+
+NOISE, NOISE_DEEP = 1500, 100_000
+
+
+def harmless(store: Store) -> list[bytes]:
+    """Requests that change nothing, and writes that are signed with a guessed key."""
+    forged = [
+        PUT.sign(key=key_of(secret="guessed")),
+        PUT.presign(key=key_of(secret="guessed")),
+        Draft("DELETE", f"/{BUCKET}/key").sign(key=key_of(secret="guessed")),
+        *(draft.sign(key=key_of(secret="guessed")) for draft in uploading(store)),
+    ]
+    reads = [
+        GET.sign(),
+        GET.add("range", "bytes=0-3").sign(),
+        GET.presign(),
+        listing(prefix="d", delimiter="%2F").sign(),
+        Draft("GET", f"/{BUCKET}", (("uploads", ""),)).sign(),
+        Draft("OPTIONS", f"/{BUCKET}/key").add("origin", "https://a.example").add("host", HOST),
+    ]
+    return [draft.wire() for draft in (*reads, *forged)]
+
+
+def test_n27_noise_is_answered_or_cut_off(store: Store, deep: bool) -> None:
+    """Requests with a few bytes changed: whatever becomes of them, nothing breaks or changes."""
+    rng = random.Random(27)
+    good = harmless(store)
+    before = store.digest()
+    told: dict[int, int] = {}
+    for _ in range(NOISE_DEEP if deep else NOISE):
+        for answer in store.wire(broken(rng, good)):
+            assert answer.status in (200, 206, 304, *range(400, 418), 501), answer
+            told[answer.status] = told.get(answer.status, 0) + 1
+    assert store.digest() == before
+    assert {200, 400, 403} <= told.keys(), told
 
 
 # --- N29: ranges -----------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks.draft import ACCESS_KEY, NOW_MS, SCOPE, STAMP, Draft, key_of, scope_of
-from tests.attacks.store import BUCKET, SMALL, Store
+from s3node.s3.routes import BUILT, OBJECT, SERVICE, TABLE, Route
+from tests.attacks.draft import ACCESS_KEY, HOST, NOW_MS, SCOPE, STAMP, Draft, key_of, scope_of
+from tests.attacks.store import BUCKET, FOREIGN, SMALL, Store
 from tests.s3.build import EMPTY
 
 SKEW_MS = 15 * 60 * 1000
@@ -239,7 +240,9 @@ def test_n13_a_url_for_a_get_is_for_nothing_else(store: Store, kind: str, method
     whole = SIGNATURES[kind](GET)
     assert store.accepts(whole).body == SMALL
     code = "" if method == "HEAD" else "SignatureDoesNotMatch"
-    store.refuses(whole.to(method), 403, code)
+    refused = store.refuses(whole.to(method), 403, code)
+    right = SIGNATURES[kind](GET.to(method)).signature
+    assert right.encode() not in refused.body, "the answer tells how to sign it"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
@@ -339,6 +342,27 @@ def test_n22_conditions_tell_nothing_to_strangers(store: Store, method: str, nam
     store.refuses(stranger.sign(access_key="AKIASTRANGER00000000"), 403, code)
     code = "" if method == "HEAD" else "SignatureDoesNotMatch"
     store.refuses(stranger.sign(key=key_of(secret="wrong")), 403, code)
+
+
+def every_route() -> list[Route]:
+    return sorted(row for row, name in TABLE.items() if name in BUILT - {"PostObject"})
+
+
+@pytest.mark.parametrize("row", every_route(), ids=" ".join)
+def test_n22_strangers_learn_nothing_of_what_there_is(store: Store, row: Route) -> None:
+    """Of any operation the answer is the same, be there such a bucket, key, upload or not."""
+    query: tuple[tuple[str, str], ...] = ((row.subresource, ""),) if row.subresource else ()
+    if row.subresource == "uploadId":
+        query = (("partNumber", "1"),) if row.method == "PUT" else ()
+        query += (("uploadId", store.upload),)
+    told = set()
+    for bucket, key in ((BUCKET, "key"), (BUCKET, "none"), ("nowhere", "key"), (FOREIGN, "key")):
+        path = {SERVICE: "/", OBJECT: f"/{bucket}/{key}"}.get(row.level, f"/{bucket}")
+        for name, value in CONDITIONS.items():
+            draft = Draft(row.method, path, query).add("host", HOST).add(name, value)
+            answer = store.refuses(draft, 403, "" if row.method == "HEAD" else "AccessDenied")
+            told.add(answer.text("Message") if answer.body else "")
+    assert len(told) == 1
 
 
 def test_n22_the_request_is_conditional_for_who_is_let_in(store: Store) -> None:
