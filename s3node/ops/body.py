@@ -79,7 +79,8 @@ async def read_document(node: Node, call: Call, parse: Callable[[bytes], T]) -> 
     A long document is read on a thread, so that others are served meanwhile.
     """
     if call.payload.length > XML_BODY_BYTES_MAX:
-        raise S3Error("MaxMessageLengthExceeded")
+        most = str(XML_BODY_BYTES_MAX)
+        raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=most)
     room, client = node.documents, call.client
     data = bytearray()
     taken = 0

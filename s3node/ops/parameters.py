@@ -146,8 +146,8 @@ def write_conditions(request: Request) -> WriteConditions:
     if request.headers.plain:
         return _UNCONDITIONAL_WRITE
     _no_dates(request)
-    absent = headers.parse_etags(request.headers.get("if-none-match"))
-    match = headers.parse_etags(request.headers.get("if-match"))
+    absent = headers.parse_etags(request.headers.get("if-none-match"), "if-none-match")
+    match = headers.parse_etags(request.headers.get("if-match"), "if-match")
     if absent is not None and (not absent.any or match is not None):
         raise _unbuilt("If-None-Match")
     if match is None:

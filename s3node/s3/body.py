@@ -303,7 +303,8 @@ def _number(headers: Headers, name: str) -> int | None:
     if value is None:
         return None
     if not _DIGITS.match(value):
-        raise S3Error("InvalidArgument", f"{name} must be a number.", ArgumentName=name)
+        message = f"{name} must be a number."
+        raise S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)
     return int(value)
 
 

@@ -374,7 +374,8 @@ def content_sha256(request: Request) -> str | None:
     parameter = request.param("X-Amz-Content-Sha256")
     if header is not None and parameter is not None and header != parameter:
         message = "The x-amz-content-sha256 header and query parameter differ."
-        raise S3Error("InvalidArgument", message, ArgumentName="x-amz-content-sha256")
+        name = "x-amz-content-sha256"
+        raise S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=header)
     value = parameter if header is None else header
     if value is None or value == UNSIGNED_PAYLOAD or value in STREAMING or _SHA256.match(value):
         return value

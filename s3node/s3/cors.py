@@ -137,14 +137,15 @@ def _check(rule: Rule) -> None:
 
 
 def _check_identities(identities: Sequence[str]) -> None:
-    if any(len(identity) > CORS_RULE_ID_LENGTH_MAX for identity in identities):
-        raise S3Error(
-            "InvalidArgument",
-            f"ID length should not exceed allowed limit of {CORS_RULE_ID_LENGTH_MAX}",
-        )
-    if len(set(identities)) != len(identities):
-        message = "Rule ID must be unique. Found same ID for more than one rule"
-        raise S3Error("InvalidArgument", message)
+    seen: set[str] = set()
+    for identity in identities:
+        if len(identity) > CORS_RULE_ID_LENGTH_MAX:
+            message = f"ID length should not exceed allowed limit of {CORS_RULE_ID_LENGTH_MAX}"
+            raise S3Error("InvalidArgument", message, ArgumentName="ID", ArgumentValue=identity)
+        if identity in seen:
+            message = "Rule ID must be unique. Found same ID for more than one rule"
+            raise S3Error("InvalidArgument", message, ArgumentName="ID", ArgumentValue=identity)
+        seen.add(identity)
 
 
 def _refused(message: str) -> S3Error:

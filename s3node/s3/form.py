@@ -295,6 +295,7 @@ def values(fields: Sequence[Field]) -> dict[str, str]:
                 "InvalidArgument",
                 "A field of the form must not occur more than once.",
                 ArgumentName=name,
+                ArgumentValue=value,
             )
         found[lower] = value
     return found

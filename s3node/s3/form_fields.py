@@ -95,7 +95,7 @@ def _check(name: str, value: str) -> None:
     """What comes by a header cannot have such names and values; here it is said."""
     if not _TOKEN.match(name) or _CONTROL.search(value):
         message = "The name or the value of a form field cannot be that of a header."
-        raise S3Error("InvalidArgument", message, ArgumentName=name)
+        raise S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)
     if name in _MEANINGLESS or name.startswith(_MEANINGLESS_PREFIXES):
         message = "This field has no meaning in a form."
-        raise S3Error("InvalidArgument", message, ArgumentName=name)
+        raise S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)

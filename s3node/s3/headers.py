@@ -239,16 +239,20 @@ def parse_conditions(headers: Headers, prefix: str = "") -> Conditions:
     """
     if not any(prefix + name in headers for name in _CONDITIONS):
         return _UNCONDITIONAL
+    match, none_match = prefix + "if-match", prefix + "if-none-match"
     return Conditions(
-        parse_etags(headers.get(prefix + "if-match")),
-        parse_etags(headers.get(prefix + "if-none-match")),
+        parse_etags(headers.get(match), match),
+        parse_etags(headers.get(none_match), none_match),
         _date_ms(headers.get(prefix + "if-modified-since")),
         _date_ms(headers.get(prefix + "if-unmodified-since")),
     )
 
 
-def parse_etags(value: str | None) -> ETags | None:
-    """The tags of a list, without quotes, which are optional; InvalidArgument if it is none."""
+def parse_etags(value: str | None, name: str = "ETag") -> ETags | None:
+    """The tags of a list, without quotes, which are optional; InvalidArgument if it is none.
+
+    `name`: the header or element that it comes from.
+    """
     if value is None:
         return None
     if value == "*":
@@ -259,12 +263,12 @@ def parse_etags(value: str | None) -> ETags | None:
     while at < len(value):
         match = _ETAG.match(value, at)
         if match is None:
-            raise S3Error("InvalidArgument", "An entity tag is malformed.")
+            raise _malformed(name, value, "An entity tag is malformed.")
         tag = match[2] if match[3] is None else match[3]
         (weak if match[1] else strong).append(tag)
         at = match.end()
     if not strong and not weak:
-        raise S3Error("InvalidArgument", "An entity tag is malformed.")
+        raise _malformed(name, value, "An entity tag is malformed.")
     return ETags(False, tuple(strong), tuple(weak))
 
 
@@ -276,6 +280,10 @@ def _date_ms(value: str | None) -> int | None:
 # What is stored with an object --------------------------------------------------------------
 
 
+def _malformed(name: str, value: str, message: str) -> S3Error:
+    return S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)
+
+
 def user_metadata(headers: Headers) -> tuple[tuple[str, str], ...]:
     """x-amz-meta-* without the prefix, in order, as given (RFC 2047 words too)."""
     pairs = tuple(
@@ -283,8 +291,9 @@ def user_metadata(headers: Headers) -> tuple[tuple[str, str], ...]:
         for name, value in headers.items()
         if name.startswith(METADATA_PREFIX)
     )
-    if any(not name or _CONTROL.search(value) for name, value in pairs):
-        raise S3Error("InvalidArgument", "A user metadata header is malformed.")
+    for name, value in pairs:
+        if not name or _CONTROL.search(value):
+            raise _malformed(METADATA_PREFIX + name, value, "A user metadata header is malformed.")
     size = sum(len(name) + len(value) for name, value in pairs)
     if size > USER_METADATA_BYTES_MAX:
         raise S3Error(
@@ -302,7 +311,7 @@ def system_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
     for name in SYSTEM_HEADERS:
         value = headers.get(name)
         if value is not None and _CONTROL.search(value):
-            raise S3Error("InvalidArgument", f"The header {name} is malformed.")
+            raise _malformed(name, value, f"The header {name} is malformed.")
         if name == "content-encoding" and value is not None:
             value = _without_framing(value)
         elif name == "content-type":
@@ -374,6 +383,7 @@ def response_overrides(request: Request, *, anonymous: bool) -> dict[str, str]:
                 "InvalidArgument",
                 "Header value cannot contain control characters.",
                 ArgumentName=name,
+                ArgumentValue=value,
             )
     return {
         name.removeprefix("response-"): value.encode("utf-8").decode("latin-1")

@@ -454,7 +454,7 @@ def _read_query(raw: bytes) -> dict[str, str]:
             value = _text(value)
         if name in pairs:
             message = "A query parameter must not occur more than once."
-            raise S3Error("InvalidArgument", message, ArgumentName=name)
+            raise S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)
         pairs[name] = value
     return pairs
 
@@ -489,6 +489,6 @@ def _hoisted(query: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         wire = value.strip(" \t").encode("utf-8")
         if name in found or not _TOKEN.match(name.encode("utf-8")) or not _VALUE.match(wire):
             message = "A header given as a query parameter is malformed."
-            raise S3Error("InvalidArgument", message, ArgumentName=parameter)
+            raise S3Error("InvalidArgument", message, ArgumentName=parameter, ArgumentValue=value)
         found[name] = wire.decode("latin-1")
     return tuple(found.items())

@@ -380,10 +380,12 @@ def _check_parts(request: Request, name: str) -> None:
             "InvalidArgument",
             "This operation needs uploadId and partNumber together.",
             ArgumentName="uploadId",
+            ArgumentValue="",
         )
     if name == "UploadPart" and not request.has("partNumber"):
         raise S3Error(
             "InvalidArgument",
             "This operation needs uploadId and partNumber together.",
             ArgumentName="partNumber",
+            ArgumentValue="",
         )

@@ -133,8 +133,11 @@ def err(
 ) -> Case:
     """A request that is refused and changes nothing. `fields`: the error's own elements.
 
-    `extra`: more of them, whose names are no identifiers. A value of "*" is any text.
+    `extra`: more of them, whose names are no identifiers. A value of "*" is any text; so is the
+    ArgumentValue that goes with each ArgumentName but that of what authenticates.
     """
+    if fields.get("ArgumentName", "Authorization") != "Authorization":
+        fields.setdefault("ArgumentValue", "*")
     return Case(
         operation,
         f"{code} {name}".strip(),

@@ -73,6 +73,37 @@ STATUSES: Mapping[str, int] = {
 }
 """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, "List of error codes"."""
 
+FIELDS: Mapping[str, str] = {
+    "BucketAlreadyExists": "BucketName",
+    "BucketAlreadyOwnedByYou": "BucketName",
+    "BucketNotEmpty": "BucketName",
+    "EntityTooLarge": "ProposedSize MaxSizeAllowed",
+    "EntityTooSmall": "ProposedSize MinSizeAllowed",
+    "InvalidAccessKeyId": "AWSAccessKeyId",
+    "InvalidArgument": "ArgumentName ArgumentValue",
+    "InvalidBucketName": "BucketName",
+    "InvalidPart": "UploadId PartNumber ETag",
+    "InvalidPartNumber": "ActualPartCount PartNumberRequested",
+    "InvalidPartOrder": "UploadId",
+    "InvalidRange": "RangeRequested ActualObjectSize",
+    "InvalidStorageClass": "StorageClassRequested",
+    "InvalidTag": "TagKey",
+    "KeyTooLongError": "Size MaxSizeAllowed",
+    "MaxMessageLengthExceeded": "MaxMessageLengthBytes",
+    "MetadataTooLarge": "Size MaxSizeAllowed",
+    "NoSuchBucket": "BucketName",
+    "NoSuchCORSConfiguration": "BucketName",
+    "NoSuchKey": "Key",
+    "NoSuchTagSet": "BucketName",
+    "NoSuchUpload": "UploadId",
+    "NoSuchVersion": "Key VersionId",
+    "PreconditionFailed": "Condition",
+    "RequestTimeTooSkewed": "RequestTime ServerTime MaxAllowedSkewMilliseconds",
+    "XAmzContentSHA256Mismatch": "ClientComputedContentSHA256 S3ComputedContentSHA256",
+}
+"""The elements that S3 puts into an error beside code, message and ids. No page lists them; they
+are those of its answers, as SDKs and other stores know them."""
+
 ERRORS: Mapping[str, str] = {
     "AbortMultipartUpload": "NoSuchUpload",
     "CompleteMultipartUpload": "EntityTooSmall InvalidPart InvalidPartOrder NoSuchUpload "

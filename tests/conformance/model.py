@@ -49,3 +49,20 @@ def parameters(name: str) -> list[str]:
 
 def errors(name: str) -> list[str]:
     return [error["shape"] for error in operations().get(name, {}).get("errors", [])]
+
+
+def example(name: str) -> tuple[str, str, dict[str, str]]:
+    """Method, target and headers with everything that the model requires, and x-id."""
+    http = operations()[name]["http"]
+    shape = model()["shapes"].get(operations()[name].get("input", {}).get("shape"), {})
+    path, _, query = http["requestUri"].partition("?")
+    path = path.replace("{Bucket}", "bucket").replace("{Key+}", "a/key")
+    pairs = [query] if query else []
+    headers = {}
+    for member in shape.get("required", ()):
+        details = shape["members"][member]
+        if details.get("location") == "querystring":
+            pairs.append(f"{details['locationName']}=1")
+        elif details.get("location") == "header":
+            headers[details["locationName"].lower()] = "value"
+    return http["method"], f"{path}?{'&'.join([*pairs, f'x-id={name}'])}", headers

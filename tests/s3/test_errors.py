@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import s3node
 from s3node.base.errors import S3Error
 from s3node.s3.errors import TABLE, render
+from tests.conformance.documented import FIELDS
 
 
 def shown(error: S3Error, resource: str = "/bucket/key") -> ElementTree.Element:
@@ -63,17 +65,29 @@ def test_an_unknown_code_is_a_bug() -> None:
         shown(S3Error("NoSuchCode"))
 
 
-def test_every_code_raised_anywhere_is_in_the_table() -> None:
-    unknown = []
+def raised() -> Iterator[tuple[str, str, list[ast.keyword]]]:
+    """Where in the source an S3Error is made, of which code, with which fields."""
     for path in Path(s3node.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id == "S3Error"
-                and node.args
-                and isinstance(node.args[0], ast.Constant)
-                and node.args[0].value not in TABLE
-            ):
-                unknown.append(f"{path}:{node.lineno} {node.args[0].value}")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                code = node.args[0] if node.func.id == "S3Error" and node.args else None
+                if isinstance(code, ast.Constant):
+                    yield f"{path}:{node.lineno}", str(code.value), node.keywords
+
+
+def test_every_code_raised_anywhere_is_in_the_table() -> None:
+    unknown = [f"{place} {code}" for place, code, _ in raised() if code not in TABLE]
     assert not unknown, "\n".join(unknown)
+
+
+def test_every_error_has_the_elements_that_its_code_has() -> None:
+    """But for what was sent to authenticate with: that is not told again."""
+    lacking = []
+    for place, code, keywords in raised():
+        named = {word.arg: word.value for word in keywords}
+        argument = named.get("ArgumentName")
+        secret = isinstance(argument, ast.Constant) and argument.value == "Authorization"
+        wanted = set(FIELDS.get(code, "").split()) - ({"ArgumentValue"} if secret else set())
+        if None not in named and wanted - named.keys():
+            lacking.append(f"{place} {code} {wanted - named.keys()}")
+    assert not lacking, "\n".join(lacking)

@@ -259,7 +259,7 @@ def test_fields_by_name() -> None:
     assert values(fields) == {"key": "a"}
     with pytest.raises(S3Error) as caught:
         values([*fields, Field("kEY", "a")])
-    assert caught.value.fields == {"ArgumentName": "kEY"}
+    assert caught.value.fields == {"ArgumentName": "kEY", "ArgumentValue": "a"}
 
 
 def test_a_boundary_that_begins_another() -> None:

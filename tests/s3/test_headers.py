@@ -14,9 +14,9 @@ from s3node.s3 import headers as h
 from s3node.s3 import routes
 from s3node.s3.checksums import HEADER_PREFIX
 from s3node.s3.headers import Conditions, CopySource, ETags, Range
+from tests.conformance.model import model
 
 from .build import request
-from .test_routes import MODEL
 
 
 def code_of(function: object, *arguments: object, **options: object) -> str:
@@ -375,9 +375,11 @@ MEANT = {
 
 def built_headers() -> set[str]:
     found = set()
-    for name in routes.BUILT & MODEL["operations"].keys():
-        shape = MODEL["operations"][name].get("input", {}).get("shape")
-        members: Mapping[str, Mapping[str, str]] = MODEL["shapes"].get(shape, {}).get("members", {})
+    for name in routes.BUILT & model()["operations"].keys():
+        shape = model()["operations"][name].get("input", {}).get("shape")
+        members: Mapping[str, Mapping[str, str]] = (
+            model()["shapes"].get(shape, {}).get("members", {})
+        )
         found |= {
             m["locationName"].lower() for m in members.values() if m.get("location") == "header"
         }

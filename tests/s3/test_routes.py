@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from pathlib import Path
-from typing import Any
-
-import botocore
 import pytest
 
 from s3node.base.errors import S3Error
 from s3node.s3 import routes
 from s3node.s3.routes import operation, route
 from s3node.s3.unbuilt import OLDER_FORMS
+from tests.conformance.model import example, operations
 
 from .build import request
 
-MODEL_FILE = Path(botocore.__file__).parent / "data/s3/2006-03-01/service-2.json.gz"
-MODEL: dict[str, Any] = json.loads(gzip.decompress(MODEL_FILE.read_bytes()))
 
-
-def example(name: str) -> tuple[str, str, dict[str, str]]:
-    """Method, target and headers with everything that the model requires, and x-id."""
-    http = MODEL["operations"][name]["http"]
-    shape = MODEL["shapes"].get(MODEL["operations"][name].get("input", {}).get("shape"), {})
-    path, _, query = http["requestUri"].partition("?")
-    path = path.replace("{Bucket}", "bucket").replace("{Key+}", "a/key")
-    pairs = [query] if query else []
-    headers = {}
-    for member in shape.get("required", ()):
-        details = shape["members"][member]
-        if details.get("location") == "querystring":
-            pairs.append(f"{details['locationName']}=1")
-        elif details.get("location") == "header":
-            headers[details["locationName"].lower()] = "value"
-    return http["method"], f"{path}?{'&'.join([*pairs, f'x-id={name}'])}", headers
-
-
-@pytest.mark.parametrize("name", MODEL["operations"])
+@pytest.mark.parametrize("name", operations())
 def test_every_operation_of_the_model(name: str) -> None:
     method, target, headers = example(name)
     asked = request(method, target, headers)
@@ -53,7 +28,7 @@ def test_every_operation_of_the_model(name: str) -> None:
 
 
 def test_the_table_names_only_operations_of_the_model() -> None:
-    known = {*MODEL["operations"], "PostObject", "OptionsObject"}  # what browsers send is in no SDK
+    known = {*operations(), "PostObject", "OptionsObject"}  # what browsers send is in no SDK
     assert {*routes.TABLE.values(), *routes.BUILT} <= known
     assert {name for _, name in routes.BY_PARAMETER.values()} <= known
     assert set(routes.BY_COPY_SOURCE.values()) <= known
