@@ -86,7 +86,7 @@ class _Batch(NamedTuple):
 def _failure(target: ObjectToDelete, error: S3Error) -> DeleteFailure:
     """Of a version id that never was one S3 says here that there is no such version."""
     if error.fields.get("ArgumentName") == "versionId":
-        error = S3Error("NoSuchVersion")
+        error = S3Error("NoSuchVersion", Key=target.key, VersionId=target.version or "")
     message = error.message or TABLE[error.code].message
     return DeleteFailure(target.key, target.version, error.code, message)
 

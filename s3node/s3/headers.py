@@ -249,10 +249,7 @@ def parse_conditions(headers: Headers, prefix: str = "") -> Conditions:
 
 
 def parse_etags(value: str | None, name: str = "ETag") -> ETags | None:
-    """The tags of a list, without quotes, which are optional; InvalidArgument if it is none.
-
-    `name`: the header or element that it comes from.
-    """
+    """The tags of a list, quotes optional, of the header `name`; InvalidArgument if it is none."""
     if value is None:
         return None
     if value == "*":
