@@ -51,8 +51,9 @@ class Bound(NamedTuple):
 
     def allows(self, own: int, taken: int, more: int = 1) -> bool:
         """Whether `more` may go to someone who has `own` while `taken` are taken in all."""
+        total, most = self
         before = more - 1  # the last of them is allowed as all the others are
-        return (own + before) * (self.total - self.most) < self.most * (self.total - taken - before)
+        return (own + before) * (total - most) < most * (total - taken - before)
 
 
 class RequestBounds(NamedTuple):
@@ -104,41 +105,49 @@ class Room:
     def __init__(self, bounds: RequestBounds) -> None:
         self.change(bounds)
         self.taken = 0
-        self._identities: Holders[str] = Holders()
+        self._identities: dict[str, int] = {}
         self._clients: dict[Client, dict[Seat, None]] = {}
 
     def change(self, bounds: RequestBounds) -> None:
         """From now on; nobody has to go."""
+        self._total = bounds.total
         self._identity = Bound(bounds.total, bounds.identity)
         self._client = Bound(bounds.total, bounds.client)
 
     @property
     def full(self) -> bool:
         """There is room for nobody."""
-        return self.taken >= self._client.total
+        return self.taken >= self._total
 
     def refused(self, client: Client) -> str:
         """Which bound one more of this client would break; "": none."""
-        taken = self.taken
-        if not self._client.allows(len(self._clients.get(client, ())), taken):
+        taken, seats = self.taken, self._clients.get(client)
+        if not self._client.allows(len(seats) if seats else 0, taken):
             return NODE if self.full else CLIENT
-        if not self._identity.allows(self._identities.of(client[0]), taken):
+        if not self._identity.allows(self._identities.get(client[0], 0), taken):
             return IDENTITY
         return ""
 
     def enter(self, client: Client, seat: Seat) -> None:
         """One more is at work, until it leaves."""
-        self._clients.setdefault(client, {})[seat] = None
-        self._identities.take(client[0])
+        identity, seats = client[0], self._clients.get(client)
+        if seats is None:
+            seats = self._clients[client] = {}
+        seats[seat] = None
+        self._identities[identity] = self._identities.get(identity, 0) + 1
         self.taken += 1
 
     def leave(self, client: Client, seat: Seat) -> None:
         """One that had entered is done."""
-        seats = self._clients[client]
+        identity, seats = client[0], self._clients[client]
         del seats[seat]
         if not seats:
             del self._clients[client]
-        self._identities.give(client[0])
+        left = self._identities[identity] - 1
+        if left:
+            self._identities[identity] = left
+        else:
+            del self._identities[identity]
         self.taken -= 1
 
     def longest_overdue(self, bound: str = "", client: Client = ("", "")) -> Seat | None:
