@@ -25,6 +25,7 @@ from click.testing import CliRunner
 
 from s3node.cli import group
 from tests.cli.program import COMMANDS
+from tests.edge.certificates import Authority, make_certificate
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -432,6 +433,17 @@ def test_config_check_tries_what_serve_would(tmp_path: Path, change: str, messag
     file.write_text("\n".join([*kept, change]))
     done = run("config", "check", str(file), **KEYS)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
+def test_config_check_tries_authorities_of_clients_too(tmp_path: Path) -> None:
+    file = _configure(tmp_path)
+    certificate, key, _ = make_certificate(tmp_path, serial=1)
+    tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nclient_authorities = '
+    for authorities, status in ((key, 2), (certificate, 2), (Authority(tmp_path, "a").file, 0)):
+        file.write_text(f'{file.read_text().partition("[tls]")[0]}\n{tls}"{authorities}"\n')
+        done = run("config", "check", str(file), **KEYS)
+        assert done.returncode == status, done.stderr
+        assert status == 0 or done.stderr.startswith(f"s3node: {authorities}: no"), done.stderr
 
 
 def test_a_listen_name_that_nobody_knows_is_one_line(tmp_path: Path) -> None:

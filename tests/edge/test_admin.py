@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from s3node.base.shares import Bound
 from tests.edge.listening import ACCESS, SECRET, listening
 from tests.edge.wire import Answer, Wire
 
@@ -92,3 +93,17 @@ async def test_admin_paths_are_not_in_the_s3_namespace() -> None:
         for path in ("/healthz", "/metrics", "/v1/status"):
             answer = await _get(edge.port, path, Authorization=_basic())
             assert b"<Error>" in answer.body
+
+
+async def test_what_is_no_request_and_one_connection_too_many_are_told() -> None:
+    async with listening() as edge:
+        assert edge.front._admin is not None
+        edge.front._admin.bound = Bound(1, 1)
+        async with await Wire.connect(edge.admin_port) as first:
+            assert (await first.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
+            async with await Wire.connect(edge.admin_port) as second:
+                answer = await second.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (answer.status, b"SlowDown" in answer.body) == (503, True)
+                assert int(answer.headers["retry-after"]) > 0
+            answer = await first.ask(b"GET /healthz HTTP/1.1\nHost: x\r\n\r\n")
+            assert (answer.status, b"BadRequest" in answer.body) == (400, True)

@@ -5,6 +5,7 @@ handshake; whose certificate it was stands in the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 from s3node.base import log, metrics
 from s3node.base.errors import ConfigError
-from s3node.edge.tls import make_context, subject_of
+from s3node.base.shares import Bound
+from s3node.edge.tls import CertificateWatch, Files, make_context, subject_of
 from tests.edge.certificates import Authority, make_certificate, trusting_all
 from tests.edge.listening import Edge, listening
 from tests.edge.wire import Wire, until
@@ -199,3 +201,52 @@ def test_a_refusal_tells_why(caplog: pytest.LogCaptureFixture, tmp_path: Path) -
     told = [record.fields for record in caplog.records if record.message == "no TLS"]  # type: ignore[attr-defined]
     assert [each["remote"] for each in told] == ["127.0.0.1"]
     assert "certificate" in told[0]["why"].lower()
+
+
+async def test_half_a_handshake_counts_as_a_connection(tmp_path: Path) -> None:
+    """Who never finishes one gets no more of them than of others."""
+    ours = Authority(tmp_path, "ours")
+    greedy = ("127.0.0.2", 0)
+    async with (
+        listening(tls=(*ours.server(NAME), None)) as edge,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        server = edge.front._s3
+        assert server is not None
+        server.bound = Bound(8, 6)
+        for _ in range(8):
+            wire = await Wire.connect(edge.port, local_addr=greedy)
+            await stack.enter_async_context(wire)
+            await wire.send(b"\x16\x03\x01")
+        acceptor = server._acceptor
+        assert acceptor is not None
+        await until(lambda: len(acceptor._greeting) == 8)
+        assert len(acceptor._open) == 6
+        assert len(acceptor._turned_away) == 2
+        there = await Wire.connect(edge.port, ssl=ours.trusted(), server_hostname=NAME)
+        async with there:
+            assert (await there.ask(edge.signed("GET", "/"))).status == 200
+        here = await Wire.connect(
+            edge.port, ssl=ours.trusted(), server_hostname=NAME, local_addr=greedy
+        )
+        async with here:
+            assert (await here.ask(edge.signed("GET", "/"))).status == 503
+        await stack.aclose()
+        await until(lambda: not acceptor._open and not acceptor._turned_away)
+
+
+async def test_authorities_are_watched_as_certificates_are(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    used: list[Files] = []
+
+    async def use(files: Files) -> None:
+        used.append(files)
+
+    files = (*ours.server(NAME), ours.file)
+    watch = asyncio.create_task(CertificateWatch(files, use, period=0.01).run())
+    await asyncio.sleep(0.05)
+    assert used == []
+    ours.file.write_bytes(ours.file.read_bytes() * 2)
+    await until(lambda: used)
+    assert used[0] == files
+    watch.cancel()
