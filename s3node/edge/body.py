@@ -11,7 +11,9 @@ Rules kept here:
 - what nobody has asked for yet is at most `limits.RECEIVE_BUFFER_BYTES`: then the socket is not
   read until somebody does;
 - every wait on the client is bounded, and so is how slowly a body may come;
-- ``100 Continue`` is sent when the body is first read, and never for a body that has begun;
+- ``100 Continue`` is sent when the body is first read, and never for a body that has begun; for
+  an empty one too: whoever expects it takes a final answer without it for a refusal, and AWS's
+  command line then misreads the next answer on that connection, and waits a minute for its end;
 - a client that hangs up, stalls or breaks the framing is an `S3Error` to whoever reads.
 """
 
@@ -344,7 +346,7 @@ class Body(InPlace):
 
     def _continue(self) -> None:
         self._owes_continue = False
-        if not self.begun and not self.whole and not self.broken:
+        if not self.begun and not self.broken:
             self._client.interject(CONTINUE)
 
     def _press(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.clients.tools import (
 from tests.node.process import WAIT_S_MAX, NodeProcess
 
 pytestmark = pytest.mark.xdist_group("aws")
+
+READ_TIMEOUT_S = 60  # its default
 
 VERSIONS = (pytest.param("1", id="v1"), pytest.param("2", id="v2", marks=pytest.mark.deep))
 
@@ -115,6 +118,22 @@ def test_copy_move_list_remove(aws: Aws, bucket: str, refusals: Refusals, tmp_pa
     refusals.expect("DeleteBucket", "BucketNotEmpty")
     aws.s3("rb", where, status=1)
     aws.s3("rb", "--force", where)
+
+
+def test_an_empty_file_and_then_others_on_one_connection(
+    aws: Aws, bucket: str, refusals: Refusals, tmp_path: Path
+) -> None:
+    """Version 1 takes a final answer without 100 Continue before it for an early one, and the
+    next answer's status line for a header: it would wait for its read timeout, and send again.
+    """
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(6):
+        (source / f"{number}").write_bytes(b"x" * (number % 2))
+    aws.run("aws", "configure", "set", "default.s3.max_concurrent_requests", "1")
+    began = time.monotonic()
+    aws.s3("sync", str(source), f"s3://{bucket}")
+    assert time.monotonic() - began < READ_TIMEOUT_S
 
 
 def test_presigned_download(aws: Aws, bucket: str, refusals: Refusals) -> None:

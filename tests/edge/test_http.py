@@ -268,6 +268,15 @@ async def test_continue_is_sent_when_the_body_is_wanted() -> None:
         assert (await wire.ask(GOOD["plain"][0])).status == 200
 
 
+async def test_continue_is_sent_for_an_empty_body_too() -> None:
+    """As S3 does: botocore takes an answer without it for a refusal that came early."""
+    async with serving(echo) as (_, port), await Wire.connect(port) as wire:
+        for _ in range(2):
+            await wire.send(put(b"Expect: 100-continue\r\nContent-Length: 0\r\n"))
+            assert await wire.head() == (100, {})
+            assert (await wire.answer()).body == b""
+
+
 async def test_refused_expectation_gets_the_error_without_continue_and_a_close() -> None:
     async with serving(refuse_unread) as (_, port), await Wire.connect(port) as wire:
         answer = await wire.ask(put(EXPECT))
