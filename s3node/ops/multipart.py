@@ -158,7 +158,6 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
     """
     parameters.admit(call)
     request = call.request
-    node.kv.read(lambda tx: lookup.need_bucket(tx, call))
     identity = multipart.parse_upload_id(request.param("uploadId") or "")
     conditions = parameters.write_conditions(request)
     listed = await read_document(node, call, _parse_complete)

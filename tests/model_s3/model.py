@@ -152,9 +152,12 @@ class Buckets:
         return any(len(known) == len(version_id) for known in self.state.ids)
 
 
-def no_such_bucket(name: str) -> list[Reply]:
-    """Told before whatever else is wrong with the request."""
-    return [Reply(404, "NoSuchBucket", fields={"BucketName": name})]
+def no_such_bucket(name: str, unwritable: Reply | None = None) -> list[Reply]:
+    """Told before whatever else is wrong with a request; what is `unwritable` is not implemented
+    wherever it is asked for.
+    """
+    missing = Reply(404, "NoSuchBucket", fields={"BucketName": name})
+    return [missing] if unwritable is None else [missing, unwritable]
 
 
 def on_marker(method: str, marker: Version) -> Reply:
@@ -194,7 +197,7 @@ class Objects(Buckets):
     def put_object(self, name: str, key: str, body: bytes, asked: Mapping[str, str]) -> Outcomes:
         bucket = self.buckets.get(name)
         if bucket is None:
-            return no_such_bucket(name)
+            return no_such_bucket(name, conditions.unwritable(asked))
         refused = conditions.write(key, bucket.live(key), asked)
         if refused is not None:
             return refused
@@ -386,7 +389,7 @@ class Objects(Buckets):
         bucket = self.buckets.get(name)
         found = self.copy_source(source, asked)
         if bucket is None:
-            return no_such_bucket(name)
+            return no_such_bucket(name, conditions.unwritable(asked))
         refused = conditions.write(key, bucket.live(key), asked)
         if refused is not None:  # which of the two is told first, no page says
             return [refused, *found] if isinstance(found, list) else refused

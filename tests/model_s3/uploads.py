@@ -127,7 +127,7 @@ class Uploads(Objects):
         bucket = self.buckets.get(name)
         wrong = [each for each in (_unreadable(listed), conditions.unwritable(asked)) if each]
         if bucket is None:
-            return no_such_bucket(name)
+            return no_such_bucket(name, conditions.unwritable(asked))
         upload = self.find_upload(bucket, key, upload_id)
         if isinstance(upload, Reply):
             return [*self._again(bucket, key, upload_id, upload), *wrong]
