@@ -8,6 +8,7 @@ from __future__ import annotations
 from s3node.base.clock import hlc_after
 from s3node.base.errors import S3Error
 from s3node.base.ids import UPLOAD_ID_BYTES
+from s3node.base.limits import OBJECT_KEY_BYTES_MAX
 from s3node.meta import tables
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.model.multipart import parse_upload_id
@@ -61,6 +62,8 @@ def version_id(
     identity = parse_version(version, argument)
     if identity is not None:
         return identity
+    if len(key.encode()) > OBJECT_KEY_BYTES_MAX:
+        return None  # a marker of a listing may be what no key can be
     found = find_version(tx, bucket, key, version)
     return None if found is None else found[0]
 

@@ -92,7 +92,7 @@ async def list_object_versions(node: Node, call: Call) -> Response:
     return parameters.document(
         versioning.list_versions(
             echo,
-            _items(entries, _is_first(node, bucket, entries)),
+            _items(entries, _is_first(node, bucket, position, entries)),
             prefixes(entries),
             node.owner,
             marker=(key_marker, id_marker),
@@ -117,11 +117,16 @@ def _id_marker(call: Call, key_marker: str) -> str:
     )
 
 
-def _is_first(node: Node, bucket: BucketRow, entries: list[Entry[VersionRow]]) -> bool:
-    """Whether a page begins with the first version of its key: it may begin between two."""
+def _is_first(
+    node: Node, bucket: BucketRow, position: Position | None, entries: list[Entry[VersionRow]]
+) -> bool:
+    """Whether a page begins with the first version of its key. It may begin between two: only
+    then is it asked for, so that a version that came since it was read changes nothing."""
     if not entries or entries[0][2] is None:
         return False
     key, identity, _ = entries[0]
+    if position is None or position.key != key:
+        return True
     found = node.kv.read(lambda tx: tables.current_version(tx, bucket.bucket_id, key))
     return found is not None and found[0] == identity
 

@@ -106,7 +106,8 @@ def parse_range(value: str | None, size: int) -> Range | None:
 
 def _bounded(digits: str) -> int:
     """The number; beyond any object's size its exact value does not matter."""
-    return int(digits) if len(digits.lstrip("0")) < 20 else 1 << 64
+    digits = digits.lstrip("0")  # a thousand of them are no number to Python
+    return int(digits or "0") if len(digits) < 20 else 1 << 64
 
 
 def parse_copy_range(value: str) -> tuple[int, int]:

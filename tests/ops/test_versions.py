@@ -8,6 +8,9 @@ import hashlib
 import itertools
 import random
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +18,7 @@ import pytest
 from s3node.base.limits import PART_BYTES_MIN
 from s3node.meta import schema, tables
 from s3node.meta.kv import ReadTx, WriteTx
+from s3node.model.listing import Step
 from tests.ops.world import Answer, World, make_world
 
 
@@ -425,6 +429,34 @@ def test_markers_that_are_none(versioned: World) -> None:
         assert answer.code == "InvalidArgument", query
         assert answer.text("ArgumentName") in {"version-id-marker", "versionId"}
     assert [one[1] for one in listed(versioned, version_id_marker="")] == ["k"]
+
+
+@pytest.mark.parametrize("marker", ["a" * 1025, "\u00e9" * 513, "z" * 4000])
+def test_a_marker_may_be_longer_than_any_key(versioned: World, marker: str) -> None:
+    put(versioned, "k")
+    for identity in ("null", "ab" * 16):
+        found = listed(versioned, key_marker=marker, version_id_marker=identity)
+        assert [one[1] for one in found] == (["k"] if marker < "k" else [])
+
+
+def test_a_version_that_comes_while_its_key_is_listed_changes_nothing(versioned: World) -> None:
+    """Every page is of versions as they were when they were read: one is the latest."""
+    first = put(versioned, "k")
+    whole = [("Version", "k", first, True)]
+    read = versioned.kv.read
+
+    def read_then_write(fn: Callable[[ReadTx], Any]) -> Any:
+        found = read(fn)
+        if isinstance(found, Step):
+            versioned.kv.read = read  # type: ignore[method-assign]
+            other = Thread(target=put, args=(versioned, "k", b"newer"))
+            other.start()
+            other.join()
+        return found
+
+    versioned.kv.read = read_then_write  # type: ignore[method-assign]
+    assert listed(versioned) == whole
+    assert len(listed(versioned)) == 2
 
 
 def test_a_marker_of_a_null_version_that_has_gone_leaves_nothing_out(world: World) -> None:
