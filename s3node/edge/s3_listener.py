@@ -8,8 +8,9 @@ InternalError with its traceback in the log, and a broken invariant (AssertionEr
 `broken`, which stops the process. One line per request goes to the access log.
 
 There is room for so many requests at once, and for so many of each client and each identity (see
-`shares`): one more is told to slow down. Answers to those that were not let in are counted in the
-same way beside them, so that nobody shuts others out by not taking refusals.
+`shares`): one more is told to slow down. Forms that have not said yet who sends them, and answers
+to those that were not let in, are counted in the same way beside them: so who has no key shuts
+nobody out, neither by not going on with a form nor by not taking refusals.
 
 While the node is not ready every request is answered 503 with the reason.
 """
@@ -100,6 +101,7 @@ class S3Listener:
         self._random = random
         self._broken = broken
         self._room = Room(requests)
+        self._forms = Room(requests)
         self._refusals = Room(requests)
         self._key_cache = KeyCache()
         self._host_id = base64.b64encode(random(HOST_ID_BYTES)).decode("ascii")
@@ -126,8 +128,8 @@ class S3Listener:
     def change(self, domains: Sequence[str], requests: RequestBounds) -> None:
         """Use these from now on; secrets change in the mapping that was given."""
         self._domains = domains
-        self._room.change(requests)
-        self._refusals.change(requests)
+        for room in (self._room, self._forms, self._refusals):
+            room.change(requests)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -210,7 +212,7 @@ class S3Listener:
         operation = self._operations.get(name)
         if operation is None:
             raise S3Error("NotImplemented", f"{name} is not implemented.")
-        self._enter(exchange, trace, call.client)
+        self._enter(self._room, exchange, trace, call.client)
         return await operation(node, call)
 
     def _admit(self) -> Node:
@@ -221,11 +223,11 @@ class S3Listener:
             raise _slow_down(NODE)
         return self._node
 
-    def _enter(self, exchange: Exchange, trace: Trace, client: Client) -> None:
-        """Take a place among the requests at work, or that of one whose client is too slow;
-        SlowDown when the client has its share.
+    @staticmethod
+    def _enter(room: Room, exchange: Exchange, trace: Trace, client: Client) -> None:
+        """Take a place, or that of a request whose client is too slow; SlowDown when the client
+        has its share.
         """
-        room = self._room
         bound = room.refused(client)
         if bound:
             slow = room.longest_overdue(bound, client)
@@ -265,7 +267,7 @@ class S3Listener:
         if name == "OptionsObject":
             payload = Payload(PayloadSpec(PayloadKind.UNSIGNED), request)
             return Call(request, ANONYMOUS, payload, exchange.body)
-        self._enter(exchange, trace, ("", whose(exchange.remote)))  # until it has said who it is
+        self._enter(self._forms, exchange, trace, ("", whose(exchange.remote)))
         upload = await post.open_form(request, exchange.body)
         trace.key = upload.fields.get("key")
         identity = authenticate_form(upload.fields, **self._secrets_of(node))

@@ -302,6 +302,32 @@ async def test_who_does_not_take_refusals_shuts_nobody_out() -> None:
         assert edge.s3._refusals.taken == 0
 
 
+async def test_forms_that_do_not_say_who_sends_them_shut_nobody_out() -> None:
+    """Without a key, from wherever: they take no place of those who have one."""
+    begun = (
+        b"POST /bucket HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    )
+    held = Held()
+    async with (
+        listening({"ListBuckets": held}, requests=RequestBounds(8, 8, 6)) as edge,
+        contextlib.AsyncExitStack() as stack,
+        wires(edge, 6, OTHER) as others,
+    ):
+        for number in range(4):
+            for wire in await stack.enter_async_context(wires(edge, 4, f"127.0.1.{number}")):
+                await wire.send(begun)
+        await until(lambda: edge.s3._forms.taken == 8)
+        for wire in others:
+            await wire.send(edge.signed("GET", "/"))
+        await until(lambda: held.working == 6)
+        held.gate.set()
+        for wire in others:
+            assert (await wire.answer()).status == 200
+        await stack.aclose()
+        await until(lambda: edge.s3._forms.taken == 0)
+
+
 async def test_x_forwarded_for_makes_nobody_somebody_else() -> None:
     """N23."""
     held = Held()
