@@ -5,6 +5,9 @@ has no meaning in a form is refused, never dropped: a header beside the form, or
 say where the bytes come from or how they are framed. Fields that are called like no header and
 like nothing of S3 are a page's own; S3 drops them.
 
+Conditions count as those of a PutObject do, which S3's page does not say: dropped, they would let
+a form replace what it was signed to spare.
+
 Source: "POST Object" of the Amazon S3 API Reference (form fields).
 """
 
@@ -25,7 +28,8 @@ FILENAME = "${filename}"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ALIASES = {"acl": "x-amz-acl"}
-_KEPT = frozenset({*SYSTEM_HEADERS, "content-md5"})
+_CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+_KEPT = frozenset({*SYSTEM_HEADERS, "content-md5", *_CONDITIONS})
 _SIGNATURE = frozenset(
     {
         "x-amz-algorithm",
