@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -22,13 +22,6 @@ from tests.ops.world import Answer
 
 COMMON = {"Code", "Message", "Resource", "RequestId", "HostId"}
 CASES = everything()
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    yield stage
-    stage.close()
 
 
 def resource(ask: Ask) -> str:
