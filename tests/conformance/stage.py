@@ -68,6 +68,68 @@ class _Lines(logging.Handler):
         self.by_request[fields["request_id"]] = fields
 
 
+class Client:
+    """Signs requests and sends them over one kept connection."""
+
+    def __init__(self, host: str, access: str, secret: str, region: str) -> None:
+        self.host = host
+        self._access, self._secret, self._region = access, secret, region
+        self._connection = http.client.HTTPConnection(host, timeout=WAIT_S_MAX)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def send(self, ask: Ask) -> Answer:
+        """Sign and send one request."""
+        host = ask.headers.get("host", self.host)
+        url = f"http://{host}{ask.path}" + (f"?{ask.query}" if ask.query else "")
+        request = AWSRequest(
+            method=ask.method,
+            url=url,
+            data=b"" if ask.auth == PRESIGNED else ask.body,  # which would go into the query
+            headers={name: value for name, value in ask.headers.items() if name != "host"},
+        )
+        self._sign(ask, request)
+        parts = urlsplit(request.url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        fields = {name.lower(): value for name, value in request.headers.items()}
+        fields |= {"host": host, **ask.unsigned}
+        if "transfer-encoding" not in fields and (ask.body or ask.method in {"PUT", "POST"}):
+            fields.setdefault("content-length", str(len(ask.body)))
+        return self._exchange(ask.method, target, fields, ask.body)
+
+    def _sign(self, ask: Ask, request: AWSRequest) -> None:
+        if ask.auth == ANONYMOUS:
+            return
+        credentials = Credentials(ask.access or self._access, ask.secret or self._secret)
+        signer: Any = S3SigV4Auth(credentials, "s3", self._region)
+        if ask.auth == PRESIGNED:
+            signer = S3SigV4QueryAuth(credentials, "s3", self._region, expires=600)
+        if "x-amz-content-sha256" in ask.headers:
+            signer.payload = lambda _request: ask.headers["x-amz-content-sha256"]
+        if not ask.late_s:
+            signer.add_auth(request)
+            return
+        when = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ask.late_s)
+        before = botocore.auth.get_current_datetime
+        botocore.auth.get_current_datetime = lambda: when
+        try:
+            signer.add_auth(request)
+        finally:
+            botocore.auth.get_current_datetime = before
+
+    def _exchange(self, method: str, target: str, fields: Mapping[str, str], body: bytes) -> Answer:
+        wire = self._connection
+        wire.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in fields.items():
+            wire.putheader(name, value.encode("latin-1"))
+        wire.endheaders(body or None)
+        with wire.getresponse() as response:
+            content = response.read()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, content)
+
+
 class Stage:
     """The listener, up until `close`."""
 
@@ -88,8 +150,8 @@ class Stage:
         ACCESS_LOG.addHandler(self.log)
         self._level = ACCESS_LOG.level
         ACCESS_LOG.setLevel(logging.INFO)
-        self._front, self.host = self._run(self._start())
-        self._connection = http.client.HTTPConnection(self.host, timeout=WAIT_S_MAX)
+        self._front, host = self._run(self._start())
+        self.client = Client(host, ACCESS, SECRET, REGION)
 
     async def _start(self) -> tuple[Front, str]:
         front = Front(self._s3, None)
@@ -97,7 +159,7 @@ class Stage:
         return front, urlsplit(endpoints.s3).netloc
 
     def close(self) -> None:
-        self._connection.close()
+        self.client.close()
         self._run(self._front.stop(0))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WAIT_S_MAX)
@@ -122,53 +184,7 @@ class Stage:
 
     def send(self, ask: Ask) -> Answer:
         """Sign and send one request."""
-        host = ask.headers.get("host", self.host)
-        url = f"http://{host}{ask.path}" + (f"?{ask.query}" if ask.query else "")
-        request = AWSRequest(
-            method=ask.method,
-            url=url,
-            data=b"" if ask.auth == PRESIGNED else ask.body,  # which would go into the query
-            headers={name: value for name, value in ask.headers.items() if name != "host"},
-        )
-        self._sign(ask, request)
-        parts = urlsplit(request.url)
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        fields = {name.lower(): value for name, value in request.headers.items()}
-        fields |= {"host": host, **ask.unsigned}
-        if "transfer-encoding" not in fields and (ask.body or ask.method in {"PUT", "POST"}):
-            fields.setdefault("content-length", str(len(ask.body)))
-        return self._exchange(ask.method, target, fields, ask.body)
-
-    def _sign(self, ask: Ask, request: AWSRequest) -> None:
-        if ask.auth == ANONYMOUS:
-            return
-        credentials = Credentials(ask.access or ACCESS, ask.secret or SECRET)
-        signer: Any = S3SigV4Auth(credentials, "s3", REGION)
-        if ask.auth == PRESIGNED:
-            signer = S3SigV4QueryAuth(credentials, "s3", REGION, expires=600)
-        if "x-amz-content-sha256" in ask.headers:
-            signer.payload = lambda _request: ask.headers["x-amz-content-sha256"]
-        if not ask.late_s:
-            signer.add_auth(request)
-            return
-        when = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ask.late_s)
-        before = botocore.auth.get_current_datetime
-        botocore.auth.get_current_datetime = lambda: when
-        try:
-            signer.add_auth(request)
-        finally:
-            botocore.auth.get_current_datetime = before
-
-    def _exchange(self, method: str, target: str, fields: Mapping[str, str], body: bytes) -> Answer:
-        wire = self._connection
-        wire.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in fields.items():
-            wire.putheader(name, value.encode("latin-1"))
-        wire.endheaders(body or None)
-        with wire.getresponse() as response:
-            content = response.read()
-            headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, headers, content)
+        return self.client.send(ask)
 
     def _run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S_MAX)
