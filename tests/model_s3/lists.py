@@ -18,7 +18,7 @@ from typing import Any
 from tests.model_s3 import reading
 from tests.model_s3.model import Outcomes, no_such_bucket
 from tests.model_s3.reply import Reply
-from tests.model_s3.state import NULL, Bucket, Upload, Version
+from tests.model_s3.state import NULL, STORAGE_CLASS, Bucket, Upload, Version
 from tests.model_s3.uploads import Uploads
 
 KEYS_MAX = 1000
@@ -186,7 +186,7 @@ class Lists(Uploads):
         last = found.last if found.truncated else None
         document = {
             **_echo(name, query, limit="MaxUploads", bucket="Bucket"),
-            "entries": [("Upload", each.key, each.id, "STANDARD") for each in found.entries],
+            "entries": [("Upload", each.key, each.id, _class(each)) for each in found.entries],
             "prefixes": found.prefixes,
             "truncated": found.truncated,
             "KeyMarker": query.after,
@@ -208,6 +208,10 @@ def _uploads(body: bytes) -> dict[str, Any]:
         assert told.pop(name) is None
     told["next"] = (key, upload_id) if told["truncated"] else None
     return told
+
+
+def _class(upload: Upload) -> str:
+    return upload.own.get(STORAGE_CLASS, "STANDARD")
 
 
 def _live(bucket: Bucket) -> Iterable[tuple[str, tuple[str, Version]]]:
@@ -246,7 +250,7 @@ def _content(found: Page) -> dict[str, Any]:
 def _object(key: str, version: Version) -> tuple[str, ...]:
     size = str(len(version.body or b""))
     etag = f'"{version.etag}"'
-    return (reading.CONTENT, key, etag, size, "STANDARD", version.modified_iso)
+    return (reading.CONTENT, key, etag, size, version.storage_class, version.modified_iso)
 
 
 def _version(bucket: Bucket, key: str, version: Version) -> tuple[str, ...]:
@@ -255,5 +259,5 @@ def _version(bucket: Bucket, key: str, version: Version) -> tuple[str, ...]:
         return (reading.MARKER, key, version.id, latest, version.modified_iso)
     size = str(len(version.body or b""))
     etag = f'"{version.etag}"'
-    told = (version.id, latest, etag, size, "STANDARD", version.modified_iso)
+    told = (version.id, latest, etag, size, version.storage_class, version.modified_iso)
     return (reading.VERSION, key, *told)

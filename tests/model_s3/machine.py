@@ -74,6 +74,16 @@ METADATA = st.fixed_dictionaries(
         "x-amz-meta-b": st.just("3"),
     },
 )
+OWN = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "x-amz-storage-class": st.sampled_from(("STANDARD", "STANDARD_IA", "GLACIER_IR")),
+            "x-amz-website-redirect-location": st.just("/elsewhere"),
+        },
+    ),
+)
 TAGS = st.dictionaries(
     st.sampled_from(("k", "l", "m")),
     st.sampled_from(("", "v", "w")),
@@ -184,6 +194,7 @@ class Machine(RuleBasedStateMachine):
                     query = {"versionId": version.id}
                     self.tell(outcomes, "GET", f"/{bucket.name}/{key}", query)
             self.list_versions(bucket.name, Query())
+            self.tell(self.s3.get_bucket_tags(bucket.name), "GET", f"/{bucket.name}", "tagging")
 
     # What the words of the strategies mean now.
 
@@ -325,7 +336,7 @@ class Machine(RuleBasedStateMachine):
     # Objects.
 
     @rule(
-        place=PLACES, size=SIZES, meta=METADATA, tags=TAGS,
+        place=PLACES, size=SIZES, meta=METADATA, tags=TAGS, own=OWN,
         conditions=WRITE_CONDITIONS, clock=CLOCK_MS,
     )  # fmt: skip
     def put(
@@ -334,12 +345,13 @@ class Machine(RuleBasedStateMachine):
         size: int,
         meta: Mapping[str, str],
         tags: Mapping[str, str],
+        own: Mapping[str, str],
         conditions: Mapping[str, str],
         clock: int,
     ) -> None:
         self.step(clock)
         name, key = self.place(place)
-        asked = {**meta, **self.tagged(tags)}
+        asked = {**meta, **own, **self.tagged(tags)}
         asked |= self.conditions(conditions, self.found(name, key, None))
         body = self.fresh(size)
         outcomes = self.s3.put_object(name, key, body, asked)
@@ -388,6 +400,16 @@ class Machine(RuleBasedStateMachine):
         outcomes = self.s3.get_object(name, key, version_id, asked, number, head=head)
         method = "HEAD" if head else "GET"
         self.tell(outcomes, method, f"/{name}/{key}", query, headers=asked)
+
+    @rule(place=PLACES, version=VERSIONS)
+    def attributes(self, place: Place, version: tuple[str, int]) -> None:
+        self.step()
+        name, key = self.place(place)
+        version_id = self.version_id(name, key, version)
+        query = {"attributes": ""} | ({} if version_id is None else {"versionId": version_id})
+        headers = {"x-amz-object-attributes": "ETag,ObjectSize,StorageClass,ObjectParts"}
+        outcomes = self.s3.get_attributes(name, key, version_id)
+        self.tell(outcomes, "GET", f"/{name}/{key}", query, headers=headers)
 
     @rule(
         place=PLACES, version=VERSIONS, clock=CLOCK_MS,
@@ -451,7 +473,8 @@ class Machine(RuleBasedStateMachine):
     @rule(
         place=PLACES, from_place=PLACES, version=VERSIONS,
         source_conditions=SOMETIMES_CONDITIONS, conditions=WRITE_CONDITIONS, meta=METADATA,
-        tags=TAGS, directives=st.tuples(*[st.sampled_from((None, "COPY", "REPLACE"))] * 2),
+        tags=TAGS, own=OWN,
+        directives=st.tuples(*[st.sampled_from((None, "COPY", "REPLACE"))] * 2),
         clock=CLOCK_MS,
     )  # fmt: skip
     def copy(
@@ -463,6 +486,7 @@ class Machine(RuleBasedStateMachine):
         conditions: Mapping[str, str],
         meta: Mapping[str, str],
         tags: Mapping[str, str],
+        own: Mapping[str, str],
         directives: tuple[str | None, str | None],
         clock: int,
     ) -> None:
@@ -472,6 +496,7 @@ class Machine(RuleBasedStateMachine):
         for header, directive in zip(("metadata", "tagging"), directives, strict=True):
             if directive:
                 asked[f"x-amz-{header}-directive"] = directive
+        asked |= own
         if directives[0] == "REPLACE":
             asked |= meta
         if directives[1] == "REPLACE":

@@ -17,6 +17,8 @@ from tests.model_s3.reply import Expected, Reply, one_of
 from tests.model_s3.state import (
     ENABLED,
     NULL,
+    REDIRECT,
+    STORAGE_CLASS,
     SUSPENDED,
     Bucket,
     State,
@@ -45,6 +47,11 @@ def stored_headers(asked: Mapping[str, str]) -> dict[str, str]:
     """What of a request's headers comes back with every GET."""
     kept = {n: v for n, v in asked.items() if n in STORED_HEADERS or n.startswith(META)}
     return {"content-type": CONTENT_TYPE} | kept
+
+
+def own_headers(asked: Mapping[str, str]) -> dict[str, str]:
+    """What belongs to an object itself: a copy has it from its request only."""
+    return {name: asked[name] for name in (STORAGE_CLASS, REDIRECT) if name in asked}
 
 
 def parse_tags(header: str | None) -> dict[str, str]:
@@ -114,6 +121,26 @@ class Buckets:
         if bucket.versioning is None:
             return Reply(200, document=(None,), read=lambda body: (reading.versioning(body),))
         return Reply(200, document=bucket.versioning, read=reading.versioning)
+
+    def put_bucket_tags(self, name: str, tags: Mapping[str, str] | None) -> Outcomes:
+        """None: DeleteBucketTagging."""
+        bucket = self.buckets.get(name)
+        if bucket is None:
+            return no_such_bucket(name)
+        known = bucket
+
+        def effect(answer: Answer) -> None:
+            known.tags = dict(tags) if tags else None
+
+        return Reply(204, body=b"", effect=effect)
+
+    def get_bucket_tags(self, name: str) -> Outcomes:
+        bucket = self.buckets.get(name)
+        if bucket is None:
+            return no_such_bucket(name)
+        if bucket.tags is None:
+            return Reply(404, "NoSuchTagSet", fields={"BucketName": name})
+        return Reply(200, document=bucket.tags, read=reading.tags)
 
     def lookup(self, bucket: Bucket, key: str, version_id: str | None) -> Version | list[Reply]:
         """The version that a read is about, or why there is none."""
@@ -202,7 +229,8 @@ class Objects(Buckets):
         if refused is not None:
             return refused
         tags = parse_tags(asked.get("x-amz-tagging"))
-        version = Version("", 0, body, md5(body), stored_headers(asked), tags)
+        own = own_headers(asked)
+        version = Version("", 0, body, md5(body), stored_headers(asked), tags, own)
         headers, effect = self.write(bucket, key, version, told=False)
         return Reply(200, headers={"etag": f'"{version.etag}"', **headers}, effect=effect)
 
@@ -248,7 +276,8 @@ class Objects(Buckets):
             "x-amz-version-id": version.id if bucket.shown else None,
             "x-amz-delete-marker": None,
             "x-amz-tagging-count": str(len(version.tags)) if version.tags else None,
-            "x-amz-storage-class": None,
+            STORAGE_CLASS: None if version.storage_class == "STANDARD" else version.storage_class,
+            REDIRECT: version.own.get(REDIRECT),
             "x-amz-mp-parts-count": None,
             **{f"{META}{n}": None for n in ("a", "b")},
             **dict.fromkeys(STORED_HEADERS),
@@ -259,6 +288,26 @@ class Objects(Buckets):
         if wanted is None:
             return Reply(200, headers=headers, body=body)
         return _range(body, headers, wanted)
+
+    def get_attributes(self, name: str, key: str, version_id: str | None) -> Outcomes:
+        """GetObjectAttributes; of parts their number only: they have no checksums of their own
+        kind here.
+        """
+        bucket = self.buckets.get(name)
+        if bucket is None:
+            return no_such_bucket(name)
+        found = self.lookup(bucket, key, version_id)
+        if isinstance(found, list):
+            return found
+        if found.is_marker:
+            return on_marker("GET", found)
+        headers: dict[str, Expected] = {
+            "last-modified": found.said_modified,
+            "x-amz-version-id": found.id if bucket.shown else None,
+        }
+        parts = str(len(found.part_sizes)) if found.part_sizes else None
+        told = (found.etag, str(len(found.body or b"")), found.storage_class, parts)
+        return Reply(200, headers=headers, document=told, read=reading.attributes)
 
     # Deletes.
 
@@ -406,6 +455,7 @@ class Objects(Buckets):
             md5(body),
             stored_headers(asked) if replaced else found.headers,
             parse_tags(asked.get("x-amz-tagging")) if retagged else found.tags,
+            own_headers(asked),
         )
         headers, effect = self.write(bucket, key, version, told=True)
         shown = self.buckets[source[0]].shown
@@ -416,7 +466,7 @@ class Objects(Buckets):
             read=reading.text("ETag"),
             effect=effect,
         )
-        if source[:2] != (name, key) or replaced:
+        if source[:2] != (name, key) or replaced or own_headers(asked):
             return done
         illegal = Reply(400, "InvalidRequest")
         if source[2] is None:

@@ -47,6 +47,10 @@ def tags(body: bytes) -> dict[str, str]:
     return {tag.findtext("Key") or "": tag.findtext("Value") or "" for tag in found}
 
 
+def attributes(body: bytes) -> tuple[str | None, ...]:
+    return texts(body, "ETag", "ObjectSize", "StorageClass", "ObjectParts/PartsCount")
+
+
 def completed(body: bytes) -> tuple[str | None, ...]:
     return texts(body, "Bucket", "Key", "ETag")
 

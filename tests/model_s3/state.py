@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 NULL = "null"
+STORAGE_CLASS, REDIRECT = "x-amz-storage-class", "x-amz-website-redirect-location"
 ENABLED, SUSPENDED = "Enabled", "Suspended"
 
 
@@ -33,6 +34,7 @@ class Version:
     etag: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)  # class and redirect: never copied
     part_sizes: Mapping[int, int] = field(default_factory=dict)  # by part number
     modified: datetime | None = None
 
@@ -47,6 +49,10 @@ class Version:
         told = parsedate_to_datetime(http_date)
         self.modified = self.modified or told
         return told == self.modified
+
+    @property
+    def storage_class(self) -> str:
+        return self.own.get(STORAGE_CLASS, "STANDARD")
 
     @property
     def modified_iso(self) -> str:
@@ -67,6 +73,7 @@ class Upload:
     number: int
     headers: Mapping[str, str]
     tags: Mapping[str, str]
+    own: Mapping[str, str]
     parts: dict[int, Part] = field(default_factory=dict)
 
 

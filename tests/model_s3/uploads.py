@@ -18,6 +18,7 @@ from tests.model_s3.model import (
     Objects,
     Outcomes,
     no_such_bucket,
+    own_headers,
     parse_tags,
     stored_headers,
 )
@@ -47,7 +48,7 @@ class Uploads(Objects):
             assert upload_id not in known.uploads and upload_id not in known.ended
             tags = parse_tags(asked.get("x-amz-tagging"))
             known.uploads[upload_id] = Upload(
-                upload_id, key, self.state.number(), stored_headers(asked), tags
+                upload_id, key, self.state.number(), stored_headers(asked), tags, own_headers(asked)
             )
 
         return Reply(
@@ -185,6 +186,7 @@ class Uploads(Objects):
             etag_of_parts(parts),
             upload.headers,
             upload.tags,
+            upload.own,
             {number: len(upload.parts[number].body) for number, _ in listed},
         )
         headers, add = self.write(bucket, upload.key, version, told=True)

@@ -17,6 +17,7 @@ from tests.model_s3.machine import (
     METADATA,
     NAMES,
     NUMBERS,
+    OWN,
     PLACES,
     QUERIES,
     RARELY,
@@ -46,11 +47,17 @@ Walked = tuple[list[Any], list[str]]
 class Machine(machine.Machine):
     # Uploads.
 
-    @rule(place=PLACES, meta=METADATA, tags=TAGS)
-    def begin_upload(self, place: Place, meta: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    @rule(place=PLACES, meta=METADATA, own=OWN, tags=TAGS)
+    def begin_upload(
+        self,
+        place: Place,
+        meta: Mapping[str, str],
+        own: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
         self.step()
         name, key = self.place(place)
-        asked = {**meta, **self.tagged(tags)}
+        asked = {**meta, **own, **self.tagged(tags)}
         outcomes = self.s3.create_upload(name, key, asked)
         self.tell(outcomes, "POST", f"/{name}/{key}", "uploads", headers=asked)
 
@@ -249,13 +256,25 @@ class Machine(machine.Machine):
         if tags is None:
             self.tell(self.s3.delete_tags(name, key, version_id), "DELETE", path, query)
         else:
-            told = "".join(f"<Tag><Key>{k}</Key><Value>{v}</Value></Tag>" for k, v in tags.items())
-            body = f"<Tagging><TagSet>{told}</TagSet></Tagging>".encode()
+            body = tagging_document(tags)
             outcomes = self.s3.put_tags(name, key, version_id, tags)
             headers = {"content-md5": machine.content_md5(body)}
             self.tell(outcomes, "PUT", path, query, body, headers)
         self.tell(self.s3.get_tags(name, key, version_id), "GET", path, query)
         self.wrote(name)
+
+    @rule(drawn_name=NAMES, tags=st.one_of(TAGS, st.none()))
+    def tag_bucket(self, drawn_name: str, tags: Mapping[str, str] | None) -> None:
+        self.step()
+        name = self.name(drawn_name)
+        outcomes = self.s3.put_bucket_tags(name, tags)
+        if tags is None:
+            self.tell(outcomes, "DELETE", f"/{name}", "tagging")
+        else:
+            body = tagging_document(tags)
+            headers = {"content-md5": machine.content_md5(body)}
+            self.tell(outcomes, "PUT", f"/{name}", "tagging", body, headers)
+        self.tell(self.s3.get_bucket_tags(name), "GET", f"/{name}", "tagging")
 
     # Listings: single pages from anywhere, and walks from the first page to the last.
 
@@ -394,6 +413,11 @@ class Machine(machine.Machine):
             within = told["NextUploadIdMarker"] or ""
             query = replace(query, after=told["NextKeyMarker"], within=within)
         raise AssertionError("no end")
+
+
+def tagging_document(tags: Mapping[str, str]) -> bytes:
+    told = "".join(f"<Tag><Key>{k}</Key><Value>{v}</Value></Tag>" for k, v in tags.items())
+    return f"<Tagging><TagSet>{told}</TagSet></Tagging>".encode()
 
 
 def _gathered(walked: Walked, answer: Answer) -> dict[str, Any]:
