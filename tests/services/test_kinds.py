@@ -154,6 +154,15 @@ def named_and_not_there(rows: Rows) -> None:
     tables.put_null(rows.tx, rows.bucket.bucket_id, b"coded", STRANGE)
 
 
+def two_nulls(rows: Rows) -> None:
+    """Both could be found: one is the first of its key, the other is named."""
+    older = b"\xff" * 16
+    row = VersionRow(0, 0, 0, "", b"", delete_marker=True)
+    tables.put_version(rows.tx, rows.bucket.bucket_id, b"coded", older, row)
+    tables.put_null(rows.tx, rows.bucket.bucket_id, b"coded", older)
+    tables.add_usage(rows.tx, rows.bucket.bucket_id, 1, 0)
+
+
 def null_and_not_named(rows: Rows) -> None:
     """Another version is put above, and nothing says so."""
     marker = VersionRow(0, 0, 0, "", b"", null=False, delete_marker=True)
@@ -256,6 +265,7 @@ ROWS: list[tuple[Callable[[Rows], None], Kind, str, str]] = [
     (named_and_not_null, kinds.NULL_WRONG, f"{BUCKET}/coded", "is no null version"),
     (named_and_not_there, kinds.NULL_WRONG, f"{BUCKET}/coded", "is no null version"),
     (null_and_not_named, kinds.NULL_WRONG, CODED, "no row says"),
+    (two_nulls, kinds.NULL_WRONG, f"{BUCKET}/coded", "one of several"),
     (usage, kinds.USAGE_WRONG, BUCKET, "bytes counted"),
     (owed, kinds.OWED, "the disks", "1 shards are owed"),
     (owed_uncounted, kinds.OWED_WRONG, "run 0", "its owed row says nothing"),

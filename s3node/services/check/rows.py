@@ -147,14 +147,16 @@ class _Walk:
     def _bucket(self, name: str, bucket: BucketRow) -> None:
         root = bucket.bucket_id
         objects = size = 0
-        before = b""
+        before = null = b""  # the key that was before; the last that had a null version
         for key, identity, row in self._leaves(VersionRow, schema.VERSIONS, name, root):
             objects, size = objects + 1, size + row.size
             where = f"{name}/{readable(key)} (version {version_name(identity, row)})"
             self._version(where, row)
-            if row.null and key == before:
+            if row.null and key == null:
+                self.found.add(kinds.NULL_WRONG, where, f"one of several: {identity.hex()}")
+            elif row.null and key == before:
                 self._covered(where, bucket, key, identity)
-            before = key
+            before, null = key, key if row.null else null
             self._tell()
         self._nulls(name, bucket)
         counted = self._counter(schema.usage_objects(root)), self._counter(schema.usage_bytes(root))
