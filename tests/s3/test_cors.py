@@ -21,7 +21,7 @@ RULES = st.builds(
     Rule,
     headers=st.lists(PATTERNS, max_size=3).map(tuple),
     methods=st.lists(st.sampled_from(METHODS), min_size=1, max_size=2).map(tuple),
-    origins=st.lists(PATTERNS, min_size=1, max_size=3).map(tuple),
+    origins=st.lists(PATTERNS | st.just("*"), min_size=1, max_size=3).map(tuple),
     exposed=st.lists(st.text("ab-", min_size=1, max_size=3), max_size=2).map(tuple),
     identity=st.none(),
     max_age_s=st.none() | st.integers(0, 2**31 - 1),
@@ -80,6 +80,36 @@ def test_the_first_rule_that_matches_decides(
     )
     allowed = ", ".join(dict.fromkeys(name.lower() for name in names))
     assert told.get("access-control-allow-headers", "") == allowed
+
+
+def test_who_allows_everybody_allows_no_credentials() -> None:
+    asked = {"origin": "http://a"}
+    for origins, told in {
+        ("*",): {"access-control-allow-origin": "*"},
+        ("http://*", "*"): {"access-control-allow-origin": "*"},
+        ("http://*",): {
+            "access-control-allow-origin": "http://a",
+            "access-control-allow-credentials": "true",
+        },
+    }.items():
+        content = render([Rule((), ("GET",), origins, (), None, None)])
+        found = dict(answer_headers(content, request("GET", "/bucket", asked)))
+        assert found == {**told, "access-control-allow-methods": "GET", cors.VARY[0]: cors.VARY[1]}
+
+
+@pytest.mark.parametrize(
+    ("origin", "matches"),
+    [
+        *(("foo.suffix", True), ("startend", True), ("start12end", True), ("prefix", True)),
+        *(("foo.bar", False), ("foo.suffix.get", False), ("0start12end", False)),
+        *(("bla.prefix", False), ("starend", False), ("aba", False), ("abba", True)),
+    ],
+)
+def test_one_star_is_anything_or_nothing(origin: str, matches: bool) -> None:
+    """What stands before it and what stands behind it are not the same letters."""
+    patterns = ("*.suffix", "start*end", "prefix*", "ab*ba")
+    content = render([Rule((), ("GET",), patterns, (), None, None)])
+    assert bool(answer_headers(content, request("GET", "/bucket", {"origin": origin}))) is matches
 
 
 @settings(max_examples=60, **RELAXED)

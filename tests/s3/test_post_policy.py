@@ -196,6 +196,13 @@ def test_any_bytes_for_a_policy(content: bytes) -> None:
         assert caught.value.code == "InvalidPolicyDocument"
 
 
+def test_the_bucket_is_spoken_of() -> None:
+    """Also where the form has no field for it: else a policy would be one for every bucket."""
+    fields = signed({"key": "k"}, conditions=[{"key": "k"}])
+    with pytest.raises(S3Error, match="Extra input fields: bucket"):
+        check_form(read_policy(fields["policy"]), fields, "bucket", NOW_MS)
+
+
 def test_sizes_of_several_conditions_all_hold() -> None:
     ranges = [["content-length-range", 1, 9], ["content-length-range", "3", "20"]]
     assert read_policy(signed({"key": "k"}, more=ranges)["policy"]).sizes == Sizes(3, 9)
