@@ -25,7 +25,7 @@ from tests.node.process import ACCESS_KEY, REGION, SECRET_KEY, NodeProcess
 from tests.ops.world import Answer
 
 OVER_HTTP = frozenset({"empty", "bucket", "objects", "tagged", "upload", "uploads", "versions"})
-OF_THE_WORLD = ("eu-west-1", "owner-", "AKROOT", "2025", "s3.test")
+OF_THE_WORLD = ("eu-west-1", "us-east-1", "owner-", "AKROOT", "2025", "s3.test")
 SIGNED_ELSEWHERE = frozenset({"PostObject", "OptionsObject"})
 EACH = 1  # so many successes, and so many errors, of each operation
 
