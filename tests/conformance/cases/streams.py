@@ -30,78 +30,74 @@ def stream(path: str, query: str, wire: bytes, **headers: str) -> Ask:
     return put(path, query, wire).but(headers=kept)
 
 
-def rows(operation: str, path: str, query: str, scene: str) -> list[Case]:
-    def ask(wire: bytes, **headers: str) -> Ask:
-        return stream(path, query, wire, **headers)
+GOOD = framed(BODY, RIGHT)
+SHORT = framed(BODY, f"{TRAILER}:short")
+WRONG = framed(BODY, f"{TRAILER}:{checksum('CRC32', b'x')}")
+OTHER = framed(BODY, "x-amz-checksum-sha1:x")
 
-    good = framed(BODY, RIGHT)
+REFUSED: tuple[tuple[str, str, bytes, dict[str, str], str | None], ...] = (
+    (
+        "BadDigest",
+        "in a trailer",
+        WRONG,
+        {},
+        "The CRC32 you specified did not match the calculated checksum.",
+    ),
+    (
+        "InvalidRequest",
+        "a trailer that is no checksum",
+        SHORT,
+        {},
+        f"Value for {TRAILER} trailing header is invalid.",
+    ),
+    ("MalformedTrailerError", "another trailer than announced", OTHER, {}, None),
+    (
+        "InvalidRequest",
+        "a trailer that is none",
+        GOOD,
+        {"x_amz_trailer": "x-amz-meta-a"},
+        "The value specified in the x-amz-trailer header is not supported",
+    ),
+    (
+        "InvalidRequest",
+        "another algorithm than announced",
+        GOOD,
+        {"x_amz_sdk_checksum_algorithm": "SHA1"},
+        "Value for x-amz-sdk-checksum-algorithm header is invalid.",
+    ),
+    ("IncompleteBody", "cut", GOOD[:-9], {}, None),
+    ("IncompleteBody", "more behind it", GOOD + b"x", {}, None),
+    ("IncompleteBody", "more than announced", framed(BODY + b"x", RIGHT), {}, None),
+    ("MissingContentLength", "of no length", GOOD, {"x_amz_decoded_content_length": ""}, None),
+)
+
+
+def rows(operation: str, path: str, query: str, scene: str) -> list[Case]:
+    told = stream(path, query, GOOD, x_amz_sdk_checksum_algorithm="CRC32")
     return [
-        ok(operation, "in chunks", ask(good), scene=scene, headers={TRAILER: RIGHT[21:]}),
         ok(
             operation,
-            "in chunks, with the algorithm told",
-            ask(good, x_amz_sdk_checksum_algorithm="CRC32"),
+            "in chunks",
+            stream(path, query, GOOD),
             scene=scene,
+            headers={TRAILER: RIGHT.partition(":")[2]},
         ),
-        err(
-            operation,
-            "BadDigest",
-            ask(framed(BODY, f"{TRAILER}:{checksum('CRC32', b'x')}")),
-            "in a trailer",
-            scene=scene,
-            message="The CRC32 you specified did not match the calculated checksum.",
-        ),
-        err(
-            operation,
-            "InvalidRequest",
-            ask(framed(BODY, f"{TRAILER}:short")),
-            "a trailer that is no checksum",
-            scene=scene,
-            message=f"Value for {TRAILER} trailing header is invalid.",
-        ),
-        err(
-            operation,
-            "MalformedTrailerError",
-            ask(framed(BODY, "x-amz-checksum-sha1:x")),
-            "another trailer than announced",
-            scene=scene,
-        ),
-        err(
-            operation,
-            "InvalidRequest",
-            ask(good, x_amz_trailer="x-amz-meta-a"),
-            "a trailer that is none",
-            scene=scene,
-            message="The value specified in the x-amz-trailer header is not supported",
-        ),
-        err(
-            operation,
-            "InvalidRequest",
-            ask(good, x_amz_sdk_checksum_algorithm="SHA1"),
-            "another algorithm than announced",
-            scene=scene,
-            message="Value for x-amz-sdk-checksum-algorithm header is invalid.",
-        ),
-        err(operation, "IncompleteBody", ask(good[:-9]), "cut", scene=scene),
-        err(operation, "IncompleteBody", ask(good + b"x"), "more behind it", scene=scene),
-        err(
-            operation,
-            "IncompleteBody",
-            ask(framed(BODY + b"x", RIGHT)),
-            "more than announced",
-            scene=scene,
-        ),
-        err(
-            operation,
-            "MissingContentLength",
-            ask(good, x_amz_decoded_content_length=""),
-            "of no length",
-            scene=scene,
+        ok(operation, "in chunks, with the algorithm told", told, scene=scene),
+        *(
+            err(
+                operation,
+                code,
+                stream(path, query, wire, **headers),
+                name,
+                scene=scene,
+                message=message,
+            )
+            for code, name, wire, headers, message in REFUSED
         ),
         err(
             operation,
             "InvalidArgument",
-            ask(good, x_amz_decoded_content_length="-1"),
+            stream(path, query, GOOD, x_amz_decoded_content_length="-1"),
             "of a length that is none",
             scene=scene,
             ArgumentName="x-amz-decoded-content-length",
