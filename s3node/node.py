@@ -246,6 +246,7 @@ class RunningNode:
             "alarms": self.alarms(),
             "counters": {
                 "engine": asdict(self.disks.counters()),
+                "undecided_records": self.disks.pins(),
                 **objects_told(self.objects),
             },
         }

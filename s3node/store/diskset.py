@@ -142,6 +142,9 @@ class Disks:
         writer = self._writers[slot]
         return segment_id in writer.pins or segment_id in writer.live()
 
+    def pins(self) -> int:
+        return sum(sum(writer.pins.values()) for writer in self._writers)
+
     # ---- logs
 
     def writable_logs(self) -> Sequence[int]:

@@ -229,6 +229,9 @@ class DiskSet(ShardDisks, Protocol):
     def pinned(self, slot: int, segment_id: int) -> bool:
         """Whether the segment is still written, or holds records that are not decided (I5)."""
 
+    def pins(self) -> int:
+        """Records that were appended for writes which are not decided yet."""
+
     def writable_logs(self) -> Sequence[int]:
         """Slots whose disk takes a log now: by an append, or after a rotation to a new one.
 

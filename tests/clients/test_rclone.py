@@ -118,7 +118,7 @@ def test_versions(rclone: Rclone, refusals: Refusals) -> None:
 
 
 @pytest.mark.deep
-def test_mounted(rclone: Rclone, tmp_path: Path, refusals: Refusals) -> None:
+def test_mounted(node: NodeProcess, rclone: Rclone, tmp_path: Path, refusals: Refusals) -> None:
     """A bucket as a folder: files written, read, renamed and removed by ordinary programs."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("there is no FUSE here")
@@ -146,13 +146,23 @@ def test_mounted(rclone: Rclone, tmp_path: Path, refusals: Refusals) -> None:
         with (mount / "double  space/and/deep/er/file").open("ab") as appended:
             appended.write(b"more")
         assert (mount / "renamed.txt").read_bytes() == (source / "plain.txt").read_bytes()
+        (source / "plain.txt").rename(source / "renamed.txt")
+        (source / "with space.txt").unlink()
+        with (source / "double  space/and/deep/er/file").open("ab") as appended:
+            appended.write(b"more")
+        node.wait(lambda: stored(node) == sizes(source))  # it sends files seconds after the close
     finally:
         subprocess.run(["umount", str(mount)], check=False, timeout=WAIT_S_MAX)
         process.wait(WAIT_S_MAX)
     back = tmp_path / "back"
     rclone.command("copy", "node:rclone-mount", str(back))
-    (source / "plain.txt").rename(source / "renamed.txt")
-    (source / "with space.txt").unlink()
-    with (source / "double  space/and/deep/er/file").open("ab") as appended:
-        appended.write(b"more")
     assert contents(back) == contents(source)
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    return {name: (folder / name).stat().st_size for name in contents(folder)}
+
+
+def stored(node: NodeProcess) -> dict[str, int]:
+    found = node.s3().list_objects_v2(Bucket="rclone-mount").get("Contents", ())
+    return {item["Key"]: item["Size"] for item in found}
