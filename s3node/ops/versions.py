@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import msgspec
 
 from s3node.base.errors import S3Error
+from s3node.base.ids import VERSION_ID_BYTES
 from s3node.base.limits import LIST_ROWS_PER_READ
 from s3node.meta import tables
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.model import listing
 from s3node.model.listing import Entry, Position, Step
-from s3node.model.rows import BucketRow, VersionRow
+from s3node.model.rows import BucketRow
 from s3node.model.versions import SUSPENDED, version_name
 from s3node.ops import answers, lookup, parameters
 from s3node.ops.body import read_document
@@ -82,9 +83,9 @@ async def list_object_versions(node: Node, call: Call) -> Response:
 
     bucket, position = node.kv.read(begin)
 
-    def take(position: Position, room: int, tx: ReadTx) -> Step[VersionRow]:
-        def scan(at: Position) -> Iterator[tuple[bytes, bytes, VersionRow]]:
-            return tables.scan_versions(tx, bucket.bucket_id, at.key, at.id)
+    def take(position: Position, room: int, tx: ReadTx) -> Step[VersionItem]:
+        def scan(at: Position) -> Iterator[tuple[bytes, bytes, VersionItem]]:
+            return tables.scan_versions_as(tx, bucket.bucket_id, _item, at.key, at.id)
 
         return listing.step(query, position, scan, room=room, rows_max=LIST_ROWS_PER_READ)
 
@@ -118,7 +119,7 @@ def _id_marker(call: Call, key_marker: str) -> str:
 
 
 def _is_first(
-    node: Node, bucket: BucketRow, position: Position | None, entries: list[Entry[VersionRow]]
+    node: Node, bucket: BucketRow, position: Position | None, entries: list[Entry[VersionItem]]
 ) -> bool:
     """Whether a page begins with the first version of its key. It may begin between two: only
     then is it asked for, so that a version that came since it was read changes nothing."""
@@ -131,22 +132,24 @@ def _is_first(
     return found is not None and found[0] == identity
 
 
-def _items(entries: list[Entry[VersionRow]], begins: bool) -> list[VersionItem]:
+def _items(entries: list[Entry[VersionItem]], begins: bool) -> list[VersionItem]:
     items = []
     before = b"" if begins else entries[0][0] if entries else b""
-    for key, identity, row in entries:
-        if row is not None:
-            items.append(_item(key, identity, row, latest=key != before))
+    for key, _, item in entries:
+        if item is not None:
+            items.append(item._replace(latest=True) if key != before else item)
         before = key
     return items
 
 
-def _item(key: bytes, identity: bytes, row: VersionRow, *, latest: bool) -> VersionItem:
+def _item(key: bytes, row_key: bytes, value: bytes) -> VersionItem:
+    """What a page shows of a version, and no more: a row may list ten thousand parts."""
+    row = tables.decode_version(key, row_key, value)
     checksum = row.checksum
     return VersionItem(
         key.decode(),
-        version_name(identity, row),
-        latest,
+        version_name(row_key[-VERSION_ID_BYTES:], row),
+        False,  # until it is known
         row.modified_ms,
         row.etag,
         row.size,
@@ -156,9 +159,9 @@ def _item(key: bytes, identity: bytes, row: VersionRow, *, latest: bool) -> Vers
     )
 
 
-def _next_marker(entries: list[Entry[VersionRow]]) -> tuple[str, str]:
+def _next_marker(entries: list[Entry[VersionItem]]) -> tuple[str, str]:
     """Key and version id of the last entry; a common prefix has no version."""
     if not entries:
         return "", ""
-    key, identity, row = entries[-1]
-    return key.decode(), "" if row is None else version_name(identity, row)
+    key, _, item = entries[-1]
+    return key.decode(), "" if item is None else item.version

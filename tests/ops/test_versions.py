@@ -7,6 +7,7 @@ import base64
 import hashlib
 import itertools
 import random
+import tracemalloc
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from threading import Thread
@@ -19,6 +20,7 @@ from s3node.base.limits import PART_BYTES_MIN
 from s3node.meta import schema, tables
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.model.listing import Step
+from s3node.model.rows import Data, VersionRow
 from tests.ops.world import Answer, World, make_world
 
 
@@ -484,6 +486,28 @@ def test_entries_say_what_s3_says(versioned: World) -> None:
         "Key", "VersionId", "IsLatest", "LastModified", "Owner",
     ]  # fmt: skip
     assert (version.findtext("Size"), version.findtext("StorageClass")) == ("4", "STANDARD")
+
+
+def test_a_page_does_not_keep_the_parts_of_its_versions(versioned: World) -> None:
+    """An object of ten thousand parts is a long row; a page has a thousand of them."""
+    data = tuple(Data(bytes(16), 1, 1, number, bytes(16)) for number in range(1, 10_001))
+    row = VersionRow(1, 1, 10_000, "etag", bytes(16), parts=10_000, null=False, data=data)
+    count = 16
+
+    def place(tx: WriteTx) -> None:
+        bucket = tables.get_bucket(tx, "bucket")
+        assert bucket is not None
+        for number in range(count):
+            tables.put_version(tx, bucket.bucket_id, b"k", bytes([number + 1]) * 16, row)
+
+    asyncio.run(versioned.kv.write(place))
+    tracemalloc.start()
+    try:
+        assert len(listed(versioned)) == count
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20  # one of them at a time, of 2.5 MiB
 
 
 def test_a_bucket_with_versions_is_not_empty(versioned: World) -> None:
