@@ -470,7 +470,7 @@ class Machine(RuleBasedStateMachine):
         return self.node.ask("HEAD", f"/{name}/{key}", "", b"", {}).headers.get("x-amz-version-id")
 
     @rule(
-        place=PLACES, from_place=PLACES, version=VERSIONS,
+        place=PLACES, from_place=st.one_of(st.none(), PLACES), version=VERSIONS,
         source_conditions=SOMETIMES_CONDITIONS, conditions=WRITE_CONDITIONS, meta=METADATA,
         tags=TAGS, own=OWN,
         directives=st.tuples(*[st.sampled_from((None, "COPY", "REPLACE"))] * 2),
@@ -479,7 +479,7 @@ class Machine(RuleBasedStateMachine):
     def copy(
         self,
         place: Place,
-        from_place: Place,
+        from_place: Place | None,
         version: tuple[str, int],
         source_conditions: Mapping[str, Any],
         conditions: Mapping[str, str],
@@ -489,9 +489,11 @@ class Machine(RuleBasedStateMachine):
         directives: tuple[str | None, str | None],
         clock: int,
     ) -> None:
+        """Without another place it is a copy onto itself."""
         self.step(clock)
         name, key = self.place(place)
-        source, asked = self.source(*self.place(from_place), version, source_conditions)
+        source_place = self.place(from_place or place)
+        source, asked = self.source(*source_place, version, source_conditions)
         for header, directive in zip(("metadata", "tagging"), directives, strict=True):
             if directive:
                 asked[f"x-amz-{header}-directive"] = directive

@@ -309,11 +309,16 @@ class Machine(machine.Machine):
             told["encoding-type"] = "url"
         return self.tell(outcomes, "GET", f"/{name}", told)
 
-    @rule(drawn_name=NAMES, query=QUERIES, version=VERSIONS)
-    def list_some_versions(self, drawn_name: str, query: Query, version: tuple[str, int]) -> None:
-        """A marker of another key's version has no place in the order."""
+    @rule(place=PLACES, at=st.booleans(), query=QUERIES, version=VERSIONS)
+    def list_some_versions(
+        self, place: Place, at: bool, query: Query, version: tuple[str, int]
+    ) -> None:
+        """`at` a key that is there, mostly. A marker of another key's version has no place in
+        the order.
+        """
         self.step()
-        name = self.name(drawn_name)
+        name, key = self.place(place)
+        query = replace(query, after=key) if at else query
         kind, _ = version
         within = self.version_id(name, query.after, version) if kind != "foreign" else None
         if within == machine.NULL and not self.found(name, query.after, within):
@@ -341,7 +346,8 @@ class Machine(machine.Machine):
         return self.tell(self.s3.list_uploads(name, query), "GET", f"/{name}", told)
 
     @rule(
-        drawn_name=NAMES, query=QUERIES, limits=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+        drawn_name=NAMES, query=st.one_of(st.just(Query()), QUERIES),
+        limits=st.lists(st.integers(1, 4), min_size=1, max_size=4),
         form=st.sampled_from(("first", "second", "versions", "uploads")),
     )  # fmt: skip
     def walk(self, drawn_name: str, query: Query, limits: Sequence[int], form: str) -> None:
