@@ -152,7 +152,8 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
     """CompleteMultipartUpload: the parts become a version by one transaction (I2).
 
     The part rows of the largest upload fit into that transaction: 10,000 deletions, one version
-    row of 10,000 data ids. Sent again after it succeeded, it answers the same again.
+    row of 10,000 data ids. Sent again after it succeeded, it answers the same again, as long as the
+    version it made is the current one.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
     """
