@@ -84,8 +84,10 @@ class HttpServer:
         metrics.CONNECTIONS_REFUSED.labels(self.name).inc()
 
     def failed(self, remote: str, why: Exception) -> None:
-        """No connection came of what was accepted."""
-        if self.secure:
+        """No connection came of what was accepted; who just hung up was looking whether we are
+        there.
+        """
+        if self.secure and not isinstance(why, (ConnectionResetError, BrokenPipeError)):
             metrics.HANDSHAKES_FAILED.labels(self.name).inc()
             LOG.info("no TLS", extra={"fields": {"remote": remote, "why": str(why)}})
 

@@ -203,6 +203,28 @@ def test_a_refusal_tells_why(caplog: pytest.LogCaptureFixture, tmp_path: Path) -
     assert "certificate" in told[0]["why"].lower()
 
 
+async def test_who_only_looks_whether_somebody_is_there_has_not_failed(tmp_path: Path) -> None:
+    before = failures()
+    async with listening(tls=make_certificate(tmp_path, serial=1)) as edge:
+        server = edge.front._s3
+        assert server is not None
+        acceptor = server._acceptor
+        assert acceptor is not None
+        for polite in (True, False):
+            wire = await Wire.connect(edge.port)
+            await until(lambda: acceptor._greeting)
+            if polite:
+                wire.writer.close()
+            else:
+                wire.writer.transport.abort()
+            await until(lambda: not acceptor._greeting)
+        assert failures() == before
+        wire = await Wire.connect(edge.port)
+        await wire.send(b"GET / HTTP/1.1\r\n\r\n")
+        await until(lambda: failures() == before + 1)
+        wire.writer.close()
+
+
 async def test_half_a_handshake_counts_as_a_connection(tmp_path: Path) -> None:
     """Who never finishes one gets no more of them than of others."""
     ours = Authority(tmp_path, "ours")
