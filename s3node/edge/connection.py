@@ -23,8 +23,8 @@ from s3node.base.errors import S3Error
 from s3node.edge.body import Body, Chunked, Memory, Sized
 from s3node.edge.exchange import Exchange
 from s3node.edge.exchange import head as answer_head
-from s3node.edge.head import HTTP_1_0, HTTP_1_1, Head, HeadRefused
-from s3node.edge.patience import NEVER, Patience
+from s3node.edge.head import Head, HeadRefused, unacceptable
+from s3node.edge.patience import NEVER, Patience, acknowledged
 from s3node.edge.tls import subject_of
 
 LOG = logging.getLogger("s3node.edge")
@@ -75,6 +75,7 @@ class Connection(asyncio.BufferedProtocol):
     """Reads requests, has them handled, and waits: for at most one thing at a time."""
 
     __slots__ = (
+        "_acknowledged",
         "_body",
         "_busy",
         "_carry",
@@ -88,7 +89,6 @@ class Connection(asyncio.BufferedProtocol):
         "_server",
         "_tail",
         "_task",
-        "_unsent",
         "_waiter",
         "_waiting_since",
         "_welcome",
@@ -120,7 +120,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False  # the client has to take some of the answer first
         self._ended = False  # the client has, and will send nothing more
         self._waiting_since = 0.0
-        self._unsent = 0  # when it was told to wait
+        self._acknowledged = 0  # bytes, when the wait began
         self.deadline = NEVER
         self.exchange: Exchange | None = None
         self.remote = ""
@@ -259,6 +259,11 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._wake()
 
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come than what is being answered."""
+        return self._ended and not self._tail
+
     def _hung_up(self) -> None:
         if self._body is not None:
             self._body.lost(_GONE)
@@ -279,8 +284,8 @@ class Connection(asyncio.BufferedProtocol):
         """Have one request answered; then whatever becomes of the connection."""
         settled = False
         try:
-            refusal = _unacceptable(exchange.lead) if self._welcome else _TOO_MANY
-            if refusal or self._server.stopping or (self._ended and not self._tail):
+            refusal = unacceptable(exchange.lead) if self._welcome else _TOO_MANY
+            if refusal or self._server.stopping:
                 exchange.keep_alive = False
             if refusal:
                 status, headers, content = self._server.refuse(refusal, self.remote)
@@ -363,7 +368,7 @@ class Connection(asyncio.BufferedProtocol):
         patience = self._server.patience
         waited = self._loop.time() - self._waiting_since
         if self._paused and self.transport is not None:
-            came = self._unsent - self.transport.get_write_buffer_size()
+            came = acknowledged(self.transport) - self._acknowledged
         elif waited >= patience.overdue:
             came = 0
         else:
@@ -397,7 +402,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             transport.writelines(pieces)
         if self._paused:
-            self._unsent = transport.get_write_buffer_size()
+            self._acknowledged = acknowledged(transport)
             until = self._loop.time() + self._server.patience.send_idle
             while self._paused and self.transport is not None:
                 await self.wait(until)
@@ -479,18 +484,3 @@ class Connection(asyncio.BufferedProtocol):
         self._head_bytes += count
         if self._head_bytes > limits.LINGER_BYTES_MAX:
             self.close()
-
-
-def _unacceptable(head: Head) -> S3Error | None:
-    """Why a request whose head is one is refused all the same."""
-    if head.version not in (HTTP_1_0, HTTP_1_1):
-        return S3Error("BadRequest", "This HTTP version is not supported.")
-    if head.method == "CONNECT":
-        return S3Error("MethodNotAllowed", "CONNECT is not supported.")
-    if b"transfer-encoding" in head.known and (
-        head.coding != b"chunked" or head.version != HTTP_1_1
-    ):
-        return S3Error("NotImplemented", Header="Transfer-Encoding")
-    if b"expect" in head.known and head.expects != b"100-continue":
-        return S3Error("BadRequest", "The only expectation that can be met is 100-continue.")
-    return None

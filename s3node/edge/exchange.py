@@ -55,6 +55,10 @@ class Wire(Client, Protocol):
     subject: str
     transport: asyncio.Transport | None
 
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come than what is being answered."""
+
     async def send(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Returns when the kernel has all of it. ConnectionError, TimeoutError."""
 
@@ -182,6 +186,8 @@ class Exchange:
     def _settle_connection(self) -> None:
         """Decide, before the head says so, whether the connection can carry another request."""
         unread = self.body.unread
+        if self._wire.ended:
+            self.keep_alive = False
         if unread == 0:
             return
         if unread is None or unread > limits.UNREAD_BYTES_MAX or self.body.uninvited:

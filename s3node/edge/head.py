@@ -14,6 +14,7 @@ import re
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from s3node.base import limits
+from s3node.base.errors import S3Error
 
 HTTP_1_0 = "1.0"
 HTTP_1_1 = "1.1"
@@ -120,3 +121,18 @@ class Head:
         known_form = self.target.startswith(b"/") or self.target == b"*"
         if not known_form and self.method != "CONNECT" and not _ABSOLUTE.match(self.target):
             raise HeadRefused("no target")
+
+
+def unacceptable(head: Head) -> S3Error | None:
+    """Why a request whose head is one is refused all the same."""
+    if head.version not in (HTTP_1_0, HTTP_1_1):
+        return S3Error("BadRequest", "This HTTP version is not supported.")
+    if head.method == "CONNECT":
+        return S3Error("MethodNotAllowed", "CONNECT is not supported.")
+    if b"transfer-encoding" in head.known and (
+        head.coding != b"chunked" or head.version != HTTP_1_1
+    ):
+        return S3Error("NotImplemented", Header="Transfer-Encoding")
+    if b"expect" in head.known and head.expects != b"100-continue":
+        return S3Error("BadRequest", "The only expectation that can be met is 100-continue.")
+    return None

@@ -33,6 +33,7 @@ async def test_a_lone_request_is_answered(handler: object) -> None:
         wire.writer.write_eof()
         answer = await wire.answer()
         assert (answer.status, answer.body) == (200, b"abcdef")
+        assert handler is echo or answer.headers["connection"] == "close"
         assert await wire.closed() == b""
         await until(lambda: not server.connections)
 
@@ -54,8 +55,9 @@ async def test_all_pipelined_requests_are_answered(handler: object, step: int) -
             if step == 1:
                 await asyncio.sleep(0)
         wire.writer.write_eof()
-        for request, body in requests:
+        for number, (request, body) in enumerate(requests, 1):
             answer = await wire.answer()
+            assert number == len(requests) or answer.headers["connection"] == "keep-alive"
             assert answer.headers["x-target"].encode() == request.split(b" ")[1]
             assert answer.body == body
         assert await wire.closed() == b""

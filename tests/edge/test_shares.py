@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from s3node.base.shares import (
 from s3node.edge.exchange import Patience
 from s3node.ops.context import Call, Node
 from s3node.s3.request import Response
+from tests.edge.certificates import make_certificate, trusting_all
 from tests.edge.handlers import SHORT, echo, get
 from tests.edge.listening import Edge, listening
 from tests.edge.wire import Answer, Wire, serving, until
@@ -465,6 +467,38 @@ async def test_who_does_not_take_the_answer_makes_room(reads: bool) -> None:
         else:
             assert answer.status == 200
         assert given_up() - before == (not reads)
+
+
+async def pour_much(node: Node, call: Call) -> Response:
+    piece = memoryview(bytes(limits.SEND_BUFFER_BYTES))
+
+    async def stream() -> AsyncIterator[Sequence[memoryview]]:
+        while True:
+            yield [piece]
+
+    return Response(200, stream=stream(), length=1 << 40)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_who_takes_the_answer_slowly_is_not_ended(secure: bool, tmp_path: Path) -> None:
+    """Each wait for it lasts longer than what would be overdue, and all the time some is taken."""
+    tls = make_certificate(tmp_path, serial=1) if secure else None
+    async with listening(
+        {"GetObject": pour_much}, patience=Patience(overdue=SHORT), tls=tls
+    ) as edge:
+        context = trusting_all() if secure else None
+        async with await Wire.connect(edge.port, ssl=context, limit=1 << 14) as slow:
+            await slow.send(edge.signed("GET", "/bucket/key"))
+            await slow.head()
+            (connection,) = edge.front._s3.connections  # type: ignore[union-attr]
+            clock = asyncio.get_running_loop().time
+            waits = 0
+            while waits < 2:
+                await slow.reader.read(1 << 14)
+                await asyncio.sleep(0.02)
+                if connection._paused and clock() - connection._waiting_since > 1.5 * SHORT:
+                    assert connection.overdue() == 0.0
+                    waits += 1
 
 
 # --- connections -------------------------------------------------------------------------------
