@@ -369,6 +369,9 @@ class Connection(asyncio.BufferedProtocol):
         waited = self._loop.time() - self._waiting_since
         if self._paused and self.transport is not None:
             came = acknowledged(self.transport) - self._acknowledged
+            if came >= patience.body_rate * waited:  # counted anew from this look on
+                self._acknowledged += came
+                self._waiting_since += waited
         elif waited >= patience.overdue:
             came = 0
         else:
