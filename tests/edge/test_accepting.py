@@ -134,3 +134,17 @@ async def test_an_accept_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPat
     async with shared(1) as (port, _):
         assert (await (await Wire.connect(port)).ask(GET)).status == 200
     assert failures == 0
+
+
+async def test_an_address_gets_its_share_of_all_together() -> None:
+    async with shared(2, bound=Bound(8, 4)) as (port, counts), contextlib.AsyncExitStack() as stack:
+        statuses = []
+        for _ in range(8):
+            wire = await stack.enter_async_context(
+                await Wire.connect(port, local_addr=("127.0.0.2", 0))
+            )
+            statuses.append((await wire.ask(GET)).status)
+        assert statuses == [200] * 4 + [503] * 4
+        assert counts == [2, 2]
+        async with await Wire.connect(port) as other:
+            assert (await other.ask(GET)).status == 200
