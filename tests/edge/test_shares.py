@@ -560,3 +560,18 @@ async def test_who_is_turned_away_is_told_behind_a_body() -> None:
     ):
         answer = await wire.ask(head + body)
         assert (answer.status, answer.headers["x-code"]) == (503, "SlowDown")
+
+
+async def test_no_more_are_turned_away_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are closed at once: nothing else would end them here."""
+    monkeypatch.setattr(limits, "TURNED_AWAY_MAX", 2)
+    patience = Patience(linger=10 * limits.KEEPALIVE_S)
+    async with (
+        serving(echo, patience, bound=Bound(1, 1)) as (server, port),
+        connected(port, 3, OTHER),
+        connected(port, 1, OTHER) as (one_more,),
+    ):
+        assert await one_more.closed() == b""
+        assert len(server.connections) == 3
