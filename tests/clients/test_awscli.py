@@ -1,4 +1,7 @@
-"""AWS's command line, versions 1 and 2, with its default settings: one workflow a test."""
+"""AWS's command line, versions 1 and 2, with its default settings: one workflow a test.
+
+Each command takes a second of CPU for itself: most of them, and version 2, are for the deep run.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ VERSIONS = (pytest.param("1", id="v1"), pytest.param("2", id="v2", marks=pytest.
 
 class Aws(Client):
     name = "aws"
+    version = ""
 
     def s3(self, *arguments: str, stdin: bytes = b"", status: int = 0) -> str:
         command = ("aws", "--endpoint-url", self.endpoint, "s3", *arguments)
@@ -49,8 +53,12 @@ class Aws(Client):
 def aws(request: pytest.FixtureRequest, node: NodeProcess, tmp_path: Path) -> Aws:
     programs = kits.common() if request.param == "1" else kits.aws_v2()
     aws = Aws(node.endpoint, programs, tmp_path / "home")
-    assert aws.run("aws", "--version").startswith(f"aws-cli/{request.param}.")
+    aws.version = request.param
     return aws
+
+
+def test_versions_are_what_they_are_called(aws: Aws) -> None:
+    assert aws.run("aws", "--version").startswith(f"aws-cli/{aws.version}.")
 
 
 @pytest.fixture
@@ -89,6 +97,7 @@ def test_sync_both_ways_and_between_buckets(
     assert copy not in aws.s3("ls")
 
 
+@pytest.mark.deep
 def test_copy_move_list_remove(aws: Aws, bucket: str, refusals: Refusals, tmp_path: Path) -> None:
     large = random.Random("cp").randbytes(LARGE_BYTES)
     (tmp_path / "large").write_bytes(large)
@@ -142,7 +151,7 @@ def test_presigned_download(aws: Aws, bucket: str, refusals: Refusals) -> None:
     """
     key = AWKWARD[2]
     aws.s3("cp", "-", f"s3://{bucket}/{key}", stdin=b"signed")
-    if "aws-cli/1." in aws.run("aws", "--version"):
+    if aws.version == "1":
         refusals.expect("GetObject", "InvalidRequest")
         with pytest.raises(urllib.error.HTTPError, match="400"):
             fetch(aws.s3("presign", f"s3://{bucket}/{key}").strip())  # of version 2
@@ -151,6 +160,7 @@ def test_presigned_download(aws: Aws, bucket: str, refusals: Refusals) -> None:
     assert fetch(aws.s3("presign", "--expires-in", "60", f"s3://{bucket}/{key}").strip())
 
 
+@pytest.mark.deep
 def test_parts_by_hand(aws: Aws, bucket: str, refusals: Refusals, tmp_path: Path) -> None:
     whole = random.Random("parts").randbytes(6 << 20)
     at = ("--bucket", bucket, "--key", "k")
@@ -175,6 +185,7 @@ def test_parts_by_hand(aws: Aws, bucket: str, refusals: Refusals, tmp_path: Path
     assert not aws.api("list-multipart-uploads", "--bucket", bucket).get("Uploads")
 
 
+@pytest.mark.deep
 def test_the_large_file_is_the_same_however_it_is_asked_for(
     aws: Aws, bucket: str, refusals: Refusals, tmp_path: Path, tree: Path
 ) -> None:

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.clients.conftest import Refusals
-from tests.clients.tools import AWKWARD, LARGE, bucket_name, contents, needs
+from tests.clients.tools import AWKWARD, LARGE, bucket_name, contents
 from tests.node.process import ACCESS_KEY, REGION, SECRET_KEY, WAIT_S_MAX, NodeProcess
 
 pytestmark = pytest.mark.xdist_group("boto3")
@@ -176,7 +176,6 @@ def versioned(bucket: Any) -> Any:
     return bucket
 
 
-@needs("PutBucketVersioning", "ListObjectVersions")
 def test_versions_are_kept_read_and_removed(s3: Any, versioned: Any, refusals: Refusals) -> None:
     ids = [versioned.put_object(Key="k", Body=body).version_id for body in (b"1", b"2", b"3")]
     assert len({*ids, "null", None}) == len(ids) + 2
@@ -207,7 +206,6 @@ def test_versions_are_kept_read_and_removed(s3: Any, versioned: Any, refusals: R
     versioned.delete()
 
 
-@needs("PutBucketVersioning", "ListObjectVersions")
 def test_versions_of_large_objects(s3: Any, versioned: Any, tree: Path, refusals: Refusals) -> None:
     whole = (tree / LARGE).read_bytes()
     versioned.upload_fileobj(io.BytesIO(whole), "k")
@@ -225,7 +223,6 @@ def test_versions_of_large_objects(s3: Any, versioned: Any, tree: Path, refusals
     assert into.getvalue() == whole
 
 
-@needs("PutBucketVersioning", "ListObjectVersions")
 def test_versions_page_by_page(s3: Any, versioned: Any, refusals: Refusals) -> None:
     made: dict[str, list[str]] = {}
     for _ in range(3):
@@ -245,7 +242,6 @@ def test_versions_page_by_page(s3: Any, versioned: Any, refusals: Refusals) -> N
     assert [one["Prefix"] for one in page["CommonPrefixes"]] == ["a/", "b/"]
 
 
-@needs("PutBucketVersioning", "ListObjectVersions")
 def test_suspended_versioning(s3: Any, versioned: Any, refusals: Refusals) -> None:
     at = {"Bucket": versioned.name, "Key": "k"}
     kept = s3.put_object(**at, Body=b"kept")["VersionId"]
@@ -264,7 +260,6 @@ def test_suspended_versioning(s3: Any, versioned: Any, refusals: Refusals) -> No
 # --- tags and attributes -----------------------------------------------------------------------
 
 
-@needs("PutBucketVersioning", "ListObjectVersions", "PutObjectTagging", "PutBucketTagging")
 def test_tags_of_objects_versions_and_buckets(s3: Any, versioned: Any, refusals: Refusals) -> None:
     at = {"Bucket": versioned.name, "Key": "k"}
     first = s3.put_object(**at, Tagging="ward=west&kind=a%20b")["VersionId"]
@@ -293,7 +288,6 @@ def test_tags_of_objects_versions_and_buckets(s3: Any, versioned: Any, refusals:
         s3.get_bucket_tagging(Bucket=versioned.name)
 
 
-@needs("GetObjectAttributes")
 def test_attributes(s3: Any, bucket: Any, tree: Path, refusals: Refusals) -> None:
     bucket.upload_file(str(tree / LARGE), "k")
     wanted = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
@@ -309,7 +303,6 @@ def test_attributes(s3: Any, bucket: Any, tree: Path, refusals: Refusals) -> Non
 # --- browsers' rules ---------------------------------------------------------------------------
 
 
-@needs("PutBucketCors")
 def test_cors_rules(bucket: Any, refusals: Refusals) -> None:
     rule = {
         "ID": "viewer",
@@ -327,7 +320,6 @@ def test_cors_rules(bucket: Any, refusals: Refusals) -> None:
         bucket.Cors().load()
 
 
-@needs("PostObject")
 def test_a_form_that_was_signed(node: NodeProcess, bucket: Any, refusals: Refusals) -> None:
     s3 = session().client("s3", endpoint_url=node.endpoint, config=Config(signature_version="s3v4"))
     post = s3.generate_presigned_post(

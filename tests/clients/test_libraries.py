@@ -13,23 +13,14 @@ import pytest
 
 from tests.clients import kits
 from tests.clients.conftest import Refusals
-from tests.clients.tools import PROGRAMS, Client, needs
+from tests.clients.tools import PROGRAMS, Client
 from tests.node.process import NodeProcess
 
 pytestmark = pytest.mark.xdist_group("libraries")
 
-NEEDS = {
-    "form": needs("PostObject"),
-    "versions": needs("PutBucketVersioning", "ListObjectVersions"),
-    "tags": needs("PutObjectTagging", "PutBucketTagging"),
-    "files": needs("PutObjectTagging"),
-    "checksums": needs("GetObjectAttributes"),
-}
-
 
 def workflows(*names: str) -> Any:
-    marked = [pytest.param(name, marks=NEEDS.get(name, ())) for name in names]
-    return pytest.mark.parametrize("workflow", marked)
+    return pytest.mark.parametrize("workflow", names)
 
 
 def run(
@@ -52,6 +43,7 @@ def test_minio_py(
     run(command, node, kit, f"minio-{workflow}", tree, tmp_path / "home")
 
 
+@pytest.mark.deep
 @workflows("tree", "files", "versions")
 def test_s3fs(
     workflow: str, node: NodeProcess, tree: Path, tmp_path: Path, refusals: Refusals

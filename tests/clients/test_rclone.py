@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients import kits
 from tests.clients.conftest import Refusals
-from tests.clients.tools import LARGE, LARGE_BYTES, Client, contents, make_tree, needs
+from tests.clients.tools import LARGE, LARGE_BYTES, Client, contents, make_tree
 from tests.node.process import ACCESS_KEY, REGION, SECRET_KEY, WAIT_S_MAX, NodeProcess
 
 pytestmark = pytest.mark.xdist_group("clients")
@@ -97,7 +97,6 @@ def test_single_files(rclone: Rclone, tmp_path: Path, refusals: Refusals) -> Non
     rclone.command("purge", where)
 
 
-@needs("PutBucketVersioning", "ListObjectVersions")
 def test_versions(rclone: Rclone, refusals: Refusals) -> None:
     where = "node:rclone-versions"
     rclone.command("mkdir", where)

@@ -27,6 +27,7 @@ class Restic(Client):
         return self.run(program, *arguments, env=env, status=status)
 
 
+@pytest.mark.deep
 def test_backup_check_restore_forget(node: NodeProcess, tmp_path: Path, refusals: Refusals) -> None:
     restic = Restic(node.endpoint, tmp_path, tmp_path / "home")
     for operation in ("HeadBucket", "GetBucketLocation", "ListObjectsV2"):

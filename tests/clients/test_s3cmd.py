@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients import kits
 from tests.clients.conftest import Refusals
-from tests.clients.tools import LARGE_BYTES, S3cmd, contents, make_tree, needs
+from tests.clients.tools import LARGE_BYTES, S3cmd, contents, make_tree
 from tests.node.process import NodeProcess
 
 pytestmark = pytest.mark.xdist_group("clients")
@@ -67,7 +67,6 @@ def test_single_files(node: NodeProcess, s3cmd: S3cmd, tmp_path: Path, refusals:
     s3cmd.command("rb", where)
 
 
-@needs("PutBucketVersioning", "ListObjectVersions", "PutObjectTagging", "PutBucketTagging")
 def test_what_it_asks_of_a_bucket(s3cmd: S3cmd, refusals: Refusals) -> None:
     where = "s3://s3cmd-bucket"
     s3cmd.command("mb", where)

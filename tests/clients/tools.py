@@ -12,9 +12,6 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
-from s3node.s3.routes import BUILT
 from tests.node.process import ACCESS_KEY, REGION, SECRET_KEY
 
 RUN_S_MAX = 1200
@@ -86,12 +83,6 @@ def contents(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def needs(*operations: str) -> pytest.MarkDecorator:
-    """Skip what asks for operations that the node does not have yet."""
-    missing = {*operations} - BUILT
-    return pytest.mark.skipif(bool(missing), reason=f"not built: {', '.join(sorted(missing))}")
 
 
 def bucket_name(test: str) -> str:
