@@ -142,6 +142,9 @@ DELETE_KEYS_MAX = 1000
 COPIES_MAX = 4
 """Copies at work at once: they can be as fast as the disks, and clients are to be served too."""
 
+VERSIONS_SINCE_MAX = 100
+"""A Complete that is sent again looks for what it made among so many versions of the key."""
+
 LIST_ROWS_PER_READ = 512
 """Rows that one read transaction of a listing looks at: long listings are many short reads."""
 

@@ -19,6 +19,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from functools import partial
 from typing import Protocol
 
 from s3node.base import limits
@@ -167,7 +168,19 @@ class Acceptor:
             self._turned_away.add(protocol)
         task = self._loop.create_task(self._greet(client, protocol, remote))
         self._greeting.add(task)
-        task.add_done_callback(self._greeting.discard)
+        task.add_done_callback(partial(self._greeted, protocol, client))
+
+    def _greeted(
+        self, protocol: asyncio.BaseProtocol, client: socket.socket, task: asyncio.Task[None]
+    ) -> None:
+        """Whatever it ended with, and also when it never began: no place is held by nobody."""
+        self._greeting.discard(task)
+        if task.cancelled():
+            client.close()
+            self.gone(protocol)
+        elif task.exception() is not None:
+            LOG.error("greeting a connection failed", exc_info=task.exception())
+            self.gone(protocol)
 
     def _may_have_one_more(self, holder: str) -> bool:
         """By what all processes have open; an address is taken to have as many with each."""
@@ -193,6 +206,3 @@ class Acceptor:
         except OSError as fault:  # of TLS too
             self._server.failed(remote, fault)
             self.gone(protocol)
-        except asyncio.CancelledError:
-            self.gone(protocol)
-            raise

@@ -18,6 +18,7 @@ from s3node.base.errors import FormatError
 from s3node.meta import schema, subtree
 from s3node.meta.kv import ReadTx, WriteTx
 from s3node.meta.values import seal, unseal, unseal_counter
+from s3node.model.outline import VersionOutline
 from s3node.model.rows import (
     BucketRow,
     ConfigurationRow,
@@ -44,6 +45,7 @@ _DECODERS: dict[type[Row], msgspec.msgpack.Decoder[Row]] = {
         OwedRow,
         PartRow,
         UploadRow,
+        VersionOutline,
         VersionRow,
     )
 }
@@ -169,13 +171,18 @@ def scan_versions_as(
 ) -> Iterator[tuple[bytes, bytes, T]]:
     """As `scan_versions`, with of(key, row key, value as it is stored) in place of each row.
 
-    For who checks the value and looks at a part of it; `decode_version` does both in full.
+    For who checks the value and looks at a part of it; `decode_version` does both in full,
+    `outline_version` leaves out what may be long.
     """
     return subtree.scan_as(tx, schema.VERSIONS, bucket_id, of, start, version_id)
 
 
 def decode_version(_key: bytes, row_key: bytes, value: bytes) -> VersionRow:
     return decode(VersionRow, row_key, value)
+
+
+def outline_version(_key: bytes, row_key: bytes, value: bytes) -> VersionOutline:
+    return decode(VersionOutline, row_key, value)
 
 
 # Which version is the null version, where it is not the first one or has not always been.

@@ -21,6 +21,7 @@ import xxhash
 from s3node.base.errors import S3Error
 from s3node.base.ids import UPLOAD_ID_BYTES
 from s3node.base.limits import OBJECT_BYTES_MAX, PART_BYTES_MIN
+from s3node.model.outline import VersionOutline
 from s3node.model.rows import Checksum, PartRow, UploadRow, VersionRow
 
 COMPOSITE = "COMPOSITE"
@@ -179,7 +180,7 @@ def _part_digests(chosen: Sequence[PartRow]) -> tuple[bytes, ...]:
     return tuple(part.checksum.digest if part.checksum else b"" for part in chosen)
 
 
-def completed_before(row: VersionRow, identity: bytes, listed: Sequence[Listed]) -> bool:
+def completed_before(row: VersionOutline, identity: bytes, listed: Sequence[Listed]) -> bool:
     """Whether `row` is what this very Complete made when it was sent the first time."""
     if row.upload_id != identity or row.delete_marker:
         return False

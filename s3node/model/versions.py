@@ -32,6 +32,7 @@ from s3node.model.conditions import (
     check_write,
 )
 from s3node.model.lock import lock_state, may_destroy
+from s3node.model.outline import VersionOutline
 from s3node.model.rows import NULL_VERSION, Data, DeathRow, PartRow, VersionRow
 
 Version = tuple[bytes, VersionRow]
@@ -84,7 +85,7 @@ def subject(current: Version | None) -> Subject | None:
     return Subject(current[1].etag, current[1].modified_ms, current[1].size)
 
 
-def version_name(identity: bytes, row: VersionRow) -> str:
+def version_name(identity: bytes, row: VersionRow | VersionOutline) -> str:
     """A version's id as clients see it."""
     return NULL_VERSION if row.null else identity.hex()
 

@@ -6,13 +6,15 @@ bytes, it lists data ids. What is replaced, left out or aborted gets a death row
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 from s3node.base.clock import hlc_after
 from s3node.base.errors import S3Error
 from s3node.base.ids import upload_id
+from s3node.base.limits import VERSIONS_SINCE_MAX
 from s3node.meta import tables
-from s3node.meta.kv import WriteTx
+from s3node.meta.kv import ReadTx, WriteTx
 from s3node.model import multipart
 from s3node.model.conditions import WriteConditions
 from s3node.model.multipart import Listed
@@ -152,8 +154,8 @@ async def complete_multipart_upload(node: Node, call: Call) -> Response:
     """CompleteMultipartUpload: the parts become a version by one transaction (I2).
 
     The part rows of the largest upload fit into that transaction: 10,000 deletions, one version
-    row of 10,000 data ids. Sent again after it succeeded, it answers the same again, as long as the
-    version it made is the current one.
+    row of 10,000 data ids. Sent again after it succeeded, it answers the same again, as long as
+    what it made is there, among the key's `VERSIONS_SINCE_MAX` newest versions.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
     """
@@ -196,7 +198,7 @@ def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> Stored:
     key = call.key.encode()
     upload = tables.get_upload(tx, bucket.bucket_id, key, wanted.identity)
     if upload is None:
-        before = _completed_before(lookup.find_version(tx, bucket, call.key, None), wanted)
+        before = _completed_before(tx, bucket, key, wanted)
         return Stored(before[1], answers.new_version(bucket, before))
     check_put(tx, node, call, wanted.conditions)
     parts = dict(tables.scan_parts(tx, wanted.identity))
@@ -214,13 +216,17 @@ def _complete(tx: WriteTx, node: Node, call: Call, wanted: _Wanted) -> Stored:
     return stored
 
 
-def _completed_before(current: Version | None, wanted: _Wanted) -> Version:
+def _completed_before(tx: ReadTx, bucket: BucketRow, key: bytes, wanted: _Wanted) -> Version:
     """The version this Complete made when it was sent the first time, or NoSuchUpload."""
-    if current is None or not multipart.completed_before(
-        current[1], wanted.identity, wanted.listed
-    ):
-        raise S3Error("NoSuchUpload", UploadId=wanted.identity.hex())
-    return current
+    scan = tables.scan_versions_as(tx, bucket.bucket_id, tables.outline_version, key)
+    for found, identity, outline in islice(scan, VERSIONS_SINCE_MAX):
+        if found != key:
+            break
+        if multipart.completed_before(outline, wanted.identity, wanted.listed):
+            row = tables.get_version(tx, bucket.bucket_id, key, identity)
+            assert row is not None, "it was there a moment ago"
+            return identity, row
+    raise S3Error("NoSuchUpload", UploadId=wanted.identity.hex())
 
 
 def _check_whole(

@@ -144,7 +144,7 @@ def _items(entries: list[Entry[VersionItem]], begins: bool) -> list[VersionItem]
 
 def _item(key: bytes, row_key: bytes, value: bytes) -> VersionItem:
     """What a page shows of a version, and no more: a row may list ten thousand parts."""
-    row = tables.decode_version(key, row_key, value)
+    row = tables.outline_version(key, row_key, value)
     checksum = row.checksum
     return VersionItem(
         key.decode(),

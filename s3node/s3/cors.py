@@ -168,6 +168,9 @@ def _nodes(rule: Rule) -> list[Node]:
 # What it decides ----------------------------------------------------------------------------
 
 
+NOTHING = "(?!)"  # no text matches
+
+
 class Asked(NamedTuple):
     """What a cross-origin request says of itself."""
 
@@ -177,11 +180,11 @@ class Asked(NamedTuple):
 
 
 class _Compiled(NamedTuple):
-    """A rule, and its headers as they are looked for: whole names, and those with a `*`."""
+    """A rule, and its headers as they are looked for: whole names, and all those with a `*`."""
 
     rule: Rule
     names: frozenset[str]
-    patterns: tuple[str, ...]
+    patterns: re.Pattern[str]
 
 
 @lru_cache(32)
@@ -192,8 +195,13 @@ def _rules(content: bytes) -> tuple[_Compiled, ...]:
 
 def _compiled(rule: Rule) -> _Compiled:
     headers = [header.lower() for header in rule.headers]
-    patterns = tuple(dict.fromkeys(header for header in headers if ANY in header))
-    return _Compiled(rule, frozenset(headers), patterns)
+    patterns = [_pattern(header) for header in dict.fromkeys(headers) if ANY in header]
+    return _Compiled(rule, frozenset(headers), re.compile("|".join(patterns) or NOTHING))
+
+
+def _pattern(header: str) -> str:
+    before, _, after = header.partition(ANY)
+    return f"{re.escape(before)}.*{re.escape(after)}"
 
 
 def answer_headers(content: bytes | None, request: Request) -> HeaderList:
@@ -263,10 +271,7 @@ def _matches(one: _Compiled, asked: Asked) -> bool:
     return (
         asked.method in one.rule.methods
         and any(_like(pattern, asked.origin) for pattern in one.rule.origins)
-        and all(
-            name in one.names or any(_like(pattern, name) for pattern in one.patterns)
-            for name in asked.headers
-        )
+        and all(name in one.names or one.patterns.fullmatch(name) for name in asked.headers)
     )
 
 

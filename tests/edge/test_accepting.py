@@ -148,3 +148,21 @@ async def test_an_address_gets_its_share_of_all_together() -> None:
         assert counts == [2, 2]
         async with await Wire.connect(port) as other:
             assert (await other.ask(GET)).status == 200
+
+
+async def test_who_is_never_greeted_holds_no_place() -> None:
+    """The server stops between accepting a connection and anything else."""
+    counts = [0]
+    listening = bind("127.0.0.1", 0)
+    server = HttpServer(hello, refuse, name="test", share=Beside(counts, 0), bound=CONNECTIONS)
+    server.serve(listening)
+    ours, theirs = socket.socketpair()
+    acceptor = server._acceptor
+    assert acceptor is not None
+    acceptor._take(theirs, "192.0.2.1")
+    assert counts == [1]
+    acceptor.close()
+    await until(lambda: counts == [0])
+    assert ours.recv(1) == b""
+    ours.close()
+    await server.stop(ANSWER_S_MAX)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from s3node.base.errors import S3Error
 from s3node.model import versions
 from s3node.model.conditions import DeleteConditions, WriteConditions
+from s3node.model.outline import VersionOutline
 from s3node.model.rows import Data, VersionRow
 from s3node.model.versions import (
     ENABLED,
@@ -204,6 +205,29 @@ def test_version_ids() -> None:
         assert refusal(versions.parse_version, text) == "InvalidArgument"
     assert versions.version_name(b"\xab" * 16, row(null=False)) == "ab" * 16
     assert versions.version_name(b"\xab" * 16, row()) == "null"
+
+
+def test_an_outline_is_the_row_but_for_what_may_be_long() -> None:
+    assert VersionOutline.__struct_fields__ == VersionRow.__struct_fields__
+    part = Data(b"d" * 16, 10, 1)
+    whole = row(
+        data=(part,) * 3, inline=b"x", metadata=(("a", "b"),), tags=(("c", "d"),), null=False,
+        upload_id=b"u" * 16, owner="me", storage_class="GLACIER", legal_hold=True, parts=3,
+    )  # fmt: skip
+    outline = msgspec.msgpack.decode(msgspec.msgpack.encode(whole), type=VersionOutline)
+    for name in VersionRow.__struct_fields__:
+        value = getattr(outline, name)
+        if isinstance(value, msgspec.Raw):
+            value = msgspec.msgpack.decode(value, type=type_of(name))
+        assert value == getattr(whole, name), name
+    first = msgspec.msgpack.decode(msgspec.msgpack.encode(whole))[:5]
+    oldest = msgspec.msgpack.encode(first)
+    decoded = msgspec.msgpack.decode(oldest, type=VersionOutline)
+    assert (decoded.etag, decoded.storage_class, decoded.upload_id) == ("e", "STANDARD", b"")
+
+
+def type_of(name: str) -> Any:
+    return next(one.type for one in msgspec.structs.fields(VersionRow) if one.name == name)
 
 
 def test_every_pair_of_state_and_deed_is_planned() -> None:

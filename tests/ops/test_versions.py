@@ -330,7 +330,8 @@ def _md5(data: bytes) -> str:
 
 def test_completed_uploads_are_versions_with_parts(versioned: World) -> None:
     old = put(versioned, "k", b"old")
-    versions = []
+    versions: list[str] = []
+    sent: list[tuple[str, bytes]] = []
     for content in (b"a", b"b"):
         upload = versioned.ask("POST", "/bucket/k", "uploads").text("UploadId") or ""
         bodies = [content * PART_BYTES_MIN, content * 3]
@@ -348,7 +349,11 @@ def test_completed_uploads_are_versions_with_parts(versioned: World) -> None:
         again = versioned.ask("POST", "/bucket/k", {"uploadId": upload}, document)
         assert answer.headers["x-amz-version-id"] == again.headers["x-amz-version-id"]
         versions.append(answer.headers["x-amz-version-id"])
+        sent.append((upload, document))
     assert [name for *_, name, _ in listed(versioned)] == [versions[1], versions[0], old]
+    for (upload, document), identity in zip(sent, versions, strict=True):
+        again = versioned.ask("POST", "/bucket/k", {"uploadId": upload}, document)
+        assert again.headers["x-amz-version-id"] == identity
     for identity, content in zip(versions, (b"a", b"b"), strict=True):
         part = versioned.get("/bucket/k", {"versionId": identity, "partNumber": "2"})
         assert (part.status, part.body) == (206, content * 3)
