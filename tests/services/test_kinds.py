@@ -163,6 +163,10 @@ def two_nulls(rows: Rows) -> None:
     tables.add_usage(rows.tx, rows.bucket.bucket_id, 1, 0)
 
 
+def own_and_never_versioned(rows: Rows) -> None:
+    rows.put(null=False)
+
+
 def null_and_not_named(rows: Rows) -> None:
     """Another version is put above, and nothing says so."""
     marker = VersionRow(0, 0, 0, "", b"", null=False, delete_marker=True)
@@ -264,6 +268,7 @@ ROWS: list[tuple[Callable[[Rows], None], Kind, str, str]] = [
     (bucketless_configuration, kinds.BUCKETLESS, b"nobucket".hex(), "a configuration"),
     (named_and_not_null, kinds.NULL_WRONG, f"{BUCKET}/coded", "is no null version"),
     (named_and_not_there, kinds.NULL_WRONG, f"{BUCKET}/coded", "is no null version"),
+    (own_and_never_versioned, kinds.NULL_WRONG, f"{BUCKET}/coded", "never had versioning"),
     (null_and_not_named, kinds.NULL_WRONG, CODED, "no row says"),
     (two_nulls, kinds.NULL_WRONG, f"{BUCKET}/coded", "one of several"),
     (usage, kinds.USAGE_WRONG, BUCKET, "bytes counted"),

@@ -34,7 +34,7 @@ from s3node.model.rows import (
     UploadRow,
     VersionRow,
 )
-from s3node.model.versions import version_name
+from s3node.model.versions import UNVERSIONED, version_name
 from s3node.objects.layout import run_count, stripe_count
 from s3node.objects.write import CODE_CAUCHY, owed_row
 from s3node.services import findings as kinds
@@ -152,6 +152,9 @@ class _Walk:
             objects, size = objects + 1, size + row.size
             where = f"{name}/{readable(key)} (version {version_name(identity, row)})"
             self._version(where, row)
+            if not row.null and bucket.versioning == UNVERSIONED:
+                what = "it is no null version, and the bucket never had versioning"
+                self.found.add(kinds.NULL_WRONG, where, what)
             if row.null and key == null:
                 self.found.add(kinds.NULL_WRONG, where, f"one of several: {identity.hex()}")
             elif row.null and key == before:
