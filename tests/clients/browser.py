@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -158,6 +159,6 @@ class Page:
             told = home.with_suffix(".log").read_text(errors="replace")
             raise AssertionError(f"the page has told nothing\n{told[-3000:]}") from None
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)  # the program is a script that starts others
             process.wait(SEEN_S_MAX)
             log.close()
