@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 from dataclasses import replace
 from itertools import pairwise
@@ -24,7 +23,6 @@ from s3node.serving.board import Board
 from s3node.serving.change import load_again, settings_of
 from s3node.serving.control import Answer, Change, Line, Message, Ready, Stop
 from s3node.serving.engine_life import knock
-from s3node.serving.forking import fork
 from s3node.serving.seats import PAUSE_S_MAX, STEADY_S, Child, Seat
 
 CONFIG = Config(
@@ -143,36 +141,6 @@ async def test_a_knock_is_answered_by_whoever_is_the_engine() -> None:
         await knocking
     door.close()
     outside.close()
-
-
-# --- forking -----------------------------------------------------------------------------------
-
-
-def test_a_child_inherits_what_it_is_given_and_nothing_else() -> None:
-    mine, childs = socket.socketpair()
-    secret, _other = socket.socketpair()
-
-    def main() -> int:
-        for descriptor in (secret.fileno(), mine.fileno()):
-            assert os.readlink(f"/proc/self/fd/{descriptor}") == os.devnull
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(os.getpid(), number)
-        childs.send(Path("/proc/self/comm").read_bytes().strip())
-        return 42
-
-    pid = fork("s3node-test-of-a-long-name", main, [childs.fileno()])
-    childs.close()
-    assert mine.recv(100) == b"s3node-test-of-"
-    assert mine.recv(100) == b""
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
-
-
-def test_a_child_that_fails_ends_with_a_status() -> None:
-    def main() -> int:
-        raise ValueError("no")
-
-    pid = fork("s3node-test", main, [])
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
 
 # --- sums --------------------------------------------------------------------------------------
