@@ -7,7 +7,7 @@ from bisect import bisect_right
 
 from s3node.base.limits import LIST_ENTRIES_MAX, PART_NUMBER_MAX
 from s3node.model.conditions import check_read
-from s3node.model.rows import VersionRow
+from s3node.model.rows import Checksum, VersionRow
 from s3node.model.versions import subject
 from s3node.ops import answers, lookup, parameters
 from s3node.ops.context import Call, Node
@@ -46,13 +46,20 @@ def _document(row: VersionRow, wanted: frozenset[str], most: int, after: int) ->
     shows = attributes.OBJECT_PARTS in wanted and row.parts > 0
     found = Attributes(
         etag=row.etag if attributes.ETAG in wanted else None,
-        checksum=answers.checksum_pair(checksum) if attributes.CHECKSUM in wanted else None,
+        checksum=_bare(checksum) if checksum and attributes.CHECKSUM in wanted else None,
         checksum_type=answers.checksum_kind(checksum),
         parts=parts_page(row, most, after) if shows else None,
         storage_class=row.storage_class if attributes.STORAGE_CLASS in wanted else None,
         size=row.size if attributes.OBJECT_SIZE in wanted else None,
     )
     return attributes.document(found, checksum.algorithm if checksum else "")
+
+
+def _bare(checksum: Checksum) -> tuple[str, str]:
+    """(algorithm, value). Here alone a composite is shown without the count of its parts, as at
+    S3: PartsCount tells it.
+    """
+    return checksum.algorithm, b64encode(checksum.digest).decode()
 
 
 def parts_page(row: VersionRow, most: int, after: int) -> Parts:
