@@ -25,7 +25,7 @@ import xxhash
 
 from ec import Codec, Geometry
 from s3node.base.arena import Arena, Row
-from s3node.base.errors import MemoryChanged, QuorumLost, StorageFault
+from s3node.base.errors import EngineGone, MemoryChanged, QuorumLost, StorageFault
 from s3node.base.inplace import InPlace
 from s3node.base.limits import OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
 from s3node.base.md5 import Md5
@@ -80,7 +80,7 @@ class StripeWrite:
         self._pending: dict[int, int] = {}  # shard index: the slot that is to answer
         self._needed = write_quorum(plan.geometry)
         self._synced = 0
-        self._faults: list[tuple[int, str]] = []  # shard index, what befell it
+        self._faults: list[tuple[int, StorageFault]] = []  # shard index, what befell it
         self._append([(slot, shard) for shard, slot in enumerate(plan.slots)])
 
     def _append(self, targets: Sequence[tuple[int, int]]) -> None:
@@ -99,12 +99,20 @@ class StripeWrite:
             if self._parted:
                 self._end(shard)
         else:
-            self._faults.append((shard, str(outcome)))
+            self._faults.append((shard, outcome))
             if self._spares:
                 self._append([(self._spares.pop(0), shard)])
                 return
         self._budget.give(self._records.payload_bytes)
         self._judge()
+
+    def _too_few(self) -> StorageFault:
+        """Why the quorum is out of reach: of an engine that has gone the disks know nothing."""
+        faults = [fault for _, fault in self._faults]
+        gone = next((fault for fault in faults if isinstance(fault, EngineGone)), None)
+        told = "; ".join(sorted({str(fault) for fault in faults}))
+        written = f"{self._synced} of {self._needed} shards could be written: {told}"
+        return gone or QuorumLost(written)
 
     def part(self) -> None:
         """Nobody waits for the disks that have not answered."""
@@ -134,12 +142,7 @@ class StripeWrite:
             if self._synced >= self._needed:
                 self.quorum.set_result(None)
             elif self._synced + len(self._pending) < self._needed:
-                self.quorum.set_exception(
-                    QuorumLost(
-                        f"{self._synced} of {self._needed} shards could be written: "
-                        + "; ".join(sorted({fault for _, fault in self._faults}))
-                    )
-                )
+                self.quorum.set_exception(self._too_few())
         pending = self._pending
         if not self.prompt.done() and (
             not pending or (self._lagging and self._lagging.issuperset(pending.values()))

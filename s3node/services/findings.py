@@ -34,11 +34,11 @@ class Kind(NamedTuple):
 
 _START = "start the node: it makes good what it can from the other disks"
 _HARMLESS = "nothing needs to be done"
-_REWRITE = "it can be read around the damage; put the disk back, or copy the object onto itself"
+_REWRITE = "it can be read around the damage; put the disk back, or write the object again"
 _REPORT = "this is a fault of the program or of memory: keep the disks as they are and report it"
 
-DISK_MISSING = Kind("missing disks", True, "mount it and check again; if it is lost, replace it")
-DISK_REFUSED = Kind("disks that cannot be used", True, "put the right disk there, or replace it")
+DISK_MISSING = Kind("missing disks", True, "mount it and check again; m of them may be lost")
+DISK_REFUSED = Kind("disks that cannot be used", True, "put the right disk there and check again")
 DISK_SWAPPED = Kind("swapped disks", False, _HARMLESS + ": a disk is what its identity says")
 EPOCH_DAMAGED = Kind("damaged epoch files", True, "start the node: it writes the file anew")
 STRAY = Kind("stray files", False, "not used; it may be removed if nobody misses it")
