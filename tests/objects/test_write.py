@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from s3node.base.errors import S3Error
+from s3node.base.errors import EngineGone, S3Error
 from s3node.base.filesystem import RealFileSystem
 from s3node.base.md5 import Md5
 from s3node.meta import tables
@@ -19,6 +19,7 @@ from s3node.objects.layout import stripe_bytes
 from s3node.objects.placement import write_quorum
 from s3node.objects.write import STRIPES_WHOLE_MAX
 from s3node.store.record import BLOCK_BYTES
+from s3node.store.seams import Answered, Records
 from tests.objects.node import TEST_S_MAX, FailingDisk, ObjectNode, content, run, until
 
 STRIPE = stripe_bytes(4)
@@ -107,6 +108,24 @@ def test_a_shard_whose_disk_fails_goes_to_a_spare(tmp_path: Path) -> None:
                 fs.failing = ""
                 await node.disks.readmit(slot)
             assert owed(node) == []
+
+    run(scenario())
+
+
+def test_an_engine_that_goes_is_not_told_as_failing_disks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parted(records: Records, targets: Sequence[tuple[int, int]], answered: Answered) -> None:
+        for _, shard in targets:
+            asyncio.get_running_loop().call_soon(answered, shard, EngineGone("the other end"))
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            monkeypatch.setattr(node.disks, "append", parted)
+            with pytest.raises(S3Error) as refused:
+                await node.put(content(STRIPE))
+            assert "The node's engine begins anew" in str(refused.value)
+            assert "shards" not in str(refused.value)
 
     run(scenario())
 
