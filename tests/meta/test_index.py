@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,7 @@ def test_a_full_map_grows_while_others_read(tmp_path: Path) -> None:
                     assert rows == sorted(rows)
                     assert len(rows) >= seen
                     seen = len(rows)
+                    time.sleep(0.001)  # or the two of them leave nobody else the interpreter
                 return seen
 
             readers = [asyncio.create_task(asyncio.to_thread(look)) for _ in range(2)]
