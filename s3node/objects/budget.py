@@ -5,10 +5,11 @@ one reads the buffer any more. Waiters are served in order, so a large request i
 small ones. `try_take` is for what may be left undone (read-ahead).
 
 A stripe that fills from a client is a `Lease`: room for all of it, so that who fills never waits
-for who fills. Only when others wait, and the client has been silent for `CLIENT_SILENCE_S`, is
-the room for bytes that have not come given back; the lease is *shrunk*, and queues for the rest
-once there are bytes again. Shrunk leases hold a bounded part of the budget (the longest begun are
-dropped for it), so that the rest always moves on: it belongs to whole leases, whose
+for who fills. Only when others wait, and the client has been silent for `CLIENT_SILENCE_S` (as
+often as it was looked for meanwhile: bytes that lie unread because this process stood still are no
+silence), is the room for bytes that have not come given back; the lease is *shrunk*, and queues for
+the rest once there are bytes again. Shrunk leases hold a bounded part of the budget (the longest
+begun are dropped for it), so that the rest always moves on: it belongs to whole leases, whose
 clients send, and to stripes on their way to disks, which wait for nobody.
 """
 
@@ -24,6 +25,9 @@ from s3node.base.limits import CLIENT_SILENCE_S
 SHARE_KEPT = 4
 """One part in this many of the budget is kept from shrunk leases: for stripes that move on."""
 
+LOOKS = 5
+"""At a client that sends nothing, before it is silent; the loop reads sockets between them."""
+
 
 class Memory(Protocol):
     """What a lease is for."""
@@ -38,28 +42,28 @@ class Memory(Protocol):
 class Lease:
     """The room of one stripe while it fills; `memory` is what fills it, once there is any."""
 
-    __slots__ = ("_budget", "dropped", "held", "memory", "silent_since", "whole")
+    __slots__ = ("_budget", "dropped", "held", "looks", "memory", "whole")
 
     def __init__(self, budget: Budget, whole: int) -> None:
         self._budget = budget
         self.whole = self.held = whole
         self.memory: Memory | None = None
-        self.silent_since: float | None = None
+        self.looks: int | None = None  # at its client, while that is waited for
         self.dropped = False
 
     def await_client(self) -> None:
         """The client's next bytes are waited for."""
-        self.silent_since = asyncio.get_running_loop().time()
+        self.looks = 0
 
     def hear(self) -> None:
         """They came; BufferLost when the stripe has been given up meanwhile."""
-        self.silent_since = None
+        self.looks = None
         if self.dropped:
             raise BufferLost("others needed the memory of a stripe whose client is slow")
 
     async def restore(self) -> None:
         """Have room for the whole stripe again, in turn with others."""
-        assert self.silent_since is None, "who waits for memory does not wait for the client"
+        assert self.looks is None, "who waits for memory does not wait for the client"
         missing = self.whole - self.held
         if missing:
             await self._budget.take(missing)
@@ -147,16 +151,16 @@ class Budget:
         """While anybody waits, look for clients that are silent."""
         if self._waiting and self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(CLIENT_SILENCE_S, self._look, loop)
+            self._timer = loop.call_later(CLIENT_SILENCE_S / LOOKS, self._look)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self) -> None:
         self._timer = None
-        before = loop.time() - CLIENT_SILENCE_S
-        silent = [
-            lease
-            for lease in self._leases
-            if lease.silent_since is not None and lease.silent_since <= before
-        ]
+        silent = []
+        for lease in self._leases:
+            if lease.looks is not None:
+                lease.looks += 1
+                if lease.looks >= LOOKS:
+                    silent.append(lease)
         for lease in silent:
             self._shrink(lease, lease.memory.shrink() if lease.memory else 0)
         shrunk = sum(lease.held for lease in self._leases if lease.held < lease.whole)

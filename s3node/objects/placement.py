@@ -22,11 +22,18 @@ from s3node.store.seams import DiskStatus, ShardDisks
 
 
 class Plan(NamedTuple):
-    """Shard i of the stripe goes to `slots[i]`; `spares` are the other writable disks."""
+    """Shard i of the stripe goes to `slots[i]`, or is owed from the beginning where that is None;
+    `spares` are the other writable disks.
+    """
 
     geometry: Geometry
-    slots: tuple[int, ...]
+    slots: tuple[int | None, ...]
     spares: tuple[int, ...]
+
+    @property
+    def sent(self) -> list[tuple[int, int]]:
+        """Slot and index of every shard that is written."""
+        return [(slot, shard) for shard, slot in enumerate(self.slots) if slot is not None]
 
 
 def write_quorum(geometry: Geometry) -> int:
@@ -58,13 +65,24 @@ def plan_stripe(
     data_id: bytes,
     stripe_index: int,
     stripe_bytes: int,
+    behind: Sequence[int] = (),
 ) -> Plan:
-    """Place one stripe on the writable `disks`; raises what `roomy_disks` raises."""
+    """Place one stripe on the writable `disks`; raises what `roomy_disks` raises.
+
+    Slots that are `behind`, the worst first, are left out: for a spare, or for nothing as far as
+    that leaves a write quorum.
+    """
     roomy = roomy_disks(disks, wanted, stripe_bytes)
     k = min(wanted.k, len(roomy) - wanted.m)
-    slots = ranked(roomy, data_id, stripe_index)
-    n = k + wanted.m
-    return Plan(Geometry(k, wanted.m), tuple(slots[:n]), tuple(slots[n:]))
+    geometry = Geometry(k, wanted.m)
+    order = ranked(roomy, data_id, stripe_index)
+    slots: list[int | None] = list(order[: geometry.n])
+    spares = [slot for slot in order[geometry.n :] if slot not in behind]
+    missable = geometry.n - write_quorum(geometry)
+    for slot in [one for one in behind if one in slots]:
+        if spares or slots.count(None) < missable:
+            slots[slots.index(slot)] = spares.pop(0) if spares else None
+    return Plan(geometry, tuple(slots), tuple(spares))
 
 
 def roomy_disks(

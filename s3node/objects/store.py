@@ -23,6 +23,7 @@ from s3node.meta import tables
 from s3node.meta.kv import Kv, WriteTx
 from s3node.model.rows import LocationRow, PartRow, VersionRow
 from s3node.objects import layout
+from s3node.objects.backlog import Backlog
 from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.faults import as_s3_error
@@ -68,7 +69,7 @@ class ObjectStore:
         self._ids = ids
         self._clock = clock
         self._hashing = hashing
-        self._lagging: set[int] = set()  # slots that writes no longer wait for
+        self._backlog = Backlog(write_bytes, geometry.n)
         self._sequence = sequence
         self._arena = arena
         self._late: set[asyncio.Task[None]] = set()
@@ -125,7 +126,7 @@ class ObjectStore:
             self.writing,
             self._arena,
             self._hashing,
-            self._lagging,
+            self._backlog,
             self._ids.data_id(),
             md5,
         )

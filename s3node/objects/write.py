@@ -31,6 +31,7 @@ from s3node.base.limits import OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
 from s3node.base.md5 import Md5
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, OwedRow, Stripe
 from s3node.objects import layout
+from s3node.objects.backlog import Backlog
 from s3node.objects.budget import Budget, Lease
 from s3node.objects.filling import FullStripe, StripeBuffer
 from s3node.objects.hashing import SharedHashing
@@ -59,9 +60,8 @@ class StripeWrite:
         records: Records,
         row: Row,
         budget: Budget,
-        lagging: set[int],
+        backlog: Backlog,
     ) -> None:
-        """`lagging`: slots that a write has waited for in vain, silent ever since."""
         loop = asyncio.get_running_loop()
         self.geometry = plan.geometry
         self.index = records.stripe.stripe_index
@@ -76,24 +76,26 @@ class StripeWrite:
         self._parted = False
         self._budget = budget
         self._spares = list(plan.spares)
-        self._lagging = lagging
+        self._backlog = backlog
         self._pending: dict[int, int] = {}  # shard index: the slot that is to answer
         self._needed = write_quorum(plan.geometry)
         self._synced = 0
         self._faults: list[tuple[int, StorageFault]] = []  # shard index, what befell it
-        self._append([(slot, shard) for shard, slot in enumerate(plan.slots)])
+        self._append(plan.sent)
 
     def _append(self, targets: Sequence[tuple[int, int]]) -> None:
+        assert self._records is not None, "a shard is appended until it is answered"
         for slot, shard in targets:
             self._pending[shard] = slot
-        assert self._records is not None, "a shard is appended until it is answered"
+            self._backlog.send(slot, self._records.payload_bytes)
         self._disks.append(self._records, targets, self._answered)
 
     def _answered(self, shard: int, outcome: Place | StorageFault) -> None:
         assert self._memory is not None and self._records is not None, "a shard is answered once"
         slot = self._pending.pop(shard)
+        self._backlog.answered(slot, self._records.payload_bytes)
         if isinstance(outcome, Place):
-            self._lagging.discard(slot)
+            self._backlog.lagging.discard(slot)
             self.places[shard] = outcome
             self._synced += 1
             if self._parted:
@@ -116,18 +118,18 @@ class StripeWrite:
 
     def part(self) -> None:
         """Nobody waits for the disks that have not answered."""
-        self._lagging.update(self._pending.values())
+        self._backlog.lagging.update(self._pending.values())
         self.loosen()
 
     def loosen(self) -> None:
-        """What disks have answered is given back; else the row stays whole until all have.
+        """What no disk is asked for is given back; else the row stays whole until all answered.
 
         The budget counts it as given back: one slow disk is not to hold all shards' memory.
         """
         if self._memory is not None and not self._parted:
             self._parted = True
-            for shard, place in enumerate(self.places):
-                if place is not None:
+            for shard in range(self.geometry.n):
+                if shard not in self._pending:
                     self._end(shard)
 
     def _end(self, shard: int) -> None:
@@ -143,9 +145,9 @@ class StripeWrite:
                 self.quorum.set_result(None)
             elif self._synced + len(self._pending) < self._needed:
                 self.quorum.set_exception(self._too_few())
-        pending = self._pending
+        pending, lagging = self._pending, self._backlog.lagging
         if not self.prompt.done() and (
-            not pending or (self._lagging and self._lagging.issuperset(pending.values()))
+            not pending or (lagging and lagging.issuperset(pending.values()))
         ):
             self.prompt.set_result(None)
         if not pending:
@@ -251,7 +253,7 @@ class ObjectWriter:
         budget: Budget,
         arena: Arena,
         hashing: SharedHashing,
-        lagging: set[int],
+        backlog: Backlog,
         data_id: bytes,
         md5: Md5,
     ) -> None:
@@ -261,7 +263,7 @@ class ObjectWriter:
         self._budget = budget
         self._arena = arena
         self._hashing = hashing
-        self._lagging = lagging
+        self._backlog = backlog
         self._md5 = md5
         self._data_id = data_id
         self._stripe_bytes = layout.stripe_bytes(geometry.k)
@@ -381,18 +383,19 @@ class ObjectWriter:
         index = len(self._stripes)
         try:
             writable = self._disks.writable()
-            plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size)
+            behind = self._backlog.behind(buffer.shard_bytes)
+            plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size, behind)
             full = buffer.stripe(plan.geometry)
             digests = await self._hash_and_encode(plan.geometry, full, update)
         except BaseException:
             lease.end()
             raise
-        lease.become(plan.geometry.n * full.shard_bytes)
+        lease.become(len(plan.sent) * full.shard_bytes)
         k, m = plan.geometry.k, plan.geometry.m
         start = index * self._stripe_bytes
         shard = Shard(self._data_id, index, 0, k, m, CODE_CAUCHY, buffer.size, start, digests)
         records = Records(shard, full.row.whole, full.shard_bytes)
-        stripe = StripeWrite(self._disks, plan, records, full.row, self._budget, self._lagging)
+        stripe = StripeWrite(self._disks, plan, records, full.row, self._budget, self._backlog)
         self._stripes.append(stripe)
         if self._given_up:
             stripe.abandon()

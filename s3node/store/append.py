@@ -25,7 +25,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 
-from s3node.base.errors import DiskFull, DiskOffline, StorageFault
+from s3node.base.errors import DiskFull, StorageFault
 from s3node.base.filesystem import FileSystem, Usage, write_all
 from s3node.store import record, seal, segment
 from s3node.store.checked import CRC_BYTES
@@ -149,8 +149,6 @@ class SegmentWriter:
         limits, (total, free) = self._context.limits, self.disk.usage
         if free - self.queued_bytes - size < limits.reserve(total):
             return DiskFull(f"slot {self.disk.slot}: {free} bytes free")
-        if self.queued_bytes and self.queued_bytes + size > limits.queue_bytes:
-            return DiskOffline(f"slot {self.disk.slot}: {self.queued_bytes} bytes queued already")
         return None
 
     def unpin(self, segment_id: int) -> None:

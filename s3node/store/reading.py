@@ -40,7 +40,7 @@ from s3node.store.seams import At, Shard
 from s3node.store.state import READABLE, Context, Disk
 
 READ_QUEUES = 2
-"""What may be read from a disk at once, in queues of writes: more only piles up on a slow one."""
+"""What may be read from a disk at once, in `queue_bytes`: more only piles up on a slow one."""
 
 
 Opened = tuple[int, bytes]

@@ -99,7 +99,9 @@ def test_slow_uploads_and_downloads_stop_nobody(node: NodeProcess) -> None:
         healthy(s3)
         for each in uploads:
             each.send(CONTENT[1000 * 1024 :])
-        assert [each.getresponse().status for each in uploads] == [200] * UPLOADS
+        answers = [each.getresponse() for each in uploads]
+        refused = [each.read() for each in answers if each.status != 200]
+        assert not refused
         for each in downloads[::10]:
             assert each.getresponse().read() == CONTENT * 8
     for number in range(0, UPLOADS, 10):

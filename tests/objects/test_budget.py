@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Coroutine
 from random import Random
 from typing import Any
@@ -122,6 +123,25 @@ def test_the_memory_of_silent_clients_is_lent_to_others_and_comes_back_in_turn()
         for lease in slow:
             lease.end()
         assert budget.used == 0
+
+    asyncio.run(scenario())
+
+
+def test_that_this_process_stood_still_is_no_silence_of_clients() -> None:
+    async def scenario() -> None:
+        budget = Budget(STRIPE)
+        lease = await budget.lease(STRIPE)
+        lease.memory = Filled(0)
+        lease.await_client()
+        other = asyncio.ensure_future(budget.lease(STRIPE))
+        await asyncio.sleep(0)
+        time.sleep(2 * CLIENT_SILENCE_S)
+        await asyncio.sleep(0)  # timers run
+        await asyncio.sleep(0)  # and then who was woken by what had come meanwhile
+        lease.hear()
+        assert lease.held == STRIPE
+        lease.end()
+        (await asyncio.wait_for(other, SERVED_S_MAX)).end()
 
     asyncio.run(scenario())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from s3node.base.limits import KIB
 from s3node.meta import tables
 from s3node.objects import patience, read
 from s3node.store.limits import Limits
@@ -45,6 +46,53 @@ def test_writes_go_on_with_m_hung_disks_and_what_they_owe_is_placed(tmp_path: Pa
             whole = await node.put(content(SIZE))
             assert whole.data is not None
             assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
+
+    run(scenario())
+
+
+SEVERAL = 24
+WHOLE = 256 * KIB
+STRIPE_IN_MEMORY = 6 * WHOLE // 4
+BUDGET = 8 * STRIPE_IN_MEMORY
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_a_write_is_not_refused_because_all_disks_are_slow(tmp_path: Path, m: int) -> None:
+    """All of the budget waits for disks: the others wait with it, and every shard is written."""
+
+    async def scenario() -> None:
+        faults = Faults()
+        fs = FaultyFileSystem(faults)
+        async with ObjectNode(tmp_path, 6 - m, m, fs=fs, write_bytes=BUDGET) as node:
+            await node.put(content(WHOLE))
+            faults.hold("fdatasync")
+            writes = [asyncio.create_task(node.put(content(WHOLE))) for _ in range(SEVERAL)]
+            await until(lambda: node.store.writing.used > BUDGET - STRIPE_IN_MEMORY)
+            faults.release("fdatasync")
+            await asyncio.gather(*writes)
+            assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
+
+    run(scenario())
+
+
+def test_a_hung_disk_holds_a_part_of_the_memory_and_later_stripes_owe_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        faults = Faults()
+        fs = FaultyFileSystem(faults)
+        async with ObjectNode(tmp_path, fs=fs, write_bytes=BUDGET) as node:
+            await node.put(content(WHOLE))
+            faults.hold("fdatasync", lambda path: "disk3/" in path)
+            rows = [await node.put(content(WHOLE), late=True) for _ in range(SEVERAL)]
+            assert 0 < node.store.writing.used <= BUDGET // 3
+            assert len(node.kv.read(lambda tx: list(tables.scan_owed(tx)))) == SEVERAL
+            faults.release("fdatasync")
+            await node.late_entered()
+            owed = len(node.kv.read(lambda tx: list(tables.scan_owed(tx))))
+            assert SEVERAL - owed == 16, "twice its even part of eight stripes"
+            await node.store.repairer.round()
+            assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
+            for row in rows:
+                assert await node.get(row) == content(WHOLE)
 
     run(scenario())
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ec import Geometry
 from s3node.base.errors import DiskFull, QuorumLost
 from s3node.base.limits import GIB
-from s3node.objects.placement import plan_stripe, write_quorum
+from s3node.objects.placement import Plan, plan_stripe, write_quorum
 from s3node.store.seams import DiskState, DiskStatus
 
 
@@ -24,7 +24,8 @@ def test_geometry_follows_the_writable_disks(m: int, data: st.DataObject) -> Non
     plan = plan_stripe([disk(i) for i in range(writable)], Geometry(k, m), b"x" * 16, 0, 1000)
     assert plan.geometry == Geometry(min(k, writable - m), m)
     assert len(plan.slots) == plan.geometry.n
-    assert sorted(plan.slots + plan.spares) == list(range(writable))
+    assert sorted([*(slot for slot, _ in plan.sent), *plan.spares]) == list(range(writable))
+    assert len(plan.sent) == plan.geometry.n
     assert plan.geometry.k + 1 <= write_quorum(plan.geometry) <= plan.geometry.n
 
 
@@ -48,10 +49,29 @@ def test_shards_are_spread_in_proportion_to_free_bytes() -> None:
     counts = dict.fromkeys(range(8), 0)
     for stripe in range(4000):
         for slot in plan_stripe(disks, Geometry(1, 1), b"y" * 16, stripe, 1000).slots:
+            assert slot is not None
             counts[slot] += 1
     small = sum(counts[i] for i in range(4)) / 4
     large = sum(counts[i] for i in range(4, 8)) / 4
     assert 1.6 < large / small < 2.2
+
+
+def test_slots_that_are_behind_are_left_out_as_far_as_a_stripe_can_miss_them() -> None:
+    disks = [disk(i) for i in range(14)]
+
+    def plan(count: int, *behind: int) -> Plan:
+        return plan_stripe(disks[:count], Geometry(8, 4), b"x" * 16, 0, 1000, behind)
+
+    usual = plan(12)
+    assert plan(12, 3).slots == tuple(None if slot == 3 else slot for slot in usual.slots)
+    assert plan(12, 5, 3, 7).slots == tuple(None if s in {3, 5} else s for s in usual.slots)
+    assert plan(12, 5, 3).sent == [(s, i) for i, s in enumerate(usual.slots) if s not in {3, 5}]
+    spares = plan(14).spares
+    (kept,) = set(plan(14).slots[:1])
+    assert kept is not None
+    moved = plan(14, spares[0], kept)
+    assert moved.slots == (spares[1], *plan(14).slots[1:])
+    assert moved.spares == (), "who is behind is no spare either"
 
 
 def test_every_disk_takes_every_shard_index() -> None:

@@ -25,7 +25,7 @@ from tests.store.world import (
 )
 
 
-def test_a_stalled_disk_is_full_soon_and_the_others_go_on(threaded: World) -> None:
+def test_a_stalled_disk_stops_no_other(threaded: World) -> None:
     faults = threaded.faults
     assert isinstance(faults, Faults)
 
@@ -33,11 +33,7 @@ def test_a_stalled_disk_is_full_soon_and_the_others_go_on(threaded: World) -> No
         payload = bytes(1 << 20)
         await asyncio.gather(*appended(disks, [append_of(b"x", slot) for slot in range(3)]))
         faults.hold("fdatasync", lambda path: "disk0" in path)
-        held = [future for _ in range(3) for future in appended(disks, [append_of(payload, 0)])]
-        refused = appended(disks, [append_of(payload, 0)])[0]
-        with pytest.raises(DiskOffline):
-            await refused
-        assert 0 in [one.slot for one in disks.writable()]  # a smaller one would still fit
+        held = [future for _ in range(6) for future in appended(disks, [append_of(payload, 0)])]
         await asyncio.gather(*appended(disks, [append_of(payload, slot) for slot in (1, 2)]))
         assert not any(future.done() for future in held)
         faults.release("fdatasync")
