@@ -198,6 +198,7 @@ async def test_next_request_waits_in_the_network() -> None:
         gate.set()
         for _ in range(50):
             assert (await wire.answer()).status == 200
+        wire.writer.transport.abort()  # or it would first be sent all that nobody takes answers to
 
 
 async def test_bodies_are_received_whole_through_memory_that_is_used_again() -> None:

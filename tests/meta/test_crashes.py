@@ -299,5 +299,5 @@ def test_canary_a_frame_on_too_few_disks_is_found(
 
     monkeypatch.setattr(Metadata, "_make_journal", careless)
     with pytest.raises((AssertionError, JournalDamaged)):
-        for seed in range(20):
+        for seed in range(1, 20):  # of 0 the journal becomes long
             run(tmp_path, seed, 6)

@@ -79,7 +79,7 @@ def state_of(s3: Any, key: str) -> str:
 @pytest.mark.parametrize("edges", [0, 2])
 def test_kill_9_under_load(edges: int, tmp_path: Path, deep: bool) -> None:
     """Every process of the node at once."""
-    cycles = 500 if deep else 8 if edges else 20
+    cycles = 500 if deep else 8 if edges else 12
     chance = random.Random(20)
     possible = {
         f"{writer}/{number}": {GONE}

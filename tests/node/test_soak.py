@@ -1,7 +1,8 @@
-"""32 clients that mix all operations: no wrong answer, no error, and nothing grows or stays.
+"""Clients that mix all operations: no wrong answer, no error, and nothing grows or stays.
 
-Ten minutes of each form with --deep; by default half a minute over edges, which is how most nodes
-run, and ten seconds of one process; any other time by hand, with `python -m tests.node.soak`.
+32 for ten minutes of each form with --deep; by default 32 for half a minute over edges, which is
+how most nodes run, and eight for ten seconds of one process; anything else by hand, with
+`python -m tests.node.soak`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.node.process import NodeProcess
-from tests.node.soak import run
+from tests.node.soak import CLIENTS, run
 
 pytestmark = pytest.mark.xdist_group("soak")
 
@@ -19,12 +20,16 @@ pytestmark = pytest.mark.xdist_group("soak")
 DEEP_S = 600
 
 
-@pytest.mark.parametrize(("edges", "seconds"), [(0, 10), (2, 30)], ids=["one process", "2 edges"])
+@pytest.mark.parametrize(
+    ("edges", "seconds", "clients"),
+    [(0, 10, 8), (2, 30, CLIENTS)],
+    ids=["one process", "2 edges"],
+)
 def test_many_clients_leave_nothing_behind(
-    edges: int, seconds: int, tmp_path: Path, deep: bool
+    edges: int, seconds: int, clients: int, tmp_path: Path, deep: bool
 ) -> None:
     with NodeProcess(tmp_path / "data", disks=12, parity=4, edges=edges) as node:
-        run(node, seconds=DEEP_S if deep else seconds)
+        run(node, DEEP_S if deep else seconds, CLIENTS if deep else clients)
         assert node.stop() == 0
         checked = node.command("check", "--data", str(node.data))
         assert checked.returncode == 0, checked.stdout
