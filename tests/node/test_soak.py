@@ -1,6 +1,6 @@
 """Clients that mix all operations: no wrong answer, no error, and nothing grows or stays.
 
-32 for ten minutes of each form with --deep; by default 32 for half a minute over edges, which is
+32 for ten minutes of each form with --deep; by default 32 for two minutes over edges, which is
 how most nodes run, and eight for ten seconds of one process; anything else by hand, with
 `python -m tests.node.soak`.
 """
@@ -22,7 +22,7 @@ DEEP_S = 600
 
 @pytest.mark.parametrize(
     ("edges", "seconds", "clients"),
-    [(0, 10, 8), (2, 30, CLIENTS)],
+    [(0, 10, 8), (2, 120, CLIENTS)],
     ids=["one process", "2 edges"],
 )
 def test_many_clients_leave_nothing_behind(
