@@ -23,12 +23,17 @@ from s3node.store.seams import DiskStatus, ShardDisks
 
 class Plan(NamedTuple):
     """Shard i of the stripe goes to `slots[i]`, or is owed from the beginning where that is None;
-    `spares` are the other writable disks.
+    `spares` are the other writable disks, the best first.
     """
 
     geometry: Geometry
     slots: tuple[int | None, ...]
     spares: tuple[int, ...]
+
+    @property
+    def disks(self) -> tuple[int, ...]:
+        """All that the stripe may go to."""
+        return (*(slot for slot, _ in self.sent), *self.spares)
 
     @property
     def sent(self) -> list[tuple[int, int]]:
@@ -65,24 +70,27 @@ def plan_stripe(
     data_id: bytes,
     stripe_index: int,
     stripe_bytes: int,
-    behind: Sequence[int] = (),
 ) -> Plan:
-    """Place one stripe on the writable `disks`; raises what `roomy_disks` raises.
-
-    Slots that are `behind`, the worst first, are left out: for a spare, or for nothing as far as
-    that leaves a write quorum.
-    """
+    """Place one stripe on the writable `disks`; raises what `roomy_disks` raises."""
     roomy = roomy_disks(disks, wanted, stripe_bytes)
     k = min(wanted.k, len(roomy) - wanted.m)
-    geometry = Geometry(k, wanted.m)
-    order = ranked(roomy, data_id, stripe_index)
-    slots: list[int | None] = list(order[: geometry.n])
-    spares = [slot for slot in order[geometry.n :] if slot not in behind]
-    missable = geometry.n - write_quorum(geometry)
-    for slot in [one for one in behind if one in slots]:
-        if spares or slots.count(None) < missable:
+    slots = ranked(roomy, data_id, stripe_index)
+    n = k + wanted.m
+    return Plan(Geometry(k, wanted.m), tuple(slots[:n]), tuple(slots[n:]))
+
+
+def leave_out(plan: Plan, behind: Sequence[int]) -> Plan:
+    """The plan without the slots that are `behind`, the worst first: a spare takes the shard, or
+    nobody does, as far as that leaves a write quorum. They are the last spares then.
+    """
+    slots = list(plan.slots)
+    spares = [slot for slot in plan.spares if slot not in behind]
+    missable = plan.geometry.n - write_quorum(plan.geometry)
+    for slot in behind:
+        if slot in slots and (spares or slots.count(None) < missable):
             slots[slots.index(slot)] = spares.pop(0) if spares else None
-    return Plan(geometry, tuple(slots), tuple(spares))
+    last = [slot for slot in reversed(behind) if slot not in slots]
+    return Plan(plan.geometry, tuple(slots), (*spares, *last))
 
 
 def roomy_disks(

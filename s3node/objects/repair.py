@@ -37,6 +37,9 @@ Found = Mapping[tuple[int, int], Location]
 LostAt = Callable[[Location], bool]
 """Whether what a row says to be there is not, or not known to be."""
 
+REPAIR_ANSWER_S = 5.0
+"""A disk that has not taken a shard by then gets none for the rest of the round."""
+
 OWED_PER_READ = 256
 """Owed rows taken in one short read transaction."""
 
@@ -132,10 +135,12 @@ class Repairer:
         self._disks = disks
         self._reader = reader
         self._clock = clock
+        self._silent: set[int] = set()  # slots that this round has waited for in vain
 
     async def round(self) -> Progress:
         """Try every owed row once."""
         progress = Progress()
+        self._silent.clear()
         after = b""
         while batch := self._kv.read(partial(_owed_after, after=after)):
             for cursor, data_id, run in batch:
@@ -189,27 +194,31 @@ class Repairer:
         lost = lost[: len(slots)]
         payloads = await self._reader.rebuild(item, index, stripe, lost)
         placed: dict[int, Location] = {}
-        pending = set(lost)
+        pending = dict(zip(lost, slots, strict=False))
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def tell(shard: int, outcome: Place | StorageFault) -> None:
             if isinstance(outcome, Place):
                 placed[shard] = Location(*outcome)
-            pending.discard(shard)
+            del pending[shard]
             if not pending:
                 answered.set_result(None)
 
-        for shard, slot in zip(lost, slots, strict=False):
+        for shard, slot in list(pending.items()):
             payload = payloads[shard]
             identity = shard_identity(item, index, stripe, shard)
             identity = identity._replace(digests=shard_digests(payload, len(payload)))
             self._disks.append(Records(identity, payload, len(payload)), [(slot, shard)], tell)
+        found: dict[int, Location] = {}
         try:
-            await asyncio.shield(answered)
-        except asyncio.CancelledError:  # nobody will enter them
-            answered.add_done_callback(lambda _: self._unpin(placed.values()))
-            raise
-        return placed
+            await asyncio.wait([answered], timeout=REPAIR_ANSWER_S)
+            self._silent.update(pending.values())
+            found = dict(placed)
+            return found
+        finally:  # nobody will enter the others
+            answered.add_done_callback(
+                lambda _: self._unpin(placed[shard] for shard in placed.keys() - found.keys())
+            )
 
     def _unpin(self, found: Iterable[Location]) -> None:
         self._disks.unpin([place_of(location) for location in found])
@@ -219,7 +228,7 @@ class Repairer:
         free = [
             disk
             for disk in self._disks.writable()
-            if disk.slot not in taken and room(disk) >= stripe.stripe_bytes
+            if disk.slot not in taken | self._silent and room(disk) >= stripe.stripe_bytes
         ]
         return ranked(free, data_id, index)
 

@@ -69,7 +69,7 @@ class ObjectStore:
         self._ids = ids
         self._clock = clock
         self._hashing = hashing
-        self._backlog = Backlog(write_bytes, geometry.n)
+        self._backlog = Backlog(write_bytes)
         self._sequence = sequence
         self._arena = arena
         self._late: set[asyncio.Task[None]] = set()

@@ -35,7 +35,7 @@ from s3node.objects.backlog import Backlog
 from s3node.objects.budget import Budget, Lease
 from s3node.objects.filling import FullStripe, StripeBuffer
 from s3node.objects.hashing import SharedHashing
-from s3node.objects.placement import Plan, need_room, plan_stripe, write_quorum
+from s3node.objects.placement import Plan, leave_out, need_room, plan_stripe, write_quorum
 from s3node.store.seams import Place, Records, Shard, ShardDisks
 
 CODE_CAUCHY = 1
@@ -383,8 +383,8 @@ class ObjectWriter:
         index = len(self._stripes)
         try:
             writable = self._disks.writable()
-            behind = self._backlog.behind(buffer.shard_bytes)
-            plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size, behind)
+            plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size)
+            plan = leave_out(plan, self._backlog.behind(plan.disks))
             full = buffer.stripe(plan.geometry)
             digests = await self._hash_and_encode(plan.geometry, full, update)
         except BaseException:

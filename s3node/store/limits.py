@@ -18,8 +18,8 @@ class Limits:
     """What a disk set is told.
 
     `segment_bytes`: size at which a segment is sealed. `queue_bytes`: what may wait for one disk's
-    log before further frames fail at once, and half of what may be read from it; who writes
-    shards bounds those. `reserve_bytes`: room on a disk that shards leave to
+    log before further frames fail at once; twice that may be read from it at once. What shards may
+    wait is for whoever writes them to bound. `reserve_bytes`: room on a disk that shards leave to
     journal and checkpoints, at most one part in `reserve_share` of it. `allocate_min_bytes` and
     `allocate_max_bytes`: a segment's room is reserved in steps that double between these two.
     `read_files`: descriptors kept open for reading, per disk. `hung_looks`: a disk that was looked

@@ -184,8 +184,8 @@ class ShardDisks(Protocol):
         All that is appended in one turn of the loop crosses into the engine at once. Each record
         is answered by itself and once, never before this returns: with its place when it is on
         the platter (group commit: all appends waiting on a disk share one write and one
-        fdatasync), with a StorageFault when it is not. A place that was answered pins its segment
-        until `unpin`.
+        fdatasync), with a StorageFault when it is not. A disk that is slow refuses nothing: who
+        appends bounds what waits. A place that was answered pins its segment until `unpin`.
         """
 
     def unpin(self, places: Sequence[Place]) -> None:

@@ -95,7 +95,7 @@ class Disk:
         return told
 
 
-_Since = tuple[int, int]  # the slot that was asked, and how many looks there had been
+_Since = tuple[int, int, bool]  # slot that was asked, how many looks there had been, for a write
 _Expected = tuple[_Since, Callable[[Completion], None]]
 
 
@@ -113,13 +113,14 @@ class Context:
     looks: int = 0  # how often the disks were looked at: the clock of what does not answer
     _waiting: dict[int, _Expected] = field(default_factory=dict)
     _cold: dict[Future[Any], _Since] = field(default_factory=dict)
+    _wrote: dict[int, int] = field(default_factory=dict)  # looks when a slot last answered a write
     _writes: list[Write] = field(default_factory=list)
     _token: int = 0
 
     def expect(self, slot: int, callback: Callable[[Completion], None]) -> int:
-        """A token for an operation of a slot; its completion goes to `callback`."""
+        """A token for a write of a slot; its completion goes to `callback`."""
         self._token += 1
-        self._waiting[self._token] = (slot, self.looks), callback
+        self._waiting[self._token] = (slot, self.looks, True), callback
         return self._token
 
     def tokens(self, count: int) -> int:
@@ -129,25 +130,28 @@ class Context:
         return first
 
     def await_one(self, token: int, slot: int, callback: Callable[[Completion], None]) -> None:
-        """The completion of one of `tokens` goes to `callback`."""
-        self._waiting[token] = (slot, self.looks), callback
+        """The completion of one of `tokens`, a read, goes to `callback`."""
+        self._waiting[token] = (slot, self.looks, False), callback
 
     def run(self, slot: int, lane: Lane, work: Callable[[], T]) -> Future[T]:
         """Cold work of a slot, see `Engine.run`."""
         future = self.engine.run(slot, lane, work)
-        self._cold[future] = (slot, self.looks)
+        self._cold[future] = (slot, self.looks, False)
         future.add_done_callback(self._cold.pop)
         return future
 
     def unanswered(self) -> dict[int, int]:
-        """How many looks ago each slot was asked for what it has not answered yet.
+        """For how many looks each slot has not answered what it was asked.
 
-        Looks and not seconds: a process that was stopped for a minute blames no disk.
+        Looks and not seconds: a process that was stopped for a minute blames no disk. Writes are
+        done in turn: one that waits behind others is not unanswered while those are answered.
         """
-        since: dict[int, int] = {}
-        for slot, asked in [since for since, _ in self._waiting.values()] + [*self._cold.values()]:
-            since[slot] = max(since.get(slot, 0), self.looks - asked)
-        return since
+        silent: dict[int, int] = {}
+        asked = [since for since, _ in self._waiting.values()]
+        for slot, since, write in [*asked, *self._cold.values()]:
+            heard = max(since, self._wrote.get(slot, 0)) if write else since
+            silent[slot] = max(silent.get(slot, 0), self.looks - heard)
+        return silent
 
     def attach(
         self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
@@ -189,7 +193,10 @@ class Context:
         try:
             while done:
                 completion = done.popleft()
-                self._waiting.pop(completion.token)[1](completion)
+                (slot, _, write), callback = self._waiting.pop(completion.token)
+                if write:
+                    self._wrote[slot] = self.looks
+                callback(completion)
         finally:
             if done:
                 self.loop.call_soon(self._hand_out, done)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from s3node.base.limits import KIB
+from s3node.base.filesystem import Buffer, RealFileSystem
+from s3node.base.limits import KIB, MIB
 from s3node.meta import tables
-from s3node.objects import patience, read
+from s3node.objects import patience, read, repair
 from s3node.store.limits import Limits
 from tests.objects.node import ObjectNode, content, run, until
-from tests.simulation.faults import Faults, FaultyFileSystem
+from tests.simulation.faults import Faults, FaultyFileSystem, path_of
 
 SIZE = 300_000
 
@@ -75,6 +79,104 @@ def test_a_write_is_not_refused_because_all_disks_are_slow(tmp_path: Path, m: in
     run(scenario())
 
 
+@pytest.mark.parametrize(("k", "m", "away"), [(6, 3, 2), (8, 4, 4)])
+def test_nor_with_disks_away_and_no_disk_is_left_out_for_it(
+    tmp_path: Path, k: int, m: int, away: int
+) -> None:
+    """Narrow stripes have larger shards, and a whole budget of them is more for each disk."""
+
+    async def scenario() -> None:
+        faults = Faults()
+        content_bytes, fs = k * 64 * KIB, FaultyFileSystem(faults)
+        budget = 8 * (k + m) * 64 * KIB
+        async with ObjectNode(tmp_path, k, m, fs=fs, write_bytes=budget) as node:
+            await node.put(content(content_bytes))
+            for slot in range(away):
+                node.disks.fence(slot, "test")
+            faults.hold("fdatasync")
+            writes = [asyncio.create_task(node.put(content(content_bytes))) for _ in range(SEVERAL)]
+            await until(lambda: node.store.writing.used > budget - (k + m) * 64 * KIB)
+            faults.release("fdatasync")
+            await asyncio.gather(*writes)
+            assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
+
+    run(scenario())
+
+
+class SlowDisk(RealFileSystem):
+    """One disk takes a while for each write, and all who wait for it are many."""
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        if "disk0/segments" in path_of(fd):
+            time.sleep(0.02)
+        return super().pwritev(fd, buffers, offset)
+
+
+def test_a_disk_that_answers_one_write_after_the_other_is_not_hung(tmp_path: Path) -> None:
+    """However long each of them has waited for its turn."""
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, 2, 1, fs=SlowDisk(), write_bytes=6 * MIB) as node:
+            await node.put(content(WHOLE))
+            writes = [asyncio.create_task(node.put(content(WHOLE))) for _ in range(3 * SEVERAL)]
+            while not all(one.done() for one in writes):
+                await asyncio.sleep(0.01)
+                await node.disks.refresh()
+            await asyncio.gather(*writes)
+            assert len(node.disks.writable()) == 3
+
+    run(scenario())
+
+
+def test_who_was_left_out_takes_the_shard_of_a_disk_that_fails(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        faults = Faults()
+        fs = FaultyFileSystem(faults)
+        async with ObjectNode(tmp_path, fs=fs, write_bytes=BUDGET) as node:
+            await node.put(content(WHOLE))
+            faults.hold("fdatasync", lambda path: "disk3/" in path)
+            for _ in range(SEVERAL):
+                await node.put(content(WHOLE), late=True)
+            faults.fail("pwritev", errno.EIO, lambda path: "disk0/" in path)
+            write = asyncio.create_task(node.put(content(WHOLE), late=True))
+            await asyncio.sleep(0.5)
+            assert not write.done(), "four shards are no quorum of 4+2"
+            faults.release("fdatasync")
+            row = await write
+            assert await node.get(row) == content(WHOLE)
+
+    run(scenario())
+
+
+def test_a_round_of_repair_does_not_stand_still_behind_a_hung_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "REPAIR_ANSWER_S", 0.5)
+
+    async def scenario() -> None:
+        faults = Faults()
+        fs = FaultyFileSystem(faults)
+        async with ObjectNode(tmp_path, fs=fs, write_bytes=BUDGET) as node:
+            await node.put(content(WHOLE))
+            faults.hold("fdatasync", lambda path: "disk1/" in path)
+            rows = [await node.put(content(WHOLE), late=True) for _ in range(SEVERAL)]
+            faults.release("fdatasync")
+            await node.late_entered()
+            owed = len(node.kv.read(lambda tx: list(tables.scan_owed(tx))))
+            faults.hold("fdatasync", lambda path: "disk3/" in path)
+            rows += [await node.put(content(WHOLE), late=True) for _ in range(3)]
+            progress = await node.store.repairer.round()
+            assert owed > 0
+            assert (progress.placed, progress.waiting) == (owed, 3)
+            faults.release("fdatasync")
+            await node.late_entered()
+            for row in rows:
+                assert await node.get(row) == content(WHOLE)
+            await until(lambda: not any(one.pins for one in node.disks._writers))
+
+    run(scenario())
+
+
 def test_a_hung_disk_holds_a_part_of_the_memory_and_later_stripes_owe_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         faults = Faults()
@@ -88,7 +190,7 @@ def test_a_hung_disk_holds_a_part_of_the_memory_and_later_stripes_owe_it(tmp_pat
             faults.release("fdatasync")
             await node.late_entered()
             owed = len(node.kv.read(lambda tx: list(tables.scan_owed(tx))))
-            assert SEVERAL - owed == 16, "twice its even part of eight stripes"
+            assert SEVERAL - owed == 13, "a sixth of 48 shards, and twice the mean of six disks"
             await node.store.repairer.round()
             assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
             for row in rows:

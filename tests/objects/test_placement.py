@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ec import Geometry
 from s3node.base.errors import DiskFull, QuorumLost
 from s3node.base.limits import GIB
-from s3node.objects.placement import Plan, plan_stripe, write_quorum
+from s3node.objects.placement import Plan, leave_out, plan_stripe, write_quorum
 from s3node.store.seams import DiskState, DiskStatus
 
 
@@ -60,18 +60,19 @@ def test_slots_that_are_behind_are_left_out_as_far_as_a_stripe_can_miss_them() -
     disks = [disk(i) for i in range(14)]
 
     def plan(count: int, *behind: int) -> Plan:
-        return plan_stripe(disks[:count], Geometry(8, 4), b"x" * 16, 0, 1000, behind)
+        return leave_out(plan_stripe(disks[:count], Geometry(8, 4), b"x" * 16, 0, 1000), behind)
 
     usual = plan(12)
     assert plan(12, 3).slots == tuple(None if slot == 3 else slot for slot in usual.slots)
     assert plan(12, 5, 3, 7).slots == tuple(None if s in {3, 5} else s for s in usual.slots)
+    assert plan(12, 5, 3).spares == (3, 5)
     assert plan(12, 5, 3).sent == [(s, i) for i, s in enumerate(usual.slots) if s not in {3, 5}]
     spares = plan(14).spares
     (kept,) = set(plan(14).slots[:1])
     assert kept is not None
     moved = plan(14, spares[0], kept)
     assert moved.slots == (spares[1], *plan(14).slots[1:])
-    assert moved.spares == (), "who is behind is no spare either"
+    assert moved.spares == (kept, spares[0]), "who is behind comes last, the worst at the end"
 
 
 def test_every_disk_takes_every_shard_index() -> None:
