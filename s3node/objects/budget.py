@@ -5,12 +5,12 @@ one reads the buffer any more. Waiters are served in order, so a large request i
 small ones. `try_take` is for what may be left undone (read-ahead).
 
 A stripe that fills from a client is a `Lease`: room for all of it, so that who fills never waits
-for who fills. Only when others wait, and the client has been silent for `CLIENT_SILENCE_S` (as
-often as it was looked for meanwhile: bytes that lie unread because this process stood still are no
-silence), is the room for bytes that have not come given back; the lease is *shrunk*, and queues for
-the rest once there are bytes again. Shrunk leases hold a bounded part of the budget (the longest
-begun are dropped for it), so that the rest always moves on: it belongs to whole leases, whose
-clients send, and to stripes on their way to disks, which wait for nobody.
+for who fills. Only when others wait, and the client has been silent for `CLIENT_SILENCE_S`, is the
+room for bytes that have not come given back. (Silence is judged by several looks, not by the clock:
+bytes that lie unread because this process stood still are none.) The lease is *shrunk*, and queues
+for the rest once there are bytes again. Shrunk leases hold a bounded part of the budget (the
+longest begun are dropped for it), so that the rest always moves on: it belongs to whole leases,
+whose clients send, and to stripes on their way to disks, which wait for nobody.
 """
 
 from __future__ import annotations

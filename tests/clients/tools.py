@@ -34,6 +34,13 @@ LARGE = "large/several parts.bin"
 LARGE_BYTES = 17 * (1 << 20) + 4321  # beyond what each of the clients sends at once
 
 
+WRITTEN_S = 1_700_000_000
+"""When the files of a tree were written, in Unix seconds. One that is uploaded in the second it is
+written in looks newer than its object, whose time has no fractions, and `aws s3 sync` sends it
+once more.
+"""
+
+
 def dicom_files() -> list[Path]:
     """Every DICOM file that the packages pydicom and pydicom-data carry."""
     files = []
@@ -74,6 +81,7 @@ def make_tree(folder: Path, seed: str = "tree", *, large: bool = True) -> None:
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+    os.utime(path, (WRITTEN_S, WRITTEN_S))
 
 
 def contents(folder: Path) -> dict[str, str]:
