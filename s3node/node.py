@@ -130,7 +130,7 @@ class RunningNode:
         self._hashing = SharedHashing(self._md5_thread, machine.clock)
         ids = EpochIds(recovered.epoch, machine.random)
         engine = machine.engine(len(config.disks))
-        # A hung disk holds what is in its queue: not more than its part of the memory.
+        # What waits for a disk's log, and is read from it, is no more than its even part of memory.
         queue_bytes = min(machine.limits.queue_bytes, WRITE_BUFFER_BYTES // len(config.disks))
         bounds = replace(machine.limits, queue_bytes=queue_bytes, hung_max=config.parity)
         self.disks = Disks(looked.fs, engine, looked.opened, ids, self.clock, bounds)

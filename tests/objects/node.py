@@ -103,9 +103,9 @@ class ObjectNode:
         clock = self.clock = SystemClock()
         ids = EpochIds(1, self.random.randbytes)
         opened = open_disks(self.fs, paths)
-        self.disks = Disks(
-            self.fs, ThreadEngine(self.fs), opened, ids, clock, Limits(hung_max=self.geometry.m)
-        )
+        queue_bytes = self.write_bytes // self.disk_count  # as a node has it
+        limits = Limits(queue_bytes=queue_bytes, hung_max=self.geometry.m)
+        self.disks = Disks(self.fs, ThreadEngine(self.fs), opened, ids, clock, limits)
         self.threads, self.md5_thread = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
         self.store = ObjectStore(
             self.kv,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from s3node.base.filesystem import Buffer, RealFileSystem
-from s3node.base.limits import KIB, MIB
+from s3node.base.limits import KIB
 from s3node.meta import tables
+from s3node.model.rows import PartRow
 from s3node.objects import patience, read, repair
 from s3node.store.limits import Limits
 from tests.objects.node import ObjectNode, content, run, until
-from tests.simulation.faults import Faults, FaultyFileSystem, path_of
+from tests.simulation.faults import Faults, FaultyFileSystem
 
 SIZE = 300_000
 
@@ -49,7 +49,7 @@ def test_writes_go_on_with_m_hung_disks_and_what_they_owe_is_placed(tmp_path: Pa
                 await node.disks.readmit(slot)
             whole = await node.put(content(SIZE))
             assert whole.data is not None
-            assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
+            assert owing(node) == 0
 
     run(scenario())
 
@@ -58,6 +58,26 @@ SEVERAL = 24
 WHOLE = 256 * KIB
 STRIPE_IN_MEMORY = 6 * WHOLE // 4
 BUDGET = 8 * STRIPE_IN_MEMORY
+
+
+@asynccontextmanager
+async def hanging(
+    folder: Path, disk: str
+) -> AsyncIterator[tuple[ObjectNode, Faults, list[PartRow]]]:
+    """A node of 4+2 with a small budget, one disk of which hangs, and what was stored meanwhile:
+    so much that the disk is left out in the end.
+    """
+    faults = Faults()
+    async with ObjectNode(folder, fs=FaultyFileSystem(faults), write_bytes=BUDGET) as node:
+        await node.put(content(WHOLE))
+        faults.hold("fdatasync", lambda path: f"{disk}/" in path)
+        rows = [await node.put(content(WHOLE), late=True) for _ in range(SEVERAL)]
+        yield node, faults, rows
+
+
+def owing(node: ObjectNode) -> int:
+    """How many rows owe shards."""
+    return len(node.kv.read(lambda tx: list(tables.scan_owed(tx))))
 
 
 @pytest.mark.parametrize("m", [1, 2])
@@ -74,7 +94,7 @@ def test_a_write_is_not_refused_because_all_disks_are_slow(tmp_path: Path, m: in
             await until(lambda: node.store.writing.used > BUDGET - STRIPE_IN_MEMORY)
             faults.release("fdatasync")
             await asyncio.gather(*writes)
-            assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
+            assert owing(node) == 0
 
     run(scenario())
 
@@ -98,45 +118,14 @@ def test_nor_with_disks_away_and_no_disk_is_left_out_for_it(
             await until(lambda: node.store.writing.used > budget - (k + m) * 64 * KIB)
             faults.release("fdatasync")
             await asyncio.gather(*writes)
-            assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
-
-    run(scenario())
-
-
-class SlowDisk(RealFileSystem):
-    """One disk takes a while for each write, and all who wait for it are many."""
-
-    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
-        if "disk0/segments" in path_of(fd):
-            time.sleep(0.02)
-        return super().pwritev(fd, buffers, offset)
-
-
-def test_a_disk_that_answers_one_write_after_the_other_is_not_hung(tmp_path: Path) -> None:
-    """However long each of them has waited for its turn."""
-
-    async def scenario() -> None:
-        async with ObjectNode(tmp_path, 2, 1, fs=SlowDisk(), write_bytes=6 * MIB) as node:
-            await node.put(content(WHOLE))
-            writes = [asyncio.create_task(node.put(content(WHOLE))) for _ in range(3 * SEVERAL)]
-            while not all(one.done() for one in writes):
-                await asyncio.sleep(0.01)
-                await node.disks.refresh()
-            await asyncio.gather(*writes)
-            assert len(node.disks.writable()) == 3
+            assert owing(node) == 0
 
     run(scenario())
 
 
 def test_who_was_left_out_takes_the_shard_of_a_disk_that_fails(tmp_path: Path) -> None:
     async def scenario() -> None:
-        faults = Faults()
-        fs = FaultyFileSystem(faults)
-        async with ObjectNode(tmp_path, fs=fs, write_bytes=BUDGET) as node:
-            await node.put(content(WHOLE))
-            faults.hold("fdatasync", lambda path: "disk3/" in path)
-            for _ in range(SEVERAL):
-                await node.put(content(WHOLE), late=True)
+        async with hanging(tmp_path, "disk3") as (node, faults, _):
             faults.fail("pwritev", errno.EIO, lambda path: "disk0/" in path)
             write = asyncio.create_task(node.put(content(WHOLE), late=True))
             await asyncio.sleep(0.5)
@@ -154,15 +143,10 @@ def test_a_round_of_repair_does_not_stand_still_behind_a_hung_disk(
     monkeypatch.setattr(repair, "REPAIR_ANSWER_S", 0.5)
 
     async def scenario() -> None:
-        faults = Faults()
-        fs = FaultyFileSystem(faults)
-        async with ObjectNode(tmp_path, fs=fs, write_bytes=BUDGET) as node:
-            await node.put(content(WHOLE))
-            faults.hold("fdatasync", lambda path: "disk1/" in path)
-            rows = [await node.put(content(WHOLE), late=True) for _ in range(SEVERAL)]
+        async with hanging(tmp_path, "disk1") as (node, faults, rows):
             faults.release("fdatasync")
             await node.late_entered()
-            owed = len(node.kv.read(lambda tx: list(tables.scan_owed(tx))))
+            owed = owing(node)
             faults.hold("fdatasync", lambda path: "disk3/" in path)
             rows += [await node.put(content(WHOLE), late=True) for _ in range(3)]
             progress = await node.store.repairer.round()
@@ -179,20 +163,16 @@ def test_a_round_of_repair_does_not_stand_still_behind_a_hung_disk(
 
 def test_a_hung_disk_holds_a_part_of_the_memory_and_later_stripes_owe_it(tmp_path: Path) -> None:
     async def scenario() -> None:
-        faults = Faults()
-        fs = FaultyFileSystem(faults)
-        async with ObjectNode(tmp_path, fs=fs, write_bytes=BUDGET) as node:
-            await node.put(content(WHOLE))
-            faults.hold("fdatasync", lambda path: "disk3/" in path)
-            rows = [await node.put(content(WHOLE), late=True) for _ in range(SEVERAL)]
+        async with hanging(tmp_path, "disk3") as (node, faults, rows):
             assert 0 < node.store.writing.used <= BUDGET // 3
-            assert len(node.kv.read(lambda tx: list(tables.scan_owed(tx)))) == SEVERAL
+            assert owing(node) == SEVERAL
             faults.release("fdatasync")
             await node.late_entered()
-            owed = len(node.kv.read(lambda tx: list(tables.scan_owed(tx))))
-            assert SEVERAL - owed == 13, "a sixth of 48 shards, and twice the mean of six disks"
+            assert SEVERAL - owing(node) == 13, (
+                "a sixth of 48 shards, and twice the mean of six disks"
+            )
             await node.store.repairer.round()
-            assert node.kv.read(lambda tx: list(tables.scan_owed(tx))) == []
+            assert owing(node) == 0
             for row in rows:
                 assert await node.get(row) == content(WHOLE)
 

@@ -43,6 +43,33 @@ def test_a_stalled_disk_stops_no_other(threaded: World) -> None:
     threaded.run(scenario)
 
 
+def test_a_disk_that_answers_one_write_after_the_other_is_not_taken_out(threaded: World) -> None:
+    """However long each has waited for its turn; but one that then does not answer is."""
+    faults = threaded.faults
+    assert isinstance(faults, Faults)
+
+    async def scenario(disks: Disks) -> None:
+        looks = threaded.limits.hung_looks
+        disks.unpin(await asyncio.gather(*appended(disks, [append_of(b"x", n) for n in range(3)])))
+        faults.hold("fdatasync", lambda path: "disk0" in path)
+        first = appended(disks, [append_of(b"first", 0)])[0]
+        await asyncio.to_thread(faults.entered["fdatasync"].wait)
+        second = appended(disks, [append_of(b"second", 0)])[0]
+        for _ in range(looks - 1):
+            await disks.refresh()
+        faults.let_go("fdatasync")
+        disks.unpin([await first])
+        await asyncio.to_thread(faults.entered["fdatasync"].wait)
+        for _ in range(looks - 1):
+            await disks.refresh()
+        assert not second.done()
+        await disks.refresh()
+        assert isinstance((await outcomes([second]))[0], DiskOffline)
+        faults.release("fdatasync")
+
+    threaded.run(scenario)
+
+
 def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
     threaded: World,
 ) -> None:
