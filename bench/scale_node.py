@@ -119,6 +119,11 @@ class _CountingTx:
             self.count.rows += 1
             yield row
 
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        self.count.scans += 1
+        self.count.rows += 1
+        return self.inner.first(start, stop)
+
 
 @dataclass
 class Spent:

@@ -1,214 +1,41 @@
 /* See engine.h for what it does and the invariants. */
 #define _GNU_SOURCE
 #include "engine_read.h"
+#include "engine_write.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
-enum { PENDING = -1 };
-
-typedef struct node {
-    struct node *next;
-    engine_op op;
-    int64_t got;
-    int32_t error, stage;
-} node;
-
-typedef struct {
-    node *first, **last;
-} list;
-
 typedef struct chunk {
     struct chunk *next;
-    node nodes[ENGINE_CHUNK];
+    engine_node nodes[ENGINE_CHUNK];
 } chunk;
-
-struct engine_file { /* read and changed by the writing thread of its slot alone */
-    int fd;
-    int error;
-    int64_t allocated, step_min, step_max, limit;
-};
-
-typedef struct {
-    engine *engine;
-    pthread_mutex_t mutex;
-    pthread_cond_t filled;
-    list pending;
-    bool stopping;
-} queue;
 
 struct engine {
     engine_calls calls;
     int event_fd, slots, threads;
     bool stopped;
-    queue *queues;      /* the slots' queues of writes, then those of reads */
-    pthread_t *running; /* `threads` of them */
+    engine_queue *queues; /* the slots' queues of writes, then those of reads */
+    pthread_t *running;   /* `threads` of them */
     pthread_mutex_t mutex; /* of everything below */
-    list done;
-    node *spare;
+    engine_list done;
+    engine_node *spare;
     int64_t spare_count;
     chunk *chunks;
     engine_counters counters;
 };
 
-/* ---- lists ----------------------------------------------------------------------------- */
-
-static void list_clear(list *l)
-{
-    l->first = NULL;
-    l->last = &l->first;
-}
-
-static void list_push(list *l, node *n)
-{
-    n->next = NULL;
-    *l->last = n;
-    l->last = &n->next;
-}
-
-static void list_move(list *to, list *from)
-{
-    if (!from->first)
-        return;
-    *to->last = from->first;
-    to->last = from->last;
-    list_clear(from);
-}
-
-/* ---- writing --------------------------------------------------------------------------- */
-
-static size_t op_bytes(const engine_op *op)
-{
-    size_t bytes = 0;
-    for (int i = 0; i < op->count; i++)
-        bytes += op->iov[i].length;
-    return bytes;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Reserve room ahead of a write that ends at `end`. No room for a step is no failure: the write
- * will tell; but then it is not asked for again. */
-static void reserve(engine *e, engine_file *file, int64_t end)
-{
-    if (!file->step_max || end <= file->allocated)
-        return;
-    int64_t step = smaller(end > file->step_min ? end : file->step_min, file->step_max);
-    int64_t target = smaller(end + step, file->limit);
-    if (target < end)
-        target = end;
-    if (e->calls.fallocate(file->fd, file->allocated, target - file->allocated) < 0)
-        file->step_max = 0;
-    else
-        file->allocated = target;
-}
-
-/* Drop the first `written` bytes of iov[from..count): the new `from`; count if nothing is left,
- * -1 if more was reported written than was given. */
-static int advance(engine_iov *iov, int from, int count, size_t written)
-{
-    for (; from < count; from++) {
-        if (written < iov[from].length) {
-            iov[from].base = (char *)iov[from].base + written;
-            iov[from].length -= written;
-            return from;
-        }
-        written -= iov[from].length;
-    }
-    return written ? -1 : count;
-}
-
-static int write_all(engine *e, int fd, engine_iov *iov, int count, int64_t offset,
-                     engine_counters *tally)
-{
-    for (int from = 0; from < count;) {
-        tally->writes++;
-        int64_t written = e->calls.pwritev(fd, iov + from, count - from, offset);
-        if (written == -EINTR)
-            continue;
-        if (written < 0)
-            return (int)-written;
-        from = advance(iov, from, count, (size_t)written);
-        if (written == 0 || from < 0)
-            return EIO;
-        tally->bytes_written += (uint64_t)written;
-        offset += written;
-    }
-    return 0;
-}
-
-/* Write everything for one file from `first` on, joining what lies next to each other. */
-static int write_runs(engine *e, const node *first, engine_counters *tally)
-{
-    engine_iov iov[ENGINE_IOV_MAX];
-    engine_file *file = first->op.file;
-    int count = 0, error = 0;
-    int64_t start = 0, end = 0;
-    for (const node *n = first; n && !error; n = n->next) {
-        const engine_op *op = &n->op;
-        if (op->file != file)
-            continue;
-        if (count && (op->offset != end || count + op->count > ENGINE_IOV_MAX)) {
-            error = write_all(e, file->fd, iov, count, start, tally);
-            count = 0;
-        }
-        if (!count)
-            start = end = op->offset;
-        for (int i = 0; i < op->count; i++)
-            if (op->iov[i].length)
-                iov[count++] = op->iov[i];
-        end = op->offset + (int64_t)op_bytes(op);
-    }
-    return error || !count ? error : write_all(e, file->fd, iov, count, start, tally);
-}
-
-/* Write and sync everything for the file of `first`, and mark it. Any failure kills the file. */
-static void write_file(engine *e, node *first, engine_counters *tally)
-{
-    engine_file *file = first->op.file;
-    int32_t stage = file->error ? ENGINE_DEAD : ENGINE_WRITE;
-    if (!file->error) {
-        int64_t end = 0;
-        for (const node *n = first; n; n = n->next) {
-            int64_t stop = n->op.offset + (int64_t)op_bytes(&n->op);
-            if (n->op.file == file && stop > end)
-                end = stop;
-        }
-        reserve(e, file, end);
-        file->error = write_runs(e, first, tally);
-    }
-    if (!file->error) {
-        /* EINTR too: after an interrupted sync nobody knows what the next one would promise. */
-        tally->syncs++;
-        int result = e->calls.fdatasync(file->fd);
-        file->error = result < 0 ? -result : 0;
-        stage = ENGINE_SYNC;
-    }
-    for (node *n = first; n; n = n->next)
-        if (n->op.file == file) {
-            n->error = file->error;
-            n->stage = file->error ? stage : ENGINE_DONE;
-        }
-}
-
 /* ---- threads --------------------------------------------------------------------------- */
 
 /* Signal that there are completions. A wake that is lost would hang whoever waits, so it is
  * tried until it works; engine_stop needs none, for it is followed by a last engine_reap. */
-static void wake(engine *e, queue *q)
+static void wake(engine *e, engine_queue *q)
 {
     const struct timespec pause = {.tv_sec = 0, .tv_nsec = 1000000};
     while (e->calls.wake(e->event_fd) < 0) {
-        pthread_mutex_lock(&q->mutex);
-        bool stopping = q->stopping;
-        pthread_mutex_unlock(&q->mutex);
-        if (stopping)
+        if (engine_queue_stopping(q))
             return;
         nanosleep(&pause, NULL);
     }
@@ -233,11 +60,11 @@ void engine_tally(engine *e, const engine_counters *tally)
     pthread_mutex_unlock(&e->mutex);
 }
 
-static void complete(engine *e, queue *q, list *batch, const engine_counters *tally)
+static void complete(engine *e, engine_queue *q, engine_list *batch, const engine_counters *tally)
 {
     pthread_mutex_lock(&e->mutex);
     bool first = !e->done.first;
-    list_move(&e->done, batch);
+    engine_list_move(&e->done, batch);
     add(&e->counters, tally);
     e->counters.wakes += first;
     pthread_mutex_unlock(&e->mutex);
@@ -245,35 +72,13 @@ static void complete(engine *e, queue *q, list *batch, const engine_counters *ta
         wake(e, q);
 }
 
-/* Wait for something to do: all of it, or only the first; false when the queue has ended. */
-static bool take(queue *q, list *batch, bool all)
-{
-    list_clear(batch);
-    pthread_mutex_lock(&q->mutex);
-    while (!q->pending.first && !q->stopping)
-        pthread_cond_wait(&q->filled, &q->mutex);
-    node *first = q->pending.first;
-    if (all) {
-        list_move(batch, &q->pending);
-    } else if (first) {
-        q->pending.first = first->next;
-        if (!first->next)
-            list_clear(&q->pending);
-        list_push(batch, first);
-    }
-    pthread_mutex_unlock(&q->mutex);
-    return first != NULL;
-}
-
 static void *write_thread(void *argument)
 {
-    queue *q = argument;
-    list batch;
-    while (take(q, &batch, true)) {
+    engine_queue *q = argument;
+    engine_list batch;
+    while (engine_queue_take(q, &batch, true)) {
         engine_counters tally = {.drains = 1};
-        for (node *n = batch.first; n; n = n->next)
-            if (n->stage == PENDING)
-                write_file(q->engine, n, &tally);
+        engine_write_batch(&q->engine->calls, batch.first, &tally);
         complete(q->engine, q, &batch, &tally);
     }
     return NULL;
@@ -281,12 +86,12 @@ static void *write_thread(void *argument)
 
 static void *read_thread(void *argument)
 {
-    queue *q = argument;
-    list batch;
-    while (take(q, &batch, false)) {
+    engine_queue *q = argument;
+    engine_list batch;
+    while (engine_queue_take(q, &batch, false)) {
         engine_counters tally = {0};
         engine_completion done;
-        node *n = batch.first;
+        engine_node *n = batch.first;
         engine_read_op(&q->engine->calls, &n->op, false, &done, &tally);
         n->got = done.got;
         n->error = done.error;
@@ -336,18 +141,14 @@ engine *engine_new(int slots, int readers, int event_fd, const engine_calls *cal
     }
     e->calls = *calls;
     e->event_fd = event_fd;
-    list_clear(&e->done);
+    engine_list_clear(&e->done);
     pthread_mutex_init(&e->mutex, NULL); /* cannot fail with default attributes on Linux */
     e->queues = allocate_zeroed(calls, 2 * (size_t)slots * sizeof *e->queues);
     if (!e->queues)
         return fail(e, error, ENOMEM);
     e->slots = slots;
-    for (int i = 0; i < 2 * slots; i++) {
-        e->queues[i].engine = e;
-        pthread_mutex_init(&e->queues[i].mutex, NULL);
-        pthread_cond_init(&e->queues[i].filled, NULL);
-        list_clear(&e->queues[i].pending);
-    }
+    for (int i = 0; i < 2 * slots; i++)
+        engine_queue_init(&e->queues[i], e);
     e->running = allocate_zeroed(calls, (size_t)slots * (1 + (size_t)readers) * sizeof(pthread_t));
     if (!e->running)
         return fail(e, error, ENOMEM);
@@ -360,23 +161,16 @@ void engine_stop(engine *e)
     if (e->stopped)
         return;
     e->stopped = true;
-    for (int i = 0; i < 2 * e->slots; i++) {
-        queue *q = &e->queues[i];
-        pthread_mutex_lock(&q->mutex);
-        q->stopping = true;
-        pthread_cond_broadcast(&q->filled);
-        pthread_mutex_unlock(&q->mutex);
-    }
+    for (int i = 0; i < 2 * e->slots; i++)
+        engine_queue_stop(&e->queues[i]);
     for (int i = 0; i < e->threads; i++)
         pthread_join(e->running[i], NULL);
 }
 
 void engine_free(engine *e)
 {
-    for (int i = 0; i < 2 * e->slots; i++) {
-        pthread_mutex_destroy(&e->queues[i].mutex);
-        pthread_cond_destroy(&e->queues[i].filled);
-    }
+    for (int i = 0; i < 2 * e->slots; i++)
+        engine_queue_destroy(&e->queues[i]);
     pthread_mutex_destroy(&e->mutex);
     for (chunk *c = e->chunks; c;) {
         chunk *next = c->next;
@@ -428,28 +222,47 @@ static bool provide(engine *e, int64_t count)
     return true;
 }
 
-static node *take_spare(node **spare, const engine_op *op)
+/* Take `count` nodes for one crossing: 0, or a positive errno. */
+static int withdraw(engine *e, int64_t count, engine_node **spare)
 {
-    node *n = *spare;
+    if (e->stopped)
+        return ESHUTDOWN;
+    pthread_mutex_lock(&e->mutex);
+    bool provided = provide(e, count);
+    if (provided) {
+        engine_node **end = &e->spare;
+        e->counters.crossings++;
+        e->spare_count -= count;
+        *spare = e->spare;
+        for (int64_t i = 0; i < count; i++)
+            end = &(*end)->next;
+        e->spare = *end;
+    }
+    pthread_mutex_unlock(&e->mutex);
+    return provided ? 0 : ENOMEM;
+}
+
+static engine_node *take_spare(engine_node **spare, const engine_op *op)
+{
+    engine_node *n = *spare;
     *spare = n->next;
     n->op = *op;
     n->got = 0;
     n->error = 0;
-    n->stage = PENDING;
+    n->stage = ENGINE_PENDING;
     return n;
 }
 
 /* Give operations to the queues, each run of one slot under one lock. */
-static void enqueue(queue *queues, const engine_op *ops, int count, node **spare)
+static void enqueue(engine_queue *queues, const engine_op *ops, int count, engine_node **spare)
 {
     for (int i = 0; i < count;) {
-        queue *q = &queues[ops[i].slot];
         int32_t slot = ops[i].slot;
-        pthread_mutex_lock(&q->mutex);
+        engine_list more;
+        engine_list_clear(&more);
         for (; i < count && ops[i].slot == slot; i++)
-            list_push(&q->pending, take_spare(spare, &ops[i]));
-        pthread_cond_broadcast(&q->filled);
-        pthread_mutex_unlock(&q->mutex);
+            engine_list_push(&more, take_spare(spare, &ops[i]));
+        engine_queue_give(&queues[slot], &more);
     }
 }
 
@@ -483,35 +296,77 @@ int engine_submit(engine *e, const engine_op *writes, int write_count, const eng
     }
     if (!engine_reads_valid(e, reads, read_count))
         return EINVAL;
-    if (e->stopped)
-        return ESHUTDOWN;
-    pthread_mutex_lock(&e->mutex);
-    if (!provide(e, count)) {
-        pthread_mutex_unlock(&e->mutex);
-        return ENOMEM;
-    }
-    e->counters.crossings++;
-    e->spare_count -= count;
-    node *spare = e->spare, **end = &e->spare;
-    for (int64_t i = 0; i < count; i++)
-        end = &(*end)->next;
-    e->spare = *end;
-    pthread_mutex_unlock(&e->mutex);
+    engine_node *spare;
+    int error = withdraw(e, count, &spare);
+    if (error)
+        return error;
     enqueue(e->queues, writes, write_count, &spare);
     enqueue(e->queues + e->slots, reads, read_count, &spare);
+    return 0;
+}
+
+/* The write of one record, its head packed. */
+static engine_op record_op(const engine_stripe *stripe, engine_target *target, uint8_t *head)
+{
+    size_t head_bytes = record_payload_start(stripe->payload_bytes);
+    const uint8_t *digests =
+        stripe->digests + target->payload * (head_bytes - RECORD_HEADER_BYTES);
+    const uint8_t *payload = stripe->payloads + (size_t)target->payload * stripe->payload_bytes;
+    target->crc = record_pack(head, stripe->common, target->payload, target->disk_id,
+                              target->segment, target->offset, digests);
+    return (engine_op){
+        .token = target->token,
+        .file = target->file,
+        .offset = (int64_t)target->offset,
+        .slot = (int32_t)target->slot,
+        .count = ENGINE_BUFFERS,
+        .iov = {{head, head_bytes},
+                {(void *)(uintptr_t)payload, stripe->payload_bytes},
+                {(void *)(uintptr_t)stripe->tail, stripe->tail_bytes}},
+    };
+}
+
+int engine_append(engine *e, const engine_stripe *stripes, int count)
+{
+    int64_t records = 0;
+    for (const engine_stripe *stripe = stripes; stripe < stripes + count; stripe++) {
+        records += stripe->count;
+        for (uint32_t i = 0; i < stripe->count; i++)
+            if (stripe->targets[i].slot >= (uint32_t)e->slots)
+                return EINVAL;
+    }
+    engine_node *spare;
+    int error = withdraw(e, records, &spare);
+    if (error)
+        return error;
+    for (uint32_t slot = 0; slot < (uint32_t)e->slots; slot++) {
+        engine_list more;
+        engine_list_clear(&more);
+        for (const engine_stripe *stripe = stripes; stripe < stripes + count; stripe++) {
+            size_t head_bytes = record_payload_start(stripe->payload_bytes);
+            for (uint32_t i = 0; i < stripe->count; i++) {
+                if (stripe->targets[i].slot != slot)
+                    continue;
+                uint8_t *head = stripe->heads + i * head_bytes;
+                engine_op op = record_op(stripe, &stripe->targets[i], head);
+                engine_list_push(&more, take_spare(&spare, &op));
+            }
+        }
+        if (more.first)
+            engine_queue_give(&e->queues[slot], &more);
+    }
     return 0;
 }
 
 int engine_reap(engine *e, engine_completion *out, int capacity)
 {
     int count = 0;
+    /* First: what is completed from now on signals anew. If it fails, it is asked for again. */
+    e->calls.clear(e->event_fd);
     pthread_mutex_lock(&e->mutex);
     while (count < capacity && e->done.first) {
-        node *n = e->done.first;
-        e->done.first = n->next;
-        if (!n->next)
-            list_clear(&e->done);
-        out[count++] = (engine_completion){n->op.token, n->got, n->error, n->stage};
+        engine_node *n = engine_list_pop(&e->done);
+        out[count++] = (engine_completion){n->op.token, n->error, n->stage, n->got};
         n->next = e->spare;
         e->spare = n;
         e->spare_count++;

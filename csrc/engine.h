@@ -1,10 +1,11 @@
 /* The disk engine: per slot one queue of writes with one thread, and one of reads with some.
  *
- * engine_submit hands over a batch of operations; each goes to its slot's queue. The writing
- * thread takes all that is queued, joins writes that follow each other in a file to one pwritev,
- * syncs each file once, and completes them all with one wake: that is the group commit. Reading
- * threads take one operation at a time, so that a read never waits for a sync. What is in memory
- * already is read by engine_read where it is asked for, without any thread.
+ * engine_submit hands over a batch of operations, engine_append one of records that are packed on
+ * the way; each goes to its slot's queue. The writing thread takes all that is queued, joins
+ * writes that follow each other in a file to one pwritev, syncs each file once, and completes them
+ * all with one wake: that is the group commit. Reading threads take one operation at a time, so
+ * that a read never waits for a sync. What is in memory already is read by engine_read where it is
+ * asked for, without any thread.
  *
  * Invariants
  *  1. A file that failed a write or a sync is dead: nothing more is tried on its descriptor, and
@@ -14,7 +15,8 @@
  *  3. Every operation that engine_submit accepted completes exactly once; a batch is accepted
  *     whole or not at all.
  *  4. While completions are there to reap, the event descriptor is readable, or a wake is on its
- *     way: it is signalled whenever the list of completions stops being empty.
+ *     way, or the last reap had no room for more: it is signalled whenever the list of completions
+ *     stops being empty, and cleared by a reap, which is repeated until it leaves nothing.
  *  5. Nothing here aborts, prints, or keeps errno: errors are positive numbers in completions.
  *
  * All calls to the system go through a table, so that tests can replace each of them.
@@ -62,6 +64,24 @@ typedef struct { /* of a record: blocks of its payload, to be read if they are i
     uint8_t disk_id[16];
 } engine_spot;
 
+typedef struct { /* where one record of a stripe goes */
+    uint64_t token;
+    engine_file *file;
+    uint64_t segment, offset;
+    uint32_t slot, payload; /* which of the stripe's payloads, 0-based */
+    uint8_t disk_id[16];
+    uint32_t crc, unused; /* answered: of its header */
+} engine_target;
+
+typedef struct { /* records of one stripe */
+    const uint8_t *common; /* a header: what theirs have in common, and the first payload's index */
+    const uint8_t *payloads, *digests; /* of all shards, one right behind the other */
+    const uint8_t *tail;               /* what follows each payload: hint and padding */
+    uint8_t *heads;                    /* room for the targets' headers with their digests */
+    engine_target *targets;
+    uint32_t payload_bytes, tail_bytes, count, unused;
+} engine_stripe;
+
 /* What the engine asks of the system. A negative result is a negated errno. */
 typedef struct {
     int64_t (*pwritev)(int fd, const engine_iov *iov, int count, int64_t offset);
@@ -70,6 +90,7 @@ typedef struct {
     int (*fdatasync)(int fd);
     int (*fallocate)(int fd, int64_t offset, int64_t length);
     int (*wake)(int event_fd);
+    int (*clear)(int event_fd); /* no longer readable, until the next wake */
     int (*spawn)(void *thread, void *(*body)(void *), void *argument); /* thread: pthread_t* */
     void *(*allocate)(size_t size);
     void (*release)(void *memory);
@@ -89,9 +110,9 @@ typedef struct {
 
 typedef struct {
     uint64_t token;
-    int64_t got; /* bytes read; fewer than asked where the file ends */
     int32_t error;
     int32_t stage;
+    int64_t got; /* bytes read; fewer than asked where the file ends */
 } engine_completion;
 
 typedef struct {
@@ -123,10 +144,15 @@ void engine_detach(engine *e, engine_file *file);
 int engine_submit(engine *e, const engine_op *writes, int write_count, const engine_op *reads,
                   int read_count);
 
+/* Queue the records of stripes: 0, or a positive errno and nothing of it was taken. Packs their
+ * headers, and answers the CRCs of these. What a stripe points to, but for `targets`, must stay
+ * as it is until all its records have completed. */
+int engine_append(engine *e, const engine_stripe *stripes, int count);
+
 /* Read what can be had without waiting, here and now: such operations complete in `out`, by their
- * order in `reads`, as do those that are in a hurry. The others are queued, and their stage in `out` is ENGINE_QUEUED. 0, or a
- * positive errno: those that `out` calls queued were not taken, or (EINVAL) none was tried.
- * `reads` is used up. */
+ * order in `reads`, as do those that are in a hurry. The others are queued, and their stage in
+ * `out` is ENGINE_QUEUED. 0, or a positive errno: those that `out` calls queued were not taken, or
+ * (EINVAL) none was tried. `reads` is used up. */
 int engine_read(engine *e, engine_op *reads, int count, engine_completion *out);
 
 /* Read of one stripe's records what is in memory, and verify it: one bit for each of `spots` (at
@@ -140,7 +166,7 @@ const engine_calls *engine_table(const engine *e);
 int engine_fd(const engine_file *file);
 bool engine_reads_valid(const engine *e, const engine_op *reads, int count);
 
-/* Up to `capacity` completions; how many. */
+/* Up to `capacity` completions, after the event descriptor was cleared; how many. */
 int engine_reap(engine *e, engine_completion *out, int capacity);
 
 void engine_count(engine *e, engine_counters *out);

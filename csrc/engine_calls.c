@@ -44,6 +44,12 @@ static int system_wake(int event_fd)
     return write(event_fd, &one, sizeof one) < 0 && errno != EAGAIN ? -errno : 0;
 }
 
+static int system_clear(int event_fd)
+{
+    uint64_t count;
+    return read(event_fd, &count, sizeof count) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
 static int system_spawn(void *thread, void *(*body)(void *), void *argument)
 {
     return -pthread_create(thread, NULL, body, argument);
@@ -57,6 +63,7 @@ void engine_system_calls(engine_calls *calls)
         .fdatasync = system_fdatasync,
         .fallocate = system_fallocate,
         .wake = system_wake,
+        .clear = system_clear,
         .spawn = system_spawn,
         .allocate = malloc,
         .release = free,

@@ -22,17 +22,32 @@ typedef struct { /* as it lies on the disk, little-endian */
 _Static_assert(sizeof(header) == RECORD_HEADER_BYTES, "the header has no holes");
 _Static_assert(offsetof(header, crc) == RECORD_HEADER_BYTES - 4, "and ends with its CRC");
 
-/* ---- verification ---------------------------------------------------------------------- */
-
-static size_t block_count(size_t bytes)
-{
-    return (bytes + (1u << RECORD_BLOCK_BITS) - 1) >> RECORD_BLOCK_BITS;
-}
+/* ---- packing --------------------------------------------------------------------------- */
 
 size_t record_payload_start(size_t payload_bytes)
 {
-    return sizeof(header) + 8 * block_count(payload_bytes);
+    return sizeof(header) + 8 * record_block_count(payload_bytes);
 }
+
+uint32_t record_pack(uint8_t *head, const uint8_t *common, unsigned shard, const uint8_t *disk_id,
+                     uint64_t segment, uint64_t offset, const uint8_t *digests)
+{
+    header h;
+    memcpy(&h, common, sizeof h);
+    size_t digest_bytes = 8 * (size_t)h.digest_count;
+    h.shard_index = (uint8_t)(h.shard_index + shard);
+    memcpy(h.disk_id, disk_id, sizeof h.disk_id);
+    h.segment = segment;
+    h.offset = offset;
+    h.digest_crc = crc32_of(0, digests, digest_bytes);
+    memcpy(head, &h, sizeof h);
+    h.crc = crc32_of(0, head, offsetof(header, crc));
+    memcpy(head + offsetof(header, crc), &h.crc, sizeof h.crc);
+    memcpy(head + sizeof h, digests, digest_bytes);
+    return h.crc;
+}
+
+/* ---- verification ---------------------------------------------------------------------- */
 
 /* The fields that tell whose record it is. */
 static bool names(const header *h, const record_claim *claim)
@@ -53,7 +68,7 @@ static bool plausible(const header *h)
            (h->block_bits == RECORD_BLOCK_BITS) & !memcmp(h->key_id, no_key, 16) & (h->k >= 1) &
            (n <= RECORD_SHARDS_MAX) & (h->shard_index < n) & (h->payload_bytes > 0) &
            (h->payload_bytes <= RECORD_PAYLOAD_BYTES_MAX) &
-           (h->digest_count == block_count(h->payload_bytes)) &
+           (h->digest_count == record_block_count(h->payload_bytes)) &
            (h->hint_bytes <= RECORD_HINT_BYTES_MAX) &
            (h->stripe_bytes <= (uint64_t)h->k * h->payload_bytes) &
            (h->offset % RECORD_ALIGN == 0);
@@ -75,9 +90,9 @@ bool record_verify(const record_claim *claim, const uint8_t *head, size_t head_b
                    const uint8_t *body, size_t body_bytes)
 {
     header h;
-    size_t blocks = block_count(claim->payload_bytes);
+    size_t blocks = record_block_count(claim->payload_bytes);
     if (head_bytes != record_payload_start(claim->payload_bytes) ||
-        claim->first_block + block_count(body_bytes) > blocks)
+        claim->first_block + record_block_count(body_bytes) > blocks)
         return false;
     memcpy(&h, head, sizeof h);
     if (!(names(&h, claim) & plausible(&h)) ||

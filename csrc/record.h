@@ -1,8 +1,9 @@
-/* What the record format says, as far as a read needs it: is what was read what was asked for?
+/* What the record format says, as far as reading and writing many of them needs it.
  *
- * The format is described where it is packed, in s3node/store/record.py. Only "yes" is said here:
+ * The format is described in s3node/store/record.py. Only "yes" is said of what was read:
  * everything a record must be is checked, and whatever is anything else is looked at again by
- * whoever asked, who then says what is wrong with it.
+ * whoever asked, who then says what is wrong with it. Headers are packed there; here what differs
+ * between the records of one stripe is filled in.
  */
 #ifndef S3NODE_RECORD_H
 #define S3NODE_RECORD_H
@@ -31,6 +32,12 @@ typedef struct { /* what a record must say of itself, and which of its blocks we
     uint64_t first_block; /* 0-based: where `body` begins in the payload */
 } record_claim;
 
+/* Blocks of a payload, each with a digest of its own. */
+static inline size_t record_block_count(size_t payload_bytes)
+{
+    return (payload_bytes + (1u << RECORD_BLOCK_BITS) - 1) >> RECORD_BLOCK_BITS;
+}
+
 /* Where the payload begins within a record: how long header and digests are. */
 size_t record_payload_start(size_t payload_bytes);
 
@@ -38,6 +45,12 @@ size_t record_payload_start(size_t payload_bytes);
  * whole blocks of its payload, matches the digests. */
 bool record_verify(const record_claim *claim, const uint8_t *head, size_t head_bytes,
                    const uint8_t *body, size_t body_bytes);
+
+/* Pack the head (header and digests) of a record: `common` is a header with what the records of its
+ * stripe have in common and the shard index of the first, whose number `shard` this is; `digests`
+ * are its own. The header's CRC. */
+uint32_t record_pack(uint8_t *head, const uint8_t *common, unsigned shard, const uint8_t *disk_id,
+                     uint64_t segment, uint64_t offset, const uint8_t *digests);
 
 /* The digests of the blocks of `count` payloads of that many bytes each, one right behind the
  * other: all of the first, then all of the next. */

@@ -33,6 +33,9 @@ const uint8_t xxh3_secret[192] = {
     0x95, 0x16, 0x04, 0x28, 0xaf, 0xd7, 0xfb, 0xca, 0xbb, 0x4b, 0x40, 0x7e,
 };
 
+const uint64_t xxh3_first_lanes[XXH3_LANES] = {PRIME32_3, PRIME64_1, PRIME64_2, PRIME64_3,
+                                               PRIME64_4, PRIME32_2, PRIME64_5, PRIME32_1};
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "words are read as they lie in memory"
 #endif
@@ -170,15 +173,24 @@ static void scramble(uint64_t *lanes)
         lanes[i] = (lanes[i] ^ lanes[i] >> 47 ^ word64(secret + 8 * i)) * PRIME32_1;
 }
 
+static void blocks_scalar(uint64_t *lanes, const uint8_t *data, size_t count)
+{
+    for (; count; count--) {
+        for (size_t n = 0; n < XXH3_STEPS; n++, data += XXH3_STEP)
+            step(lanes, data, xxh3_secret + 8 * n);
+        scramble(lanes);
+    }
+}
+
 static void take_scalar(uint64_t *lanes, const uint8_t *data, size_t bytes)
 {
-    size_t steps = (bytes - 1) / XXH3_STEP; /* before the last, which may overlap them */
-    for (size_t n = 0; n < steps; n++) {
-        step(lanes, data + n * XXH3_STEP, xxh3_secret + 8 * (n % XXH3_STEPS));
-        if (n % XXH3_STEPS == XXH3_STEPS - 1)
-            scramble(lanes);
-    }
-    step(lanes, data + bytes - XXH3_STEP, xxh3_secret + sizeof xxh3_secret - XXH3_STEP - 7);
+    const uint8_t *last = data + bytes - XXH3_STEP; /* may overlap the steps before it */
+    size_t steps = (bytes - 1) / XXH3_STEP;
+    blocks_scalar(lanes, data, steps / XXH3_STEPS);
+    data += steps / XXH3_STEPS * XXH3_BLOCK;
+    for (size_t n = 0; n < steps % XXH3_STEPS; n++)
+        step(lanes, data + n * XXH3_STEP, xxh3_secret + 8 * n);
+    step(lanes, last, xxh3_secret + sizeof xxh3_secret - XXH3_STEP - 7);
 }
 
 static bool always(void)
@@ -186,7 +198,7 @@ static bool always(void)
     return true;
 }
 
-static const struct xxh3_kernel scalar = {"scalar", always, take_scalar};
+static const struct xxh3_kernel scalar = {"scalar", always, take_scalar, blocks_scalar};
 
 /* ---- all together ---------------------------------------------------------------------- */
 
@@ -206,18 +218,29 @@ const struct xxh3_kernel *xxh3_select(void)
     }
 }
 
+/* The lanes, each with its part of the secret, which begins there. */
+static uint64_t merged(const uint64_t *lanes, unsigned secret, uint64_t sum)
+{
+    for (unsigned i = 0; i < XXH3_LANES; i += 2)
+        sum += folded_product(lanes[i] ^ word64(xxh3_secret + secret + 8 * i),
+                              lanes[i + 1] ^ word64(xxh3_secret + secret + 8 * i + 8));
+    return avalanche(sum);
+}
+
 uint64_t xxh3_64_with(const struct xxh3_kernel *kernel, const void *data, size_t bytes)
 {
     if (bytes <= XXH3_SHORT_MAX)
         return of_short(data, bytes);
-    uint64_t lanes[XXH3_LANES] = {PRIME32_3, PRIME64_1, PRIME64_2, PRIME64_3,
-                                  PRIME64_4, PRIME32_2, PRIME64_5, PRIME32_1};
+    uint64_t lanes[XXH3_LANES];
+    memcpy(lanes, xxh3_first_lanes, sizeof lanes);
     kernel->take(lanes, data, bytes);
-    uint64_t sum = bytes * PRIME64_1;
-    for (unsigned i = 0; i < XXH3_LANES; i += 2)
-        sum += folded_product(lanes[i] ^ word64(xxh3_secret + 11 + 8 * i),
-                              lanes[i + 1] ^ word64(xxh3_secret + 19 + 8 * i));
-    return avalanche(sum);
+    return merged(lanes, 11, bytes * PRIME64_1);
+}
+
+void xxh3_merge_128(const uint64_t *lanes, uint64_t bytes, uint64_t *low, uint64_t *high)
+{
+    *low = merged(lanes, 11, bytes * PRIME64_1);
+    *high = merged(lanes, sizeof xxh3_secret - XXH3_STEP - 11, ~(bytes * PRIME64_2));
 }
 
 uint64_t xxh3_64(const void *data, size_t bytes)

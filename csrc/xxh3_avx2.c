@@ -36,7 +36,7 @@ static bool supported(void)
     return XXH3_CPU_HAS("avx2");
 }
 
-static const struct xxh3_kernel kernel = {"avx2", supported, take};
+static const struct xxh3_kernel kernel = {"avx2", supported, take, blocks};
 const struct xxh3_kernel *const xxh3_avx2 = &kernel;
 #else
 const struct xxh3_kernel *const xxh3_avx2 = NULL;

@@ -36,7 +36,7 @@ static bool supported(void)
     return XXH3_CPU_HAS("avx512f");
 }
 
-static const struct xxh3_kernel kernel = {"avx512", supported, take};
+static const struct xxh3_kernel kernel = {"avx512", supported, take, blocks};
 const struct xxh3_kernel *const xxh3_avx512 = &kernel;
 #else
 const struct xxh3_kernel *const xxh3_avx512 = NULL;

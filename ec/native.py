@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import count, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ec._gf import ffi, lib
 from ec.codec import check_encode, check_out, check_shards, check_wanted, choose_sources
@@ -92,6 +92,17 @@ def _encode_plan(geometry: Geometry) -> Any:
     return _plan(geometry, tuple(range(geometry.k)), tuple(range(geometry.k, geometry.n)))
 
 
+class Native(NamedTuple):
+    """`NativeCodec.encode` as C calls it: `encode` is gf_apply_in_row of csrc/gf.h.
+
+    Pointers of this module's cffi, to be kept alive for as long as they are used.
+    """
+
+    encode: Any
+    kernel: Any
+    plan: Any
+
+
 class NativeCodec:
     """Codec on the C kernels. Raises KernelError when the kernel asked for cannot be had."""
 
@@ -105,6 +116,11 @@ class NativeCodec:
         buffer = ffi.from_buffer("uint8_t[]", shards, require_writable=True)
         check_encode(geometry, len(buffer), shard_bytes)
         lib.gf_apply_in_row(self._kernel, _encode_plan(geometry), shard_bytes, buffer)
+
+    def native(self, geometry: Geometry) -> Native:
+        """For who crosses into C once for more than coding."""
+        encode = ffi.addressof(lib, "gf_apply_in_row")
+        return Native(encode, self._kernel, _encode_plan(geometry))
 
     def encode_into(
         self, geometry: Geometry, data: Sequence[Buffer], parity: Sequence[Buffer]

@@ -46,6 +46,10 @@ class Linker:
             limits=machine.limits,
         )
 
+    def close(self) -> None:
+        """No more stripes are hashed."""
+        self._hashing.close()
+
     async def open(self, end: socket.socket, still: Callable[[], bool]) -> LinkedNode:
         """Link to the engine at the other end, which answers when it has recovered. EngineGone."""
         pages = WRITE_ARENA_BYTES // self._config.edges // mmap.PAGESIZE

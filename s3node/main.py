@@ -42,17 +42,21 @@ def _serve(config: Config, announce: Announce, again: Again) -> int:
         return uvloop.run(edge(given))
 
     async def edge(given: Inherited) -> int:
+        linker = Linker(given.config)
         life = EdgeLife(
             given.config,
             given.seat.number,
             given.board,
             given.knocks,
-            Linker(given.config).open,
+            linker.open,
             OPERATIONS,
             clock=clock,
             random=random,
         )
-        return await life.run(given.line, given.sockets)
+        try:
+            return await life.run(given.line, given.sockets)
+        finally:
+            linker.close()
 
     if config.edges:
         return supervise(config, announce, again, become)

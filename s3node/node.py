@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from ec import Codec, Geometry, NativeCodec
+from ec import Geometry, NativeCodec
 from s3node.base import metrics
 from s3node.base.arena import Arena
 from s3node.base.clock import Clock, SystemClock
@@ -122,12 +122,11 @@ class RunningNode:
     ) -> None:
         self.clock = machine.clock
         self.geometry = Geometry(len(config.disks) - config.parity, config.parity)
-        self.codec: Codec = NativeCodec()
+        self.codec = NativeCodec()
         self._looked = looked
         self._started_ns = self.clock.monotonic_ns()
         self._threads = machine.threads(os.cpu_count() or 1)
-        self._md5_thread = machine.threads(1)
-        self._hashing = SharedHashing(self._md5_thread, machine.clock)
+        self._hashing = SharedHashing(machine.threads(1), machine.clock)
         ids = EpochIds(recovered.epoch, machine.random)
         engine = machine.engine(len(config.disks))
         # What waits for a disk's log, and is read from it, is no more than its even part of memory.
@@ -194,11 +193,13 @@ class RunningNode:
         if self._monitoring is not None:
             self._monitoring.cancel()
             await asyncio.gather(self._monitoring, return_exceptions=True)
-        await self.objects.close()
-        await self.metadata.close()
-        await self.disks.close()
-        self._threads.shutdown()
-        self._md5_thread.shutdown()
+        try:
+            await self.objects.close()
+            await self.metadata.close()
+            await self.disks.close()
+        finally:
+            self._threads.shutdown()
+            self._hashing.close()
 
     def _stamp(self, slot: int) -> None:
         stamp(self._looked.homes[slot], self.metadata.recovered)

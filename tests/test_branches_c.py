@@ -1,7 +1,8 @@
 """Every branch of the C sources is taken by the test programs of tests/c, measured by gcov.
 
-The engine by its two programs; the kernels emulated (so that all of them run on any CPU) with the
-test in the place of the CPU. What is not compiled or cannot be taken is listed, with the reason.
+The engine by its two programs, the sender by its own; the kernels emulated (so that all of them
+run on any CPU) with the test in the place of the CPU. What is not compiled or cannot be taken is
+listed, with the reason.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ ANY_CPU = [
     *("-DEMULATED", "-DANY_CPU", "-DGF_TARGET(f)=", "-DGF_CPU_HAS(f)=cpu_has(f)"),
     *("-DMD5_TARGET(f)=", "-DMD5_CPU_HAS(f)=cpu_has(f)", "-DMD5_SETTLE(r)="),
     *("-DXXH3_TARGET(f)=", "-DXXH3_CPU_HAS(f)=cpu_has(f)"),
+    *("-DCRC64_TARGET(f)=", "-DCRC64_CPU_HAS(f)=cpu_has(f)"),
     *("-include", str(CTESTS / "any_cpu.h"), f"-I{CTESTS / 'emulated'}"),
 ]
 NOT_COMPILED = {"gf_neon.c"}
@@ -31,6 +33,8 @@ EXCEPTIONS = {
     # The rows of a pass are 1 to 6 by the arithmetic before: in each of five kernels the way
     # past all cases is not taken.
     "gf_dot.h": ["switch (rows) {"] * 5,
+    # The same of what folds CRCs.
+    "crc64.c": ["return crc64_pclmul && crc64_pclmul->supported();"],
     # Every MD5 kernel is of x86, where this runs: there is none that is not built.
     "md5.c": [
         "if (candidate && candidate->supported()) {",
@@ -95,7 +99,7 @@ def require_all(told: dict[str, Branches], names: Iterable[str]) -> None:
 
 
 def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
-    names = ["engine.c", "engine_calls.c", "engine_read.c"]
+    names = [f"engine{part}.c" for part in ("", "_calls", "_queue", "_read", "_write")]
     formats = [CSRC / "record.c", CSRC / "crc32.c", *sorted(CSRC.glob("xxh3*.c"))]
     objects = compiled([*(CSRC / name for name in names), *formats], ["-std=gnu11"], tmp_path)
     for program, arguments in (("engine_test", ["1", "10"]), ("engine_faults_test", ["."])):
@@ -106,15 +110,25 @@ def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
     require_all(branches(tmp_path), names)
 
 
+def test_every_branch_of_the_sender_is_taken(tmp_path: Path) -> None:
+    names = ["send.c", "send_calls.c"]
+    objects = compiled([CSRC / name for name in names], ["-std=gnu11"], tmp_path)
+    options = ["-std=gnu11", "-pthread", "--coverage", f"-I{CSRC}"]
+    run(["gcc", *options, CTESTS / "send_test.c", *objects, "-o", "send_test"], tmp_path)
+    run([tmp_path / "send_test"], tmp_path)
+    require_all(branches(tmp_path), names)
+
+
 @pytest.mark.parametrize(
     ("stem", "more", "headers"),
     [
         ("gf", [], {"gf_dot.h"}),
         ("md5", [], set()),
         ("record", ["crc32.c", "xxh3*.c"], {"xxh3_take.h"}),
+        ("crc64", [], set()),
         ("entry", ["crc32.c", "version_row.c"], set()),
     ],
-    ids=["gf", "md5", "record", "entry"],
+    ids=["gf", "md5", "record", "crc64", "entry"],
 )
 def test_every_branch_of_the_kernels_is_taken(
     stem: str, more: list[str], headers: set[str], tmp_path: Path
@@ -129,3 +143,17 @@ def test_every_branch_of_the_kernels_is_taken(
     run([tmp_path / program], tmp_path)
     names = {one.name for one in sources} - NOT_COMPILED
     require_all(branches(tmp_path), {*names, *headers})
+
+
+@pytest.mark.parametrize("stem", ["stripe", "hasher"])
+def test_every_branch_of_a_stripes_job_is_taken(stem: str, tmp_path: Path) -> None:
+    """With the kernels of this CPU: those are looked at above."""
+    parts = [CSRC / "record_digests.c", *sorted(CSRC.glob("gf*.c")), *sorted(CSRC.glob("md5*.c"))]
+    parts += [*sorted(CSRC.glob("xxh3*.c")), *sorted(CSRC.glob("crc64*.c"))]
+    parts += [CSRC / "stripe.c", CSRC / "hasher.c"]
+    objects = compiled(parts, ["-std=c11"], tmp_path)
+    options = ["-std=c11", "-O1", "-pthread", "--coverage", f"-I{CSRC}"]
+    program = f"{stem}_test"
+    run(["gcc", *options, CTESTS / f"{program}.c", *objects, "-o", program], tmp_path)
+    run([tmp_path / program], tmp_path)
+    require_all(branches(tmp_path), [f"{stem}.c"])

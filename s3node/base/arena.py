@@ -55,14 +55,19 @@ class Row:
     They end together, with the last reference to any of them; or one by one, by `end`.
     """
 
-    __slots__ = ("_arena", "_size", "_watch", "places", "whole")
+    __slots__ = ("_arena", "_size", "_watch", "whole")
 
     def __init__(self, arena: Arena, watch: _Watch, whole: memoryview, size: int) -> None:
         self._arena = arena
         self._watch = watch
         self._size = size
         self.whole = whole
-        self.places = [whole[at : at + size] for at in range(0, len(whole), size)]
+
+    @property
+    def places(self) -> list[memoryview]:
+        """Each by itself."""
+        size = self._size
+        return [self.whole[at : at + size] for at in range(0, len(self.whole), size)]
 
     def end(self, index: int) -> None:
         """Nobody will use this place any more, though others of the row are used."""
@@ -76,8 +81,8 @@ class Loose(Row):
     __slots__ = ()
 
     def __init__(self, count: int, size: int) -> None:
+        self._size = size
         self.whole = memoryview(bytearray(count * size))
-        self.places = [self.whole[at : at + size] for at in range(0, count * size, size)]
 
     def end(self, index: int) -> None:
         """Nothing: it ends with the last reference to any."""
@@ -163,11 +168,14 @@ class Arena:
             left = size - skipped - room
             if left < 0:
                 continue
-            # What stays is before the place, behind it, both, or nothing.
-            parts = [(start, skipped), (start + skipped + room, left)]
-            parts = [(at, rest) for at, rest in parts if rest]
-            self._starts[index : index + 1] = [at for at, _ in parts]
-            self._sizes[index : index + 1] = [rest for _, rest in parts]
+            # What stays is behind the place, before it, both, or nothing.
+            if left:
+                self._starts[index], self._sizes[index] = start + skipped + room, left
+            else:
+                del self._starts[index], self._sizes[index]
+            if skipped:
+                self._starts.insert(index, start)
+                self._sizes.insert(index, skipped)
             return start + skipped
         return -1
 
@@ -177,10 +185,12 @@ class Arena:
             watch = self._ended.popleft()
             del self._live[watch.number]
             start = watch.start
-            for begun, ended in sorted([*watch.free, (watch.stop, watch.stop)]):
+            for begun, ended in sorted(watch.free):
                 if begun > start:
                     self._add_gap(start, begun - start)
                 start = ended
+            if watch.stop > start:
+                self._add_gap(start, watch.stop - start)
 
     def _add_gap(self, start: int, room: int) -> None:
         index = bisect_left(self._starts, start)

@@ -41,6 +41,13 @@ READ_ARENA_BYTES = 2 * READ_BUFFER_BYTES
 READ_STEP_BYTES_MIN = 256 * KIB
 """What is read of a stripe at once when memory is short, or for a slow client."""
 
+READ_STRIDE_BYTES = 512 * KIB
+"""About what is read at once of a stripe that is in memory: it is in the processor's cache yet when
+its digest is taken and when it is sent, and it is what a client is given at once."""
+
+READ_STRIDE_BYTES_MAX = READ_STRIDE_BYTES * 3 // 2
+"""Up to this there is one stride and no second, small one."""
+
 CLIENT_SILENCE_S = 0.25
 """A client silent for this long lends the memory that waits for its bytes to others."""
 
@@ -176,6 +183,13 @@ it is to be."""
 SEND_BUFFER_BYTES = 512 * KIB
 """Response bytes that a client is given one `SEND_IDLE_S` to take."""
 
+SEND_ASIDE_BYTES_MIN = 256 * KIB
+"""Of a response, at once: less is sent by the loop sooner than a thread that sends is told of it
+(even at 128 KiB, 256 KiB cost the loop two thirds)."""
+
+SEND_ASIDE_REQUESTS_MIN = 3
+"""At work at once, for the loop to have others to serve while a thread sends."""
+
 COALESCE_BYTES_MAX = 16 * KIB
 """A first piece of a response up to this goes out together with its head."""
 
@@ -265,6 +279,9 @@ SETTING_MAX = 65536
 
 EDGES_MAX = 64
 """Processes that speak HTTP."""
+
+ONE_PROCESS_CORES_MAX = 2
+"""With so many cores a node is one process by itself: edges would take turns with the engine."""
 
 EDGES_DEFAULT_MAX = 8
 """As many as a node has by itself, however many cores there are: one engine must keep up."""

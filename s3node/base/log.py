@@ -2,7 +2,8 @@
 
 Built on the standard logging module, so that libraries' messages go the same way. Extra fields
 are given as ``extra={"fields": {...}}``; `access` writes the one line per request, in the same
-form but by a shorter way: the lines of one turn of the event loop are written together.
+form but by a shorter way: its fields are an `Access`, of which is known what they are, and the
+lines of one turn of the event loop are written together.
 
 No secret is ever written. Three nets, all in the formatters, so that no caller can forget them:
 secrets registered with `hide` are replaced wherever they stand; values of signature, credential
@@ -98,8 +99,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return fields
 
 
-def _when(seconds: float) -> str:
-    whole, ms = divmod(int(seconds * 1000), 1000)
+def _when(now_ms: int) -> str:
+    whole, ms = divmod(now_ms, 1000)
     return f"{_second(whole)}.{ms:03d}+00:00"
 
 
@@ -127,12 +128,55 @@ def _json(line: Mapping[str, object]) -> str:
     return json.dumps(_clean(line)) if _suspicious(text) else text
 
 
+class Access(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the line of one request says."""
+
+    request_id: str
+    operation: str
+    bucket: str | None
+    key: str | None
+    status: int
+    received_bytes: int
+    sent_bytes: int
+    duration_ms: float
+    remote: str
+    identity: str
+    host_id: str
+    certificate: str = ""  # these three only where there is something to say
+    error: str = ""
+    cut: str = ""
+
+    def told(self) -> str:
+        """All that is not made of numbers and random bytes."""
+        return (
+            f"{self.operation} {self.bucket} {self.key} {self.remote} {self.identity} "
+            f"{self.certificate} {self.error} {self.cut}"
+        )
+
+
+_ACCESS_HEAD = {"level": "info", "logger": ACCESS.name, "message": "request"}
+_ACCESS_HEAD_JSON = json.dumps(_ACCESS_HEAD, separators=(",", ":"))[1:-1]
+
+
+def _access_json(fields: Access, now_ms: int) -> str:
+    """`fields` behind what all these lines begin with; secrets are looked for where they can be,
+    the names of fields being none."""
+    try:
+        raw = _encode(fields)
+    except ValueError:  # what UTF-8 cannot hold
+        raw = _DELETE
+    when = _when(now_ms)
+    if not raw.isascii() or _DELETE in raw or _suspicious(fields.told()):
+        return _json({"time": when, **_ACCESS_HEAD, **msgspec.to_builtins(fields)})
+    return f'{{"time":"{when}",{_ACCESS_HEAD_JSON},{raw[1:].decode("ascii")}'
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
-            "time": _when(record.created),
+            "time": _when(int(record.created * 1000)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -147,7 +191,8 @@ class PlainFormatter(logging.Formatter):
     """For people: time, level, message, fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        head = f"{_when(record.created)[11:23]} {record.levelname:<7} {record.getMessage()}"
+        when = _when(int(record.created * 1000))
+        head = f"{when[11:23]} {record.levelname:<7} {record.getMessage()}"
         fields = _clean(_fields(record))
         assert isinstance(fields, dict)
         told = ((name, value) for name, value in fields.items() if value not in (None, ""))
@@ -179,9 +224,9 @@ class LineHandler(logging.StreamHandler[TextIO]):
             self._write()
             super().flush()
 
-    def access(self, fields: Mapping[str, object]) -> None:
+    def access(self, fields: Access) -> None:
         """The line of a request, written when this turn of the event loop is over."""
-        line = _json({"time": _when(time.time()), **_ACCESS_HEAD, **fields})
+        line = _access_json(fields, time.time_ns() // 1_000_000)
         with self._guard():
             self._waiting.append(line)
             if len(self._waiting) > 1:
@@ -205,9 +250,6 @@ class LineHandler(logging.StreamHandler[TextIO]):
                 self.handleError(_record({}))
 
 
-_ACCESS_HEAD = {"level": "info", "logger": ACCESS.name, "message": "request"}
-
-
 def setup(stream: TextIO, *, level: str = "info", plain: bool | None = None) -> None:
     """Send everything to `stream`; `plain` is whether it is a terminal unless said otherwise."""
     choice = stream.isatty() if plain is None else plain
@@ -219,8 +261,8 @@ def setup(stream: TextIO, *, level: str = "info", plain: bool | None = None) -> 
     root.setLevel(level.upper())
 
 
-def access(fields: Mapping[str, object]) -> None:
-    """The line of one request: request id, operation, bucket, key, status, bytes, duration."""
+def access(fields: Access) -> None:
+    """The line of one request."""
     if not ACCESS.isEnabledFor(logging.INFO):
         return
     handlers = logging.root.handlers
@@ -228,7 +270,7 @@ def access(fields: Mapping[str, object]) -> None:
     if isinstance(handler, LineHandler) and isinstance(handler.formatter, JsonFormatter):
         handler.access(fields)
         return
-    ACCESS.handle(_record(fields))
+    ACCESS.handle(_record(msgspec.to_builtins(fields)))
 
 
 def _record(fields: Mapping[str, object]) -> logging.LogRecord:

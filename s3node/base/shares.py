@@ -113,6 +113,9 @@ class Room:
         self._total = bounds.total
         self._identity = Bound(bounds.total, bounds.identity)
         self._client = Bound(bounds.total, bounds.client)
+        # One of a client has at most all that are taken: allowed by both bounds while that is
+        # less than what they give to one that is alone (see the formula above, with own = taken).
+        self._ample = min(bounds)
 
     @property
     def full(self) -> bool:
@@ -121,7 +124,10 @@ class Room:
 
     def refused(self, client: Client) -> str:
         """Which bound one more of this client would break; "": none."""
-        taken, seats = self.taken, self._clients.get(client)
+        taken = self.taken
+        if taken < self._ample:
+            return ""
+        seats = self._clients.get(client)
         if not self._client.allows(len(seats) if seats else 0, taken):
             return NODE if self.full else CLIENT
         if not self._identity.allows(self._identities.get(client[0], 0), taken):

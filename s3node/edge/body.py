@@ -73,6 +73,8 @@ class Client(Protocol):
 class Sized:
     """A body of so many bytes."""
 
+    __slots__ = ("_begin", "_buffer", "_end", "_first", "_lent", "_memory", "left", "unread")
+
     def __init__(self, length: int, memory: Memory) -> None:
         self.left = length  # bytes that have not come
         self.unread: int | None = length  # bytes that were not handed out
@@ -229,7 +231,10 @@ class Body(InPlace):
     async def __anext__(self) -> Piece:
         if self._owes_continue:
             self._continue()
-        piece = self._framing.take() or await self._next()
+        framing = self._framing
+        piece = framing.take()
+        if not piece and not framing.whole:
+            piece = await self._next()
         if not piece:
             raise StopAsyncIteration
         self.received += len(piece)

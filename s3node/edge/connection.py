@@ -15,22 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, cast
+from typing import cast
 
 from s3node.base import limits
 from s3node.base.errors import S3Error
-from s3node.edge.body import Body, Chunked, Memory, Sized
+from s3node.edge.body import Body, Chunked, Sized
 from s3node.edge.exchange import Exchange
 from s3node.edge.exchange import head as answer_head
 from s3node.edge.head import Head, HeadRefused, unacceptable
-from s3node.edge.patience import NEVER, Patience, acknowledged
+from s3node.edge.owner import Owner
+from s3node.edge.patience import NEVER, acknowledged
+from s3node.edge.sender import Job, Pieces, left_of
 from s3node.edge.tls import subject_of
 
 LOG = logging.getLogger("s3node.edge")
-
-Refusal = tuple[int, list[tuple[str, str]], bytes]
-"""Status, headers, body."""
 
 _HEAD_END = b"\r\n\r\n"
 _GONE = "the client hung up"
@@ -44,33 +42,6 @@ _TOO_MANY = S3Error(
 )
 
 
-class Owner(Protocol):
-    """The server that a connection belongs to."""
-
-    patience: Patience
-    stopping: bool
-    memory: Memory
-    scratch: memoryview
-    handler: Callable[[Exchange], Awaitable[None]]
-    refuse: Callable[[S3Error, str], Refusal]
-
-    @property
-    def secure(self) -> bool:
-        """Whether connections that are made now speak TLS."""
-
-    def joined(self, connection: Connection) -> None:
-        """It is open."""
-
-    def left(self, connection: Connection) -> None:
-        """It is lost."""
-
-    def begin(self) -> None:
-        """A request is being worked on."""
-
-    def end(self) -> None:
-        """It is done with."""
-
-
 class Connection(asyncio.BufferedProtocol):
     """Reads requests, has them handled, and waits: for at most one thing at a time."""
 
@@ -82,6 +53,7 @@ class Connection(asyncio.BufferedProtocol):
         "_ended",
         "_head",
         "_head_bytes",
+        "_job",
         "_loop",
         "_paused",
         "_reading",
@@ -118,6 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._refused = False  # what comes is thrown away
         self._reading = True
         self._paused = False  # the client has to take some of the answer first
+        self._job: Job | None = None  # part of the answer that someone else sends
         self._ended = False  # the client has, and will send nothing more
         self._waiting_since = 0.0
         self._acknowledged = 0  # bytes, when the wait began
@@ -147,6 +120,8 @@ class Connection(asyncio.BufferedProtocol):
         self.transport = None
         self.deadline = NEVER
         self._server.left(self)
+        if self._job is not None:
+            self._job.withdraw()
         self._hung_up()
         if self.exchange is None:
             self._done()
@@ -243,7 +218,8 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = NEVER
         self._busy = True
         self._server.begin()
-        framing = Chunked() if head.coding else Sized(head.length, self._server.memory)
+        fields = head.fields
+        framing = Chunked() if fields.coding else Sized(fields.length, self._server.memory)
         exchange = self.exchange = Exchange(self, head, framing, self._server.patience)
         body = exchange.body
         if not body.whole:
@@ -274,11 +250,15 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _work(self) -> None:
         """Requests, until the connection is closed."""
-        while self.exchange is not None or self.transport is not None:
-            if self.exchange is None:
-                await self._sleep()
-            else:
-                await self._respond(self.exchange)
+        try:
+            while self.exchange is not None or self.transport is not None:
+                if self.exchange is None:
+                    await self._sleep()
+                else:
+                    await self._respond(self.exchange)
+        except BaseException:  # nobody is left who would answer
+            self.abort()
+            raise
 
     async def _respond(self, exchange: Exchange) -> None:
         """Have one request answered; then whatever becomes of the connection."""
@@ -292,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
                 await exchange.answer(status, headers, content)
             else:
                 await self._server.handler(exchange)
-                settled = await exchange.finish()
+                settled = exchange.whole or await exchange.finish()
         except asyncio.CancelledError:
             self.abort()
             raise
@@ -304,6 +284,8 @@ class Connection(asyncio.BufferedProtocol):
             exchange.body.end()
             if settled or self.transport is None:
                 self._done()
+        if self.transport is None:  # what came behind it is nobody's any more
+            return
         if not settled:
             self._linger()
         elif exchange.keep_alive:
@@ -392,14 +374,23 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+    async def send(self, pieces: Pieces) -> None:
         """Returns when the kernel has all of it: its memory may then be used again.
 
         ConnectionError when the client hangs up, TimeoutError when it does not take it.
         """
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError(_GONE)
+        transport = self._open()
+        job = self._job = self._hand_over(transport, pieces)
+        if job is not None:
+            try:
+                pieces = left_of(pieces, await job.sent())
+            except OSError as fault:
+                raise ConnectionResetError(_GONE) from fault
+            finally:
+                self._job = None
+            if not pieces:
+                return
+            transport = self._open()
         if len(pieces) == 1:
             transport.write(pieces[0])
         else:
@@ -412,10 +403,28 @@ class Connection(asyncio.BufferedProtocol):
             if self.transport is None:
                 raise ConnectionResetError(_GONE)
 
+    def _open(self) -> asyncio.Transport:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError(_GONE)
+        return transport
+
+    def _hand_over(self, transport: asyncio.Transport, pieces: Pieces) -> Job | None:
+        """To whoever is to send them, while nothing that was written before is on its way. As
+        long as he does nobody else writes.
+        """
+        if self.secure or self._paused:
+            return None
+        sender = self._server.sender_of(sum(map(len, pieces)))
+        if sender is None:
+            return None
+        return sender.give(transport.get_extra_info("socket").fileno(), pieces)
+
     def interject(self, data: bytes) -> None:
         """A few bytes before the answer, if they can still be sent."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+        transport = self.transport
+        if transport is not None and not transport.is_closing() and self._job is None:
+            transport.write(data)
 
     def read_on(self, *, reading: bool) -> None:
         transport = self.transport

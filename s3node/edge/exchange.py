@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
@@ -84,6 +84,7 @@ class Exchange:
         "keep_alive",
         "lead",
         "method",
+        "recurring",
         "remote",
         "secure",
         "sent",
@@ -92,20 +93,27 @@ class Exchange:
     )
 
     def __init__(self, wire: Wire, lead: Head, framing: Framing, patience: Patience) -> None:
+        fields = lead.fields
         self._wire = wire
         self._patience = patience
         self.lead = lead
         self.method = lead.method
         self.target = lead.target
-        self.headers: Sequence[tuple[bytes, bytes]] = lead.headers
+        self.headers: Sequence[tuple[bytes, bytes]] = fields.headers
+        self.recurring = fields.recurring  # they will come again
         self.secure = wire.secure
         self.remote = wire.remote
         self.subject = wire.subject
-        expecting = lead.expects == b"100-continue" and lead.version == HTTP_1_1
+        expecting = fields.expects == b"100-continue" and fields.version == HTTP_1_1
         self.body = Body(wire, framing, patience, expects=expecting)
-        self.keep_alive = lead.keep_alive
+        self.keep_alive = fields.keep_alive
         self.answered = False  # the head has been sent
         self.sent = 0  # body bytes handed to the socket
+
+    @property
+    def whole(self) -> bool:
+        """Nothing of the request is left to be read."""
+        return self.body.unread == 0
 
     @property
     def gone(self) -> bool:
@@ -115,7 +123,7 @@ class Exchange:
     async def answer(
         self,
         status: int,
-        headers: Iterable[tuple[str, str]],
+        headers: Sequence[tuple[str, str]],
         body: bytes = b"",
         *,
         stream: AsyncIterator[Sequence[memoryview]] | None = None,
@@ -128,36 +136,38 @@ class Exchange:
         """
         assert not self.answered, "a request has one answer"
         if stream is None:
-            pieces = (body,) if body else ()
-            await self._answer(status, headers, pieces, len(body) if length is None else length)
+            await self._answer(status, headers, body, len(body) if length is None else length)
             return
         assert length is not None, "a streamed answer says its length"
         try:
-            bodiless = self.method == "HEAD" or status in _BODILESS
-            first = () if bodiless else await _next(stream)
-            await self._answer(status, headers, first, length, stream)
+            await self._answer(status, headers, body, length, stream)
         finally:
             await _close(stream)
 
     async def _answer(
         self,
         status: int,
-        headers: Iterable[tuple[str, str]],
-        pieces: Sequence[bytes | memoryview],
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
         length: int,
         stream: AsyncIterator[Sequence[memoryview]] | None = None,
     ) -> None:
-        """The head with the first pieces, then the rest of the stream."""
+        """The head with the body, or with the first pieces of the stream and then the rest."""
+        bare = status in _BODILESS or self.method == "HEAD"
+        pieces: Sequence[bytes | memoryview] = (body,) if body else ()
+        if stream is not None and not bare:
+            pieces = await _next(stream)
         self._settle_connection()
-        bodiless = status in _BODILESS
-        lead = head(status, headers, None if bodiless else length, self.keep_alive)
+        told = None if status in _BODILESS else length
+        lead = head(status, headers, told, self.keep_alive)
         self.answered = True
         try:
-            if bodiless or self.method == "HEAD":
+            if bare:
                 await self._wire.send((lead,))
                 return
             await self._send(lead, pieces, length)
             while pieces and stream is not None:
+                pieces = ()  # nobody refers to them now: their memory may be used for the next
                 pieces = await _next(stream)
                 await self._send(b"", pieces, length)
             if self.sent != length:
@@ -198,7 +208,7 @@ class Exchange:
 
         False when the connection must be closed with request bytes still to come.
         """
-        if self.body.unread == 0 or self.gone:
+        if self.whole or self.gone:
             return True
         if self.keep_alive:
             with suppress(TimeoutError):
@@ -240,14 +250,13 @@ def _batches(
 
 
 def head(
-    status: int, headers: Iterable[tuple[str, str]], length: int | None, keep_alive: bool
+    status: int, headers: Sequence[tuple[str, str]], length: int | None, keep_alive: bool
 ) -> bytes:
     """Status line and headers as bytes; header text is latin-1, as it is when it is read."""
     lines = [_status_line(status)]
-    for name, value in headers:
-        if name.lower() in _OWN_HEADERS:
-            raise ValueError(f"{name} is set by the edge")
-        lines.append(f"{name}: {value}")
+    lines += [f"{name}: {value}" for name, value in headers]
+    if not _OWN_HEADERS.isdisjoint([name.lower() for name, _ in headers]):
+        raise ValueError("a header that is set by the edge")
     told = "".join(lines)
     if not told.isprintable() and _FORBIDDEN.search(told):
         names = [line.partition(":")[0] for line in lines if _FORBIDDEN.search(line)]

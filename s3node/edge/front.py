@@ -15,6 +15,7 @@ from s3node.edge.admin_listener import AdminListener
 from s3node.edge.exchange import Patience
 from s3node.edge.http import HttpServer, bind
 from s3node.edge.s3_listener import S3Listener
+from s3node.edge.sender import open_sender, worthwhile
 from s3node.edge.tls import CertificateWatch, Files, make_context
 
 
@@ -61,7 +62,9 @@ class Front:
         patience: Patience | None = None,
         bound: Bound = CONNECTIONS,
         share: Share | None = None,
+        processes: int = 1,
     ) -> None:
+        """`processes`: so many of the node are at work on this machine."""
         self._s3: HttpServer | None = None
         self._admin: HttpServer | None = None
         if s3 is not None:
@@ -72,6 +75,7 @@ class Front:
                 patience=patience,
                 bound=bound,
                 share=share,
+                open_sender=open_sender if worthwhile(processes) else None,
             )
         if admin is not None:
             self._admin = HttpServer(

@@ -23,9 +23,11 @@ from s3node.base.errors import ConfigError, S3Error
 from s3node.base.shares import CONNECTIONS, Bound
 from s3node.edge.accepting import Acceptor, Alone, Share
 from s3node.edge.body import Memory
-from s3node.edge.connection import Connection, Refusal
+from s3node.edge.connection import Connection
 from s3node.edge.exchange import Exchange
+from s3node.edge.owner import Refusal
 from s3node.edge.patience import Patience, Sweeper
+from s3node.edge.sender import Sender
 
 __all__ = ["Handler", "HttpServer", "Refusal", "Refuse"]
 
@@ -34,6 +36,8 @@ LOG = logging.getLogger("s3node.edge")
 Handler = Callable[[Exchange], Awaitable[None]]
 Refuse = Callable[[S3Error, str], Refusal]
 """The answer to what never becomes an Exchange, and came from this address."""
+
+OpenSender = Callable[[asyncio.AbstractEventLoop], Sender | None]
 
 
 class HttpServer:
@@ -48,8 +52,11 @@ class HttpServer:
         patience: Patience | None = None,
         bound: Bound = CONNECTIONS,
         share: Share | None = None,
+        open_sender: OpenSender | None = None,
     ) -> None:
-        """`bound` is of what all processes of the `share` have open together."""
+        """`bound` is of what all processes of the `share` have open together; without a way to
+        open a sender the loop sends everything.
+        """
         self.handler = handler
         self.refuse = refuse
         self.name = name
@@ -64,6 +71,8 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         self._sweeper = Sweeper(self.connections, self.patience)
         self._acceptor: Acceptor | None = None
+        self._open_sender = open_sender
+        self._sender: Sender | None = None
         self._busy = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -116,6 +125,14 @@ class HttpServer:
         if self._busy == 0:
             self._idle.set()
 
+    def sender_of(self, size: int) -> Sender | None:
+        """Who is to send so many bytes: the loop itself when too few others are there whom it
+        could serve meanwhile, or when the bytes are so few that the way to a thread costs more.
+        """
+        if size < limits.SEND_ASIDE_BYTES_MIN or self._busy < limits.SEND_ASIDE_REQUESTS_MIN:
+            return None
+        return self._sender
+
     # --- the owner's side ---------------------------------------------------------------------
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
@@ -128,6 +145,8 @@ class HttpServer:
     def serve(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept on a socket that listens, which is this server's from now on."""
         self._sweeper.start()
+        if self._open_sender is not None:
+            self._sender = self._open_sender(self._loop)
         self._acceptor = Acceptor(listening, self, self.share, tls)
 
     async def use_tls(self, tls: ssl.SSLContext) -> None:
@@ -149,6 +168,9 @@ class HttpServer:
             LOG.warning("requests were cut at the end of the grace period")
         await asyncio.gather(*(connection.cut() for connection in list(self.connections)))
         self._sweeper.stop()
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
 
 
 def bind(host: str, port: int) -> socket.socket:

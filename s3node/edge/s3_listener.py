@@ -108,6 +108,7 @@ class S3Listener:
         self._host = ("x-amz-id-2", self._host_id)
         self._ids: list[str] = []  # of requests to come
         self._node: Node | None = None
+        self._vouchers: dict[str, Any] = {}  # what signatures are judged by
         self._working = 0
         metrics.REQUESTS_IN_PROGRESS.set_function(lambda: self._working)
         self.reason = STARTING
@@ -115,6 +116,13 @@ class S3Listener:
     def ready(self, node: Node) -> None:
         """Serve from now on."""
         self._node = node
+        self._vouchers = {
+            "secret_for": self._secrets.get,
+            "region": node.region,
+            "key_cache": self._key_cache,
+            "owner_id": node.owner_id,
+            "display_name": node.display_name,
+        }
         self.reason = ""
         metrics.READY.set(1)
 
@@ -155,16 +163,8 @@ class S3Listener:
         """The answer to what is no HTTP request that S3 could understand, or one too many."""
         trace = self._trace()
         response = self._render(error, trace, "", head=False)
-        seconds = (self._clock.monotonic_ns() - trace.began_ns) / 1e9
-        metrics.REQUESTS.count(NO_OPERATION, response.status, seconds)
-        told = {
-            "request_id": trace.request_id,
-            "host_id": self._host_id,
-            "status": response.status,
-            "remote": remote,
-            "error": error.code,
-        }
-        log.access(told)
+        trace.status = response.status
+        self._tell(trace, remote)
         return response.status, self._headers(response, trace), response.body
 
     async def _answer(self, exchange: Exchange, trace: Trace) -> None:
@@ -196,6 +196,7 @@ class S3Listener:
             domains=self._domains,
             secure=exchange.secure,
             remote=exchange.remote,
+            recurring=exchange.recurring,
         )
         trace.request = request
         trace.bucket, trace.key = request.bucket, request.key
@@ -204,9 +205,9 @@ class S3Listener:
         name = route(request)
         trace.operation = name
         if name in FROM_BROWSERS:
-            call = await self._from_browser(node, name, request, exchange, trace)
+            call = await self._from_browser(name, request, exchange, trace)
         else:
-            call = self._authenticate(node, request, exchange, trace)
+            call = self._authenticate(request, exchange, trace)
         principal = None if call.identity.anonymous else call.identity.owner_id
         allow(principal, name, node.owner_id)
         operation = self._operations.get(name)
@@ -254,14 +255,14 @@ class S3Listener:
             trace.room.leave(trace.client, exchange)
             trace.room = None
 
-    def _authenticate(self, node: Node, request: Request, exchange: Exchange, trace: Trace) -> Call:
+    def _authenticate(self, request: Request, exchange: Exchange, trace: Trace) -> Call:
         now_ms = self._clock.wall_ms()
-        identity, spec = authenticate(request, now_ms=now_ms, **self._secrets_of(node))
+        identity, spec = authenticate(request, now_ms=now_ms, **self._vouchers)
         trace.identity = identity.access_key
         return Call(request, identity, Payload(spec, request), exchange.body)
 
     async def _from_browser(
-        self, node: Node, name: str, request: Request, exchange: Exchange, trace: Trace
+        self, name: str, request: Request, exchange: Exchange, trace: Trace
     ) -> Call:
         """What has no signature of its own: a form, within which somebody's is; a preflight."""
         if name == "OptionsObject":
@@ -270,19 +271,10 @@ class S3Listener:
         self._enter(self._forms, exchange, trace, ("", whose(exchange.remote)))
         upload = await post.open_form(request, exchange.body)
         trace.key = upload.fields.get("key")
-        identity = authenticate_form(upload.fields, **self._secrets_of(node))
+        identity = authenticate_form(upload.fields, **self._vouchers)
         trace.identity = identity.access_key
         self._leave(exchange, trace)
         return post.post_call(upload, identity)
-
-    def _secrets_of(self, node: Node) -> dict[str, Any]:
-        return {
-            "secret_for": self._secrets.get,
-            "region": node.region,
-            "key_cache": self._key_cache,
-            "owner_id": node.owner_id,
-            "display_name": node.display_name,
-        }
 
     def _as_error(self, fault: Exception, trace: Trace) -> S3Error:
         """What the client is told; what it is not told goes to the log."""
@@ -342,30 +334,34 @@ class S3Listener:
         return Trace(self._ids.pop(), self._clock.monotonic_ns())
 
     def _account(self, exchange: Exchange, trace: Trace) -> None:
-        """One request is over: the log and the counters."""
-        seconds = (self._clock.monotonic_ns() - trace.began_ns) / 1e9
+        """One request is over."""
         received, sent = exchange.body.received, exchange.sent
-        metrics.REQUESTS.count(trace.operation, trace.status, seconds, received, sent)
-        fields: dict[str, object] = {
-            "request_id": trace.request_id,
-            "operation": trace.operation,
-            "bucket": trace.bucket,
-            "key": trace.key,
-            "status": trace.status,
-            "received_bytes": received,
-            "sent_bytes": sent,
-            "duration_ms": round(seconds * 1e3, 3),
-            "remote": exchange.remote,
-            "identity": trace.identity,
-            "host_id": self._host_id,
-        }
-        if exchange.subject:
-            fields["certificate"] = exchange.subject
-        if trace.error:
-            fields["error"] = trace.error
-        if trace.cut:
-            fields["cut"] = trace.cut
-        log.access(fields)
+        self._tell(trace, exchange.remote, exchange.subject, received, sent)
+
+    def _tell(
+        self, trace: Trace, remote: str, certificate: str = "", received: int = 0, sent: int = 0
+    ) -> None:
+        """The log and the counters."""
+        took_ns = self._clock.monotonic_ns() - trace.began_ns
+        metrics.REQUESTS.count(trace.operation, trace.status, took_ns / 1e9, received, sent)
+        log.access(
+            log.Access(
+                request_id=trace.request_id,
+                operation=trace.operation,
+                bucket=trace.bucket,
+                key=trace.key,
+                status=trace.status,
+                received_bytes=received,
+                sent_bytes=sent,
+                duration_ms=took_ns // 1000 / 1000,
+                remote=remote,
+                identity=trace.identity,
+                host_id=self._host_id,
+                certificate=certificate,
+                error=trace.error,
+                cut=trace.cut,
+            )
+        )
 
 
 def _request_ids(drawn: bytes) -> list[str]:

@@ -151,7 +151,7 @@ class Engine:
     @property
     def stall(self) -> str:
         """Why nothing is being decided; "" in good times."""
-        return "; ".join(reason for reason in self._stalls.values() if reason)
+        return "; ".join(filter(None, self._stalls.values()))
 
     @property
     def sequence(self) -> int:
@@ -245,7 +245,7 @@ class Engine:
         self._gathering = False
         try:
             if self._queue and not self.stall:
-                self._index.read(self._decide_queue)
+                self._index.look(self._decide_queue)
         except StorageFault as fault:
             self._refuse_queue(fault)
         except Exception as error:  # a broken invariant: nothing more is decided
@@ -260,7 +260,7 @@ class Engine:
             submission.fail(error)
         self._queue.clear()
 
-    def _decide_queue(self, below: ReadTx, _: Position) -> None:
+    def _decide_queue(self, below: ReadTx) -> None:
         state = self._overlay.over(below)
         while self._queue and not (self._open is not None and self._open.full):
             submission = self._queue[0]
@@ -276,29 +276,33 @@ class Engine:
             if not submission.result:
                 submission.tell()
                 return True
+            size = done.size()
         else:
-            done = self._run(submission, state)
-            if not done.writes and not done.adds:
+            done, size = self._run(submission, state)
+            if not size:
                 self._attach(submission)
                 return True
-        return self._join(submission, done, state)
+        return self._join(submission, done, size, state)
 
     def _holds(self, write_set: WriteSet, state: Overlay) -> bool:
         unchanged = write_set.basis == self._applied and not len(self._overlay)
         return unchanged or valid(write_set, state)
 
-    def _run(self, submission: _Submission, state: Overlay) -> OwnTx:
-        """fn on the state as decided; what it raises is its caller's, and leaves nothing."""
+    def _run(self, submission: _Submission, state: Overlay) -> tuple[OwnTx, int]:
+        """fn on the state as decided, and the size of what it did; what it raises is its
+        caller's, and leaves nothing.
+        """
         assert submission.fn is not None
         tx = OwnTx(state)
         submission.error = None
         try:
             submission.result = submission.fn(tx)
-            assert tx.size() <= WRITE_SET_BYTES_MAX, "a transaction's writes are bounded"
+            size = tx.size()
+            assert size <= WRITE_SET_BYTES_MAX, "a transaction's writes are bounded"
         except Exception as error:  # to be raised where it was asked for
             submission.error = error
-            return OwnTx(state)
-        return tx
+            return OwnTx(state), 0
+        return tx, size
 
     def _attach(self, submission: _Submission) -> None:
         """It wrote nothing, but may have read what is not durable: told when that is."""
@@ -308,8 +312,9 @@ class Engine:
         else:
             batch.members.append(submission)
 
-    def _join(self, submission: _Submission, done: WriteSet | OwnTx, state: Overlay) -> bool:
-        size = done.size()
+    def _join(
+        self, submission: _Submission, done: WriteSet | OwnTx, size: int, state: Overlay
+    ) -> bool:
         batch = self._open
         if batch is not None and batch.size + size > WRITE_SET_BYTES_MAX:
             batch.full = True

@@ -26,7 +26,6 @@ import contextlib
 import logging
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
@@ -34,7 +33,7 @@ from s3node.base.errors import JournalStalled, StorageFault
 from s3node.base.filesystem import Buffer
 from s3node.meta.frame import Frame, Position
 from s3node.meta.homes import APPENDED, Home, log_name
-from s3node.meta.slots import LogFile, Retained, Slot, SlotState, SlotStatus
+from s3node.meta.slots import LogFile, Retained, Slot, SlotState, SlotStatus, Waiting
 
 LOG = logging.getLogger("s3node.journal")
 
@@ -46,7 +45,12 @@ class Logs(Protocol):
 
     def writable_logs(self) -> Sequence[int]: ...
 
-    def log_append(self, slot: int, data: Buffer) -> Future[None]: ...
+    def log_append(
+        self,
+        slots: Sequence[int],
+        data: Buffer,
+        answered: Callable[[int, StorageFault | None], None],
+    ) -> None: ...
 
     def log_rotate(self, slot: int, name: str) -> Future[None]: ...
 
@@ -110,6 +114,7 @@ class Journal:
         self._base = base
         self._retained = Retained()
         self._retained.add(last.sequence, retained_bytes)
+        self._waiting = Waiting(last.sequence)
         self._limits = limits
         self._readmission = readmission
         self._read_back = read_back
@@ -128,11 +133,11 @@ class Journal:
         self._settled: Future[None] | None = None
         self._fed = asyncio.Event()
         self._asked = 0  # slots that were given the current frame
+        self._answered = 0  # how often one said that it has it
         self._begun = 0.0  # when that was
         self._usual_s = 0.0  # what a frame takes, about
         self._follow_at = 0.0
         self._tick: asyncio.TimerHandle | None = None
-        self._joined: tuple[tuple[int, int], bytes] = (0, 0), b""
         self._feeders: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -176,7 +181,7 @@ class Journal:
 
     def status(self) -> dict[int, SlotStatus]:
         return {
-            number: SlotStatus(s.state, s.reason, s.synced, s.waiting_bytes)
+            number: SlotStatus(s.state, s.reason, s.synced, self._lag_bytes(s))
             for number, s in self._slots.items()
         }
 
@@ -206,9 +211,9 @@ class Journal:
         assert frame.position.sequence == self.durable.sequence + 1
         self._current = frame
         self._retained.add(frame.position.sequence, len(frame.data))
-        for slot in self._slots.values():
-            if slot.state is not SlotState.OUT:
-                slot.push(frame)
+        self._waiting.add(frame)
+        if self._waiting.held_bytes > self._limits.lag_bytes:
+            for slot in self._slots.values():
                 self._give_up_laggard(slot)
         self._spread()
         await self.settle()
@@ -239,11 +244,17 @@ class Journal:
     def _spread(self) -> None:
         """The newest frame to as many as it needs and one, those first that wait for longest."""
         loop = asyncio.get_running_loop()
-        self._asked, self._begun = 0, loop.time()
+        self._asked, self._answered, self._begun = 0, 0, loop.time()
+        alike: list[Slot] = []
         for slot in sorted(self._slots.values(), key=attrgetter("synced")):
-            if self._asked > self._need:
+            if self._asked + len(alike) > self._need:
                 break
-            self._append(slot)
+            if alike and alike[0].synced != slot.synced:
+                self._append(alike)
+                alike = []
+            if self._takes(slot):
+                alike.append(slot)
+        self._append(alike)
         self._look_later()
 
     @property
@@ -263,13 +274,17 @@ class Journal:
         if late or now >= self._follow_at:
             self._feed_all()
             self._follow_at = now + self._limits.follow_seconds
-        waiting = any(slot.ready and slot.waiting for slot in self._slots.values())
+        if self._waiting.held_bytes > self._limits.join_bytes:
+            self._forget()
+        newest = self._waiting.newest
+        waiting = any(slot.ready and slot.synced < newest for slot in self._slots.values())
         if waiting or (self._current is not None and not late):
             self._look_later()
 
     def _feed_all(self) -> None:
         for slot in self._slots.values():
-            self._append(slot)
+            if self._takes(slot):
+                self._append([slot])
 
     # Feeding one slot.
 
@@ -294,74 +309,66 @@ class Journal:
         if slot.state is SlotState.FAILED:
             slot.state, slot.reason = SlotState.LIVE, ""
         served = slot.served = asyncio.get_running_loop().create_future()
-        self._append(slot)
+        if self._takes(slot):
+            self._append([slot])
         try:
             await served
         finally:
             slot.served = None
 
-    def _append(self, slot: Slot) -> None:
-        """Begin the next append, if the slot takes one and there is something to append."""
-        if not slot.ready or not slot.waiting:
-            if slot.state is not SlotState.LIVE and not slot.busy:
+    def _takes(self, slot: Slot) -> bool:
+        """Whether the next append to it may begin, and there is something to append."""
+        if not slot.ready or slot.synced == self._waiting.newest:
+            if slot.state is not SlotState.LIVE and not slot.asked:
                 slot.leave()  # given up meanwhile
-            return
+            return False
         if slot.size >= self._limits.log_bytes:
             slot.leave()  # to be rotated first
-            return
-        batch = self._batch(slot)
-        data = self._data(batch)
-        slot.busy = True
-        if batch[-1] is self._current:
-            self._asked += 1
-        done = self._logs.log_append(slot.number, data)
-        done.add_done_callback(partial(self._appended, slot, batch, len(data)))
+            return False
+        return True
 
-    def _appended(self, slot: Slot, batch: list[Frame], size: int, done: Future[None]) -> None:
-        slot.busy = False
-        fault = asyncio.CancelledError() if done.cancelled() else done.exception()
+    def _append(self, slots: Sequence[Slot]) -> None:
+        """Begin the next append to slots that take one and have the same frames."""
+        if not slots:
+            return
+        data, last = self._waiting.after(slots[0].synced, self._limits.join_bytes)
+        for slot in slots:
+            slot.asked, slot.asked_bytes = last, len(data)
+        if self._current is not None and last == self._waiting.newest:
+            self._asked += len(slots)
+        self._logs.log_append([slot.number for slot in slots], data, self._appended)
+
+    def _appended(self, number: int, fault: StorageFault | None) -> None:
+        slot = self._slots[number]
+        last, slot.asked = slot.asked, 0
         if fault is None and slot.state is SlotState.LIVE:
-            slot.drop(len(batch))
-            slot.size += size
-            slot.synced = batch[-1].position.sequence
-            self._count()
+            slot.size += slot.asked_bytes
+            slot.synced = last
+            if self._current is not None and last == self._waiting.newest:
+                self._answered += 1
+                self._count()
             self._fed.set()
-            if self._asked <= self._need:  # it was busy when the frame came
-                self._append(slot)
-            elif slot.waiting:
+            if last == self._waiting.newest:
+                return
+            if self._asked > self._need:
                 self._look_later()
+            elif self._takes(slot):  # it was busy when the frame came
+                self._append([slot])
         else:
             slot.leave(fault)
 
     async def _rotate(self, slot: Slot) -> None:
-        first = slot.waiting[0].position.sequence if slot.waiting else slot.synced + 1
+        first = slot.synced + 1
         self._close_log(slot, slot.synced)
         name = self._new_name(slot, first)
         await self._logs.log_rotate(slot.number, name)
         slot.name, slot.size, slot.first = name, 0, first
+        if slot.state is SlotState.OUT:  # given up meanwhile: that log is removed with the others
+            self._close_log(slot, slot.synced)
 
     def _new_name(self, slot: Slot, first: int) -> str:
         slot.begun += 1
         return log_name(first, self._epoch, APPENDED + slot.begun - 1)
-
-    def _data(self, batch: list[Frame]) -> bytes:
-        """The frames in one piece; slots that lag alike share it."""
-        if len(batch) == 1:
-            return batch[0].data
-        run = batch[0].position.sequence, batch[-1].position.sequence
-        if self._joined[0] != run:
-            self._joined = run, b"".join(frame.data for frame in batch)
-        return self._joined[1]
-
-    def _batch(self, slot: Slot) -> list[Frame]:
-        batch: list[Frame] = []
-        size = 0
-        for frame in slot.waiting:
-            size += len(frame.data)
-            if batch and size > self._limits.join_bytes:
-                break
-            batch.append(frame)
-        return batch
 
     def _close_log(self, slot: Slot, last: int) -> None:
         if slot.name:
@@ -375,7 +382,7 @@ class Journal:
             if slot.name and slot.first <= slot.synced:
                 slot.doubt = slot.name, slot.first, slot.synced
             # What was not answered may lie in the dead log all the same.
-            self._close_log(slot, slot.synced + len(slot.waiting))
+            self._close_log(slot, self._waiting.newest)
         elif slot.state is SlotState.JOINING:
             self._give_up(slot, reason)
         self._give_up_laggard(slot)
@@ -395,23 +402,32 @@ class Journal:
             LOG.warning("a failed log lacks what it had answered", extra={"fields": fields})
             self.distrust(slot.number, f"its log failed and is not believed: {why}")
 
+    def _lag_bytes(self, slot: Slot) -> int:
+        """Of the frames that it waits for."""
+        return 0 if slot.state is SlotState.OUT else self._waiting.bytes_after(slot.reached)
+
     def _give_up_laggard(self, slot: Slot) -> None:
-        if slot.state is not SlotState.OUT and slot.waiting_bytes > self._limits.lag_bytes:
-            self._give_up(slot, f"lagged behind by {slot.waiting_bytes} bytes")
+        lag_bytes = self._lag_bytes(slot)
+        if lag_bytes > self._limits.lag_bytes:
+            self._give_up(slot, f"lagged behind by {lag_bytes} bytes")
             self._tell_stall()
+
+    def _forget(self) -> None:
+        """Frames that are durable and that no slot waits for."""
+        reached = (s.reached for s in self._slots.values() if s.state is not SlotState.OUT)
+        self._waiting.forget(min((self.durable.sequence, *reached)))
 
     def _give_up(self, slot: Slot, reason: str) -> None:
         slot.state, slot.reason = SlotState.OUT, reason
-        self._close_log(slot, slot.synced + len(slot.waiting))
-        slot.waiting.clear()
-        slot.waiting_bytes = 0
-        if not slot.busy:
+        self._close_log(slot, self._waiting.newest)
+        if not slot.asked:
             slot.leave()
 
     # What is durable.
 
     def _count(self) -> None:
-        if self._current is None:
+        """Whether the current frame is durable. A slot that had it may be given up since."""
+        if self._current is None or self._answered < self._need:
             return
         sequence = self._current.position.sequence
         holders = sum(slot.synced >= sequence for slot in self._slots.values())
@@ -428,9 +444,13 @@ class Journal:
 
     async def _caught_up(self) -> None:
         """Wait until every live slot has every frame."""
-        while any(s.waiting for s in self._slots.values() if s.state is SlotState.LIVE):
+        while self._is_behind():
             self._fed.clear()
             await self._fed.wait()
+
+    def _is_behind(self) -> bool:
+        newest = self._waiting.newest
+        return any(s.synced < newest for s in self._slots.values() if s.state is SlotState.LIVE)
 
     # Bringing slots back, and letting go of old files.
 
@@ -438,10 +458,10 @@ class Journal:
         if slot.number not in self._logs.writable_logs():
             await asyncio.sleep(self._limits.retry_seconds)
             return
+        assert not slot.name, "who was given up appends to no log that is about to be removed"
         slot.state = SlotState.JOINING
         last = self.durable
-        if self._current is not None:
-            slot.push(self._current)
+        slot.copied = last.sequence
         name = self._new_name(slot, self._base + 1)
         try:
             await _in_thread(

@@ -35,6 +35,9 @@ class ReadTx(Protocol):
         Lazy: only the part that was consumed counts as read.
         """
 
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        """What a scan forward begins with, and no more is read; None where there is nothing."""
+
 
 class WriteTx(ReadTx, Protocol):
     """A snapshot with this transaction's own writes on top: it reads what it wrote."""

@@ -78,6 +78,15 @@ class LmdbTx:
         except lmdb.Error as error:
             raise DiskFailed(f"the index: {error}") from error
 
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        start = max(start, schema.JOURNALED_START)
+        try:
+            cursor = self._txn.cursor()
+            row: tuple[bytes, bytes] | None = cursor.item() if cursor.set_range(start) else None
+        except lmdb.Error as error:
+            raise DiskFailed(f"the index: {error}") from error
+        return row if row is not None and row[0] < stop else None
+
 
 def _backwards(cursor: Any, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
     found = cursor.prev() if cursor.set_range(stop) else cursor.last()

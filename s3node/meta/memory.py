@@ -37,6 +37,9 @@ class SortedRows:
         for key in self._rows.irange(start, stop, (True, False), reverse):
             yield key, self._rows[key]
 
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        return next(self.scan(start, stop), None)
+
 
 class MemoryKv:
     """`Kv` over a sorted dict; reads may come from any thread."""

@@ -4,16 +4,14 @@ Counters that the open batch adds to are numbers here until it is closed: hundre
 are one row of its frame.
 
 Invariants: a row is that of the newest frame that wrote its key, until that very frame is in the
-index; a key has a number only while the open batch's last word on it is an addition. No I/O.
-Belongs to the engine's loop.
+index; a key has a number only while the open batch's last word on it is an addition; the sorted
+keys are those of rows and numbers. No I/O. Belongs to the engine's loop.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-from sortedcontainers import SortedDict
 
 from s3node.meta.kv import ReadTx
 from s3node.meta.transaction import Rows, merged
@@ -26,12 +24,13 @@ class Overlay:
     def __init__(self, of: Overlay | None = None, below: ReadTx | None = None) -> None:
         """`of` another: the same rows."""
         # key -> (value or None, sequence)
-        self._rows: Any = SortedDict() if of is None else of._rows
+        self._rows: dict[bytes, tuple[bytes | None, int]] = {} if of is None else of._rows
         self._numbers: dict[bytes, int] = {} if of is None else of._numbers
+        self._keys: list[bytes] = [] if of is None else of._keys  # hundreds, seldom thousands
         self._below = below
 
     def __len__(self) -> int:
-        return len(self._rows) + len(self._numbers)
+        return len(self._keys)
 
     def over(self, below: ReadTx) -> Overlay:
         """The same rows, over this snapshot."""
@@ -40,11 +39,16 @@ class Overlay:
     def reset(self) -> None:
         self._rows.clear()
         self._numbers.clear()
+        self._keys.clear()
 
     def put(self, rows: Rows, sequence: int) -> None:
+        mine, numbers = self._rows, self._numbers
         for key, value in rows.items():
-            self._rows[key] = (value, sequence)
-            self._numbers.pop(key, None)
+            if key in numbers:
+                del numbers[key]
+            elif key not in mine:
+                insort(self._keys, key)
+            mine[key] = (value, sequence)
 
     def add(self, adds: Mapping[bytes, int]) -> None:
         """All of it or, with FormatError where a counter is damaged, nothing."""
@@ -53,6 +57,9 @@ class Overlay:
             key: (numbers[key] if key in numbers else unseal_counter(key, self.get(key))) + delta
             for key, delta in adds.items()
         }
+        for key in totals:
+            if key not in numbers and key not in self._rows:
+                insort(self._keys, key)
         numbers.update(totals)
 
     def close(self, sequence: int) -> Rows:
@@ -63,9 +70,12 @@ class Overlay:
 
     def drop(self, rows: Rows, sequence: int) -> None:
         """Forget the rows of an applied frame that no later one replaced."""
+        mine, keys = self._rows, self._keys
         for key in rows:
-            if self._rows[key][1] == sequence:
-                del self._rows[key]
+            if mine[key][1] == sequence:
+                del mine[key]
+                if key not in self._numbers:
+                    del keys[bisect_left(keys, key)]
 
     def get(self, key: bytes) -> bytes | None:
         assert self._below is not None
@@ -79,12 +89,18 @@ class Overlay:
         assert self._below is not None
         if start >= stop:
             return iter(())
-        own = list(self._rows.irange(start, stop, (True, False), reverse))
-        numbers = [key for key in self._numbers if start <= key < stop]
+        own = self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, stop)]
         below = self._below.scan(start, stop, reverse=reverse)
-        if numbers:
-            own = sorted({*own, *numbers}, reverse=reverse)
+        if reverse:
+            own.reverse()
         return self._merged(below, own, reverse) if own else below
+
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        assert self._below is not None
+        at = bisect_left(self._keys, start)
+        if at < len(self._keys) and self._keys[at] < stop:
+            return next(self.scan(start, stop), None)
+        return self._below.first(start, stop)
 
     def _merged(
         self, below: Iterator[tuple[bytes, bytes]], own: list[bytes], reverse: bool
@@ -98,5 +114,4 @@ class Overlay:
     def _own(self, key: bytes) -> bytes | None:
         if key in self._numbers:
             return seal_counter(key, self._numbers[key])
-        value: bytes | None = self._rows[key][0]
-        return value
+        return self._rows[key][0]

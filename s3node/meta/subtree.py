@@ -58,7 +58,7 @@ def first(tx: ReadTx, table: bytes, root: bytes, key: bytes) -> tuple[bytes, byt
     if place is None:
         return None
     prefix = schema.leaves(table, *place)
-    return next(tx.scan(prefix, schema.successor(prefix)), None)
+    return tx.first(prefix, schema.successor(prefix))
 
 
 def make(tx: WriteTx, table: bytes, root: bytes, key: bytes, leaf_id: bytes) -> bytes:
@@ -159,7 +159,7 @@ def _vacant(tx: WriteTx, table: bytes, row: bytes, leaf_id: bytes) -> bytes:
 
 def _empty(tx: ReadTx, table: bytes, subtree: bytes) -> bool:
     base = table + subtree
-    return next(tx.scan(base, schema.successor(base)), None) is None
+    return tx.first(base, schema.successor(base)) is None
 
 
 def _check(key: bytes) -> None:

@@ -85,10 +85,18 @@ class _RangeDigest:
 
     def rows(self, tx: ReadTx) -> Iterator[tuple[bytes, bytes]]:
         for key, value in tx.scan(self.start, self.stop, reverse=self.reverse):
-            self._hasher.update(len(key).to_bytes(2, "big") + key)
-            self._hasher.update(len(value).to_bytes(4, "big") + value)
-            self._last = key
+            self.take(key, value)
             yield key, value
+        self.end()
+
+    def take(self, key: bytes, value: bytes) -> None:
+        """The next row."""
+        self._hasher.update(len(key).to_bytes(2, "big") + key)
+        self._hasher.update(len(value).to_bytes(4, "big") + value)
+        self._last = key
+
+    def end(self) -> None:
+        """There is no further row."""
         self._whole = True
 
     def record(self) -> RangeRead:
@@ -123,12 +131,19 @@ class OwnTx:
         )
         return self._scan(rows, own, reverse)
 
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        if self.writes or self.adds:
+            return next(self.scan(start, stop), None)
+        return self._below.first(start, stop)
+
     def put(self, key: bytes, value: bytes) -> None:
         assert may_write(key)
-        self._write(key, value)
+        self.adds.pop(key, None)
+        self.writes[key] = value
 
     def delete(self, key: bytes) -> None:
-        self._write(key, None)
+        self.adds.pop(key, None)
+        self.writes[key] = None
 
     def add(self, key: bytes, delta: int) -> None:
         if key in self.writes:
@@ -146,10 +161,6 @@ class OwnTx:
 
     def _rows(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
         return self._below.scan(start, stop, reverse=reverse)
-
-    def _write(self, key: bytes, value: bytes | None) -> None:
-        self.adds.pop(key, None)
-        self.writes[key] = value
 
     def _added(self, key: bytes, value: bytes | None) -> bytes | None:
         if key not in self.adds:
@@ -198,6 +209,18 @@ class SnapshotTx(OwnTx):
     def _rows(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
         tracked = _RangeDigest(start, stop, reverse)
         return self._tracked(tracked)
+
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        if self.writes or self.adds:
+            return next(self.scan(start, stop), None)
+        row = self._below.first(start, stop)
+        tracked = _RangeDigest(start, stop, False)
+        if row is None:
+            tracked.end()
+        else:
+            tracked.take(*row)
+        self._ranges.append(tracked)
+        return row
 
     def _tracked(self, tracked: _RangeDigest) -> Iterator[tuple[bytes, bytes]]:
         self._ranges.append(tracked)  # once it is begun: before, nothing was read

@@ -13,7 +13,6 @@ from s3node.base.arena import Arena, Loose, Row
 from s3node.base.errors import MemoryShort
 from s3node.base.inplace import InPlace
 from s3node.objects import layout
-from s3node.store.digests import shard_digests
 
 
 class StripeBuffer:
@@ -116,7 +115,3 @@ class FullStripe(NamedTuple):
     @property
     def content(self) -> memoryview:
         return self.row.whole[: self.size]
-
-    def digests(self, shards: int) -> bytes:
-        """Those of the blocks of the first `shards` shards."""
-        return shard_digests(self.row.whole[: shards * self.shard_bytes], self.shard_bytes)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import xxhash
 
@@ -19,6 +19,13 @@ from ec import Geometry
 from s3node.base.errors import DiskFull, QuorumLost
 from s3node.base.limits import DISK_RESERVE_BYTES, DISK_RESERVE_SHARE
 from s3node.store.seams import DiskStatus, ShardDisks
+
+_UNIT = (1 << 64) + 1
+"""What a hash and 1 is divided by: within (0, 1), so that its logarithm is finite and not 0."""
+
+
+Roomy: TypeAlias = tuple[int, int, bytes]
+"""Of a disk: bytes that shards may still take, slot, disk id. Placing looks at nothing else."""
 
 
 class Plan(NamedTuple):
@@ -33,7 +40,7 @@ class Plan(NamedTuple):
     @property
     def disks(self) -> tuple[int, ...]:
         """All that the stripe may go to."""
-        return (*(slot for slot, _ in self.sent), *self.spares)
+        return (*[slot for slot in self.slots if slot is not None], *self.spares)
 
     @property
     def sent(self) -> list[tuple[int, int]]:
@@ -48,18 +55,29 @@ def write_quorum(geometry: Geometry) -> int:
 
 def room(disk: DiskStatus) -> int:
     """Bytes that shards may still take on a disk: journal and checkpoints keep a reserve."""
-    reserve = min(DISK_RESERVE_BYTES, disk.total_bytes // DISK_RESERVE_SHARE)
-    return disk.free_bytes - reserve
+    return _rooms([disk])[0][0]
 
 
 def ranked(disks: Sequence[DiskStatus], data_id: bytes, stripe_index: int) -> list[int]:
     """Slots in order of preference for one stripe."""
+    return _by_score(_rooms(disks), data_id, stripe_index)
+
+
+def _rooms(disks: Sequence[DiskStatus]) -> list[Roomy]:
+    """In one go: this is asked for every stripe."""
+    most, part = DISK_RESERVE_BYTES, DISK_RESERVE_SHARE
+    return [
+        (free - min(most, total // part), slot, disk_id or b"")
+        for slot, _, disk_id, _, _, total, free in disks
+    ]
+
+
+def _by_score(roomy: Sequence[Roomy], data_id: bytes, stripe_index: int) -> list[int]:
     seed = data_id + stripe_index.to_bytes(4, "big")
-    scored = []
-    for disk in disks:
-        hashed = xxhash.xxh3_64_intdigest(seed + (disk.disk_id or b""))
-        unit = (hashed + 1) / ((1 << 64) + 1)  # in (0, 1): the logarithm is finite and not 0
-        scored.append((-room(disk) / math.log(unit), disk.slot))
+    digest, log = xxhash.xxh3_64_intdigest, math.log
+    scored = [
+        (-free / log((digest(seed + disk_id) + 1) / _UNIT), slot) for free, slot, disk_id in roomy
+    ]
     scored.sort(reverse=True)
     return [slot for _, slot in scored]
 
@@ -73,16 +91,18 @@ def plan_stripe(
 ) -> Plan:
     """Place one stripe on the writable `disks`; raises what `roomy_disks` raises."""
     roomy = roomy_disks(disks, wanted, stripe_bytes)
-    k = min(wanted.k, len(roomy) - wanted.m)
-    slots = ranked(roomy, data_id, stripe_index)
-    n = k + wanted.m
-    return Plan(Geometry(k, wanted.m), tuple(slots[:n]), tuple(slots[n:]))
+    n = min(wanted.n, len(roomy))
+    geometry = wanted if n == wanted.n else Geometry(n - wanted.m, wanted.m)
+    slots = _by_score(roomy, data_id, stripe_index)
+    return Plan(geometry, tuple(slots[:n]), tuple(slots[n:]))
 
 
 def leave_out(plan: Plan, behind: Sequence[int]) -> Plan:
     """The plan without the slots that are `behind`, the worst first: a spare takes the shard, or
     nobody does, as far as that leaves a write quorum. They are the last spares then.
     """
+    if not behind:
+        return plan
     slots = list(plan.slots)
     spares = [slot for slot in plan.spares if slot not in behind]
     missable = plan.geometry.n - write_quorum(plan.geometry)
@@ -93,14 +113,12 @@ def leave_out(plan: Plan, behind: Sequence[int]) -> Plan:
     return Plan(plan.geometry, tuple(slots), (*spares, *last))
 
 
-def roomy_disks(
-    disks: Sequence[DiskStatus], wanted: Geometry, stripe_bytes: int
-) -> list[DiskStatus]:
-    """The writable `disks` that have room for `stripe_bytes`: more than m of them.
+def roomy_disks(disks: Sequence[DiskStatus], wanted: Geometry, stripe_bytes: int) -> list[Roomy]:
+    """Of the writable `disks` those that have room for `stripe_bytes`: more than m of them.
 
     DiskFull when there are disks but no room, QuorumLost when there are too few disks.
     """
-    roomy = [disk for disk in disks if room(disk) >= stripe_bytes]
+    roomy = [one for one in _rooms(disks) if one[0] >= stripe_bytes]
     if len(roomy) <= wanted.m:
         if len(disks) - wanted.m >= 1:
             raise DiskFull(

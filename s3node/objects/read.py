@@ -100,23 +100,46 @@ class StripeReader:
         self._counters = counters
         self._patience = Patience()
 
-    async def read(self, wanted: StripeRange) -> Pieces:
+    def row(self, wanted: StripeRange) -> LocationRow | None:
+        """The row that says where the stripe is, as of now."""
+        return self._locate(wanted.data.data_id, wanted.run)
+
+    def at_hand(self, wanted: StripeRange, row: LocationRow | None) -> Pieces | None:
+        """`read`, if nothing speaks against it and all of it is in memory: at once, or not at all.
+
+        `row` may have been true once: a record that is where it says, and what it says, is right.
+        """
+        position = wanted.stripe % STRIPES_PER_RUN
+        if row is None or position >= len(row.stripes):
+            return None
+        stripe = row.stripes[position]
+        found = self._disks.at_hand(
+            stripe_identity(wanted.data, wanted.stripe, stripe),
+            layout.shard_bytes(stripe.stripe_bytes, stripe.k),
+            stripe.shards,
+            wanted.start,
+            wanted.stop,
+        )
+        return None if found is None else (found,)
+
+    async def read(self, wanted: StripeRange, row: LocationRow | None) -> Pieces:
         """The bytes of one stripe range, verified; ShardMissing or QuorumLost when it cannot.
 
         First around what is slow; then, if too few came for all disks are busy, around what is
-        slower than that; in the end for as long as it takes.
+        slower than that; in the end for as long as it takes. That `row` may have been true once,
+        too: it is looked up again before it is a failure (I11).
         """
-        row = self._stripe(wanted)
+        stripe = self._stripe(wanted, row)
         for patience, hurry in ((self._patience.seconds, True), (READ_HEDGE_AGAIN_S, False)):
             slow = self._counters.reads_hedged
             try:
-                return await self._read(wanted, row, patience, hurry)
+                return await self._read(wanted, stripe, patience, hurry)
             except QuorumLost:
-                again = self._stripe(wanted)
-                if again == row and slow == self._counters.reads_hedged:
+                again = self._stripe(wanted, self.row(wanted))
+                if again == stripe and slow == self._counters.reads_hedged:
                     raise
-                row = again
-        return await self._read(wanted, row, None, False)
+                stripe = again
+        return await self._read(wanted, stripe, None, False)
 
     async def rebuild(
         self, item: Data, index: int, stripe: Stripe, lost: Sequence[int]
@@ -127,8 +150,7 @@ class StripeReader:
         await self._rebuild(one, out, 0, one.shard_bytes, {})
         return out
 
-    def _stripe(self, wanted: StripeRange) -> Stripe:
-        row = self._locate(wanted.data.data_id, wanted.run)
+    def _stripe(self, wanted: StripeRange, row: LocationRow | None) -> Stripe:
         position = wanted.stripe % STRIPES_PER_RUN
         if row is None or position >= len(row.stripes):
             raise ShardMissing(

@@ -1,6 +1,10 @@
-"""The bytes of an answer, stripe by stripe, as whoever sends them asks for them.
+"""The bytes of an answer, step by step, as whoever sends them asks for them.
 
-The first step is read before anything is answered, the next one while the last is being sent.
+The first step is a whole stripe, which is read before anything is answered: what cannot be read is
+mostly seen by then. As long as all is in memory, the next ones are strides, each read when it is to
+be sent. From the first on that is not they are whole stripes, so that many disks are asked at once,
+and the next one is read while the last is being sent.
+
 Where all bytes of a data id are read, its last piece is held back until their digest has
 matched: an error of the code itself would be caught there.
 """
@@ -13,7 +17,13 @@ from collections.abc import Iterator
 import xxhash
 
 from s3node.base.errors import ShardCorrupt, StorageFault
-from s3node.base.limits import CLIENT_SLOW_S, READ_STEP_BYTES_MIN
+from s3node.base.limits import (
+    CLIENT_SLOW_S,
+    READ_STEP_BYTES_MIN,
+    READ_STRIDE_BYTES,
+    READ_STRIDE_BYTES_MAX,
+)
+from s3node.model.rows import LocationRow
 from s3node.objects.budget import Budget
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.faults import as_s3_error
@@ -54,9 +64,9 @@ class ItemCheck:
 
 
 class Steps:
-    """What is read at once, and its memory: whole stripe ranges, small steps of them when memory
-    is short or the client slow. Nobody waits for memory here, since those who hold it wait for
-    clients.
+    """What is read at once, and its memory: strides or whole stripe ranges, small steps of them
+    when memory is short or the client slow. Nobody waits for memory here, since those who hold it
+    wait for clients.
     """
 
     def __init__(self, budget: Budget, ranges: Iterator[StripeRange]) -> None:
@@ -67,26 +77,51 @@ class Steps:
 
     def next(self) -> StripeRange | None:
         """The next step, its bytes taken from the budget."""
-        wanted = self.ahead()
+        return self.ahead() or self._small()
+
+    def stride(self) -> StripeRange | None:
+        """The same, but of a stripe range no more than a stride."""
         left = self._left
-        if wanted is not None or left is None:
-            return wanted
-        stop = (left.start // READ_STEP_BYTES_MIN + 1) * READ_STEP_BYTES_MIN
-        if stop < left.stop:
-            wanted = left._replace(stop=stop)
-            self._left = left._replace(start=stop)
-        else:
-            wanted, self._left = left, next(self._ranges, None)
-        self._budget.force(wanted.stop - wanted.start)
-        return wanted
+        if left is None:
+            return None
+        stop = left.stop
+        if stop - left.start > READ_STRIDE_BYTES_MAX:
+            stop = (left.start // READ_STRIDE_BYTES + 1) * READ_STRIDE_BYTES
+        if self.slow or not self._budget.try_take(stop - left.start):
+            return self._small()
+        return self._cut(left, stop)
 
     def ahead(self) -> StripeRange | None:
         """The next step if it is a whole one; its bytes taken."""
         left = self._left
         if left is None or self.slow or not self._budget.try_take(left.stop - left.start):
             return None
-        self._left = next(self._ranges, None)
-        return left
+        return self._cut(left, left.stop)
+
+    def widen(self, wanted: StripeRange) -> StripeRange:
+        """The step that was the last one, with what follows of its stripe, if there is memory."""
+        left = self._left
+        if left is None or left.data is not wanted.data or left.stripe != wanted.stripe:
+            return wanted
+        rest = self.ahead()
+        return wanted if rest is None else wanted._replace(stop=rest.stop)
+
+    def _small(self) -> StripeRange | None:
+        left = self._left
+        if left is None:
+            return None
+        stop = (left.start // READ_STEP_BYTES_MIN + 1) * READ_STEP_BYTES_MIN
+        stop = min(stop, left.stop)
+        self._budget.force(stop - left.start)
+        return self._cut(left, stop)
+
+    def _cut(self, left: StripeRange, stop: int) -> StripeRange:
+        """What is left, up to `stop`."""
+        if stop == left.stop:
+            self._left = next(self._ranges, None)
+            return left
+        self._left = left._replace(start=stop)
+        return left._replace(stop=stop)
 
     def give(self, wanted: StripeRange | None) -> None:
         """Its bytes are not needed any more."""
@@ -121,7 +156,10 @@ class Reading:
         self._wanted: StripeRange | None = None  # what was handed out last, or will be next
         self._ahead: StripeRange | None = None  # what comes after it, and is being read
         self._reading: asyncio.Task[Pieces] | None = None
-        self._handed = 0.0
+        self._at_hand = True  # all that came so far was in memory
+        self._row: LocationRow | None = None  # of what is wanted, read for the data id and run:
+        self._located: tuple[bytes, int] | None = None
+        self._handed = 0.0  # when anything was handed out last; never yet
 
     async def begin(self) -> None:
         """Read the first step: what cannot be read is an error now, and not a broken answer."""
@@ -166,20 +204,19 @@ class Reading:
             steps.give(self._wanted)
         self._wanted, self._ahead = self._ahead, None
         if self._wanted is None:
-            self._wanted = steps.next()
+            if not self._at_hand:
+                self._located = None
+            self._wanted = steps.stride() if self._at_hand else steps.next()
 
     async def _read(self) -> Pieces | None:
         """The pieces of what is wanted, and begin to read what comes after it; None at the end."""
-        wanted = self._wanted
-        if wanted is None:
+        if self._wanted is None:
             return None
         try:
-            pieces = await (self._reading or self._stripes.read(wanted))
-            self._reading = None
-            self._ahead = self._steps.ahead()
-            if self._ahead is not None:
-                self._reading = self._loop.create_task(self._stripes.read(self._ahead))
-            self._check.take(wanted, pieces)
+            pieces = await self._glance(self._wanted) if self._at_hand else None
+            if pieces is None:
+                pieces = await self._fetch(self._wanted)
+            self._check.take(self._wanted, pieces)
         except StorageFault as fault:
             await self.aclose()
             raise as_s3_error(fault) from fault
@@ -187,6 +224,35 @@ class Reading:
             await self.aclose()
             raise
         return pieces
+
+    async def _glance(self, wanted: StripeRange) -> Pieces | None:
+        """What is wanted, if it is in memory. Others have a turn after each stripe."""
+        if wanted.start == 0 and self._handed:
+            await asyncio.sleep(0)
+        pieces = self._stripes.at_hand(wanted, self._known(wanted))
+        if pieces is None:
+            self._at_hand = False
+            self._wanted = self._steps.widen(wanted)
+            if self._handed:  # a row that was looked at for an earlier step may be why
+                self._located = None
+        return pieces
+
+    async def _fetch(self, wanted: StripeRange) -> Pieces:
+        """What is wanted, from the disks; and begin to read what comes after it."""
+        pieces = await (self._reading or self._stripes.read(wanted, self._known(wanted)))
+        self._reading = None
+        self._ahead = self._steps.ahead()
+        if self._ahead is not None:
+            reading = self._stripes.read(self._ahead, self._stripes.row(self._ahead))
+            self._reading = self._loop.create_task(reading)
+        return pieces
+
+    def _known(self, wanted: StripeRange) -> LocationRow | None:
+        """The row that says where it is, as of when this came to that run."""
+        of = (wanted.data.data_id, wanted.run)
+        if of != self._located:
+            self._row, self._located = self._stripes.row(wanted), of
+        return self._row
 
 
 class Held:

@@ -14,7 +14,7 @@ owed again, as long as enough others are there to make it from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -197,10 +197,11 @@ class Repairer:
         pending = dict(zip(lost, slots, strict=False))
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def tell(shard: int, outcome: Place | StorageFault) -> None:
-            if isinstance(outcome, Place):
-                placed[shard] = Location(*outcome)
-            del pending[shard]
+        def tell(outcomes: Sequence[tuple[int, Place | StorageFault]]) -> None:
+            for shard, outcome in outcomes:
+                if isinstance(outcome, Place):
+                    placed[shard] = Location(*outcome)
+                del pending[shard]
             if not pending:
                 answered.set_result(None)
 

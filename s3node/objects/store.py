@@ -1,6 +1,6 @@
 """ObjectStore: bytes in, bytes out. The face of this layer, and where faults become answers.
 
-written = await store.write(pieces, update, length)     # on a write quorum, not visible
+written = await store.write(pieces, update, length)      # on a write quorum, not visible
 await kv.write(lambda tx: store.stage(tx, written) ...)  # visible, by one transaction (I2)
 store.release(written)                                   # whatever the outcome was
 """
@@ -12,9 +12,10 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
-from ec import Codec, Geometry
+from ec import Geometry, NativeCodec
 from s3node.base.arena import Arena
 from s3node.base.clock import Clock
+from s3node.base.crc64 import Crc64
 from s3node.base.errors import StorageFault
 from s3node.base.ids import EpochIds
 from s3node.base.limits import INLINE_BYTES_MAX, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES
@@ -25,13 +26,14 @@ from s3node.model.rows import LocationRow, PartRow, VersionRow
 from s3node.objects import layout
 from s3node.objects.backlog import Backlog
 from s3node.objects.budget import Budget
+from s3node.objects.coding import Streams, Update
 from s3node.objects.counters import ObjectCounters
 from s3node.objects.faults import as_s3_error
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.read import Pieces, StripeReader
 from s3node.objects.reading import Held, Reading
 from s3node.objects.repair import Repairer, fill
-from s3node.objects.write import ObjectWriter, Update, Written, owed_row, write_inline
+from s3node.objects.write import ObjectWriter, Written, owed_row, write_inline
 from s3node.store.seams import ShardDisks
 
 _log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class ObjectStore:
         self,
         kv: Kv,
         disks: ShardDisks,
-        codec: Codec,
+        codec: NativeCodec,
         geometry: Geometry,
         ids: EpochIds,
         clock: Clock,
@@ -80,10 +82,11 @@ class ObjectStore:
     async def write(
         self,
         pieces: AsyncIterator[memoryview],
-        update: Update,
+        update: Update | None,
         length: int,
         *,
         md5: Md5 | None = None,
+        crc64: Crc64 | None = None,
         inline: bool = True,
         exact: bool = True,
     ) -> Written:
@@ -91,18 +94,16 @@ class ObjectStore:
 
         Unless it is `exact`, that is the most that may come, and more than goes to a row.
 
-        `update` is called in order with every byte, possibly in a worker thread; `md5` takes
-        them too, together with those of other requests. Without
+        `md5` and `crc64` take every byte in order, together with those of other requests, possibly
+        in a worker thread; so does `update`, which is called there. Without
         `inline` they get a data id however few they are: a part is never in its row.
         """
-        md5 = md5 or Md5()
+        streams = Streams(md5 or Md5(), crc64, update)
         try:
             if inline and exact and length <= INLINE_BYTES_MAX:
-                written = await write_inline(
-                    self._disks, self.geometry, pieces, update, length, md5
-                )
+                written = await write_inline(self._disks, self.geometry, pieces, length, streams)
             else:
-                written = await self._write_stripes(pieces, update, length, md5, exact)
+                written = await self._write_stripes(pieces, length, streams, exact)
         except StorageFault as fault:
             raise as_s3_error(fault) from fault
         self.counters.objects_written += 1
@@ -113,9 +114,8 @@ class ObjectStore:
     async def _write_stripes(
         self,
         pieces: AsyncIterator[memoryview],
-        update: Update,
         length: int,
-        md5: Md5,
+        streams: Streams,
         exact: bool,
     ) -> Written:
         self._disks.set_sequence(self._sequence())
@@ -128,9 +128,9 @@ class ObjectStore:
             self._hashing,
             self._backlog,
             self._ids.data_id(),
-            md5,
+            streams,
         )
-        written = await writer.run(pieces, update, length, exact=exact)
+        written = await writer.run(pieces, length, exact=exact)
         self.counters.stripes_written += len(written.stripes)
         self.counters.shards_owed += sum(one.places.count(None) for one in written.stripes)
         return written

@@ -3,8 +3,8 @@
     filling      pieces come into the stripe's buffer, received there or copied, on the loop: memory
                  of an arena, lent by the budget, and asked back when others wait and the client
                  is slow
-    coding       hashed (MD5 together with other requests' streams), encoded, its blocks
-                 digested: in a thread, one stripe of an object at a time, while the next one fills
+    coding       hashed, encoded, its blocks digested, together with other requests' stripes: in a
+                 thread, one stripe of an object at a time, while the next one fills
     appended     one crossing into the disk set; a shard's memory stays until its disk answered
     quorum       enough shards are on the platter: the stripe may be named by a row (I1)
     prompt       every disk answered, or is one that a write has waited for in vain before
@@ -17,22 +17,19 @@ given up half-way leaves records that no row names: garbage of this epoch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
-import xxhash
-
-from ec import Codec, Geometry
+from ec import Geometry, NativeCodec
 from s3node.base.arena import Arena, Row
-from s3node.base.errors import EngineGone, MemoryChanged, QuorumLost, StorageFault
+from s3node.base.errors import DiskFull, EngineGone, MemoryChanged, QuorumLost, StorageFault
 from s3node.base.inplace import InPlace
 from s3node.base.limits import OFFLOAD_BYTES_MIN, STRAGGLER_GRACE_S
-from s3node.base.md5 import Md5
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, OwedRow, Stripe
 from s3node.objects import layout
 from s3node.objects.backlog import Backlog
 from s3node.objects.budget import Budget, Lease
+from s3node.objects.coding import Job, Streams, run
 from s3node.objects.filling import FullStripe, StripeBuffer
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.placement import Plan, leave_out, need_room, plan_stripe, write_quorum
@@ -46,8 +43,6 @@ STRIPES_IN_FLIGHT_MAX = 2
 
 STRIPES_WHOLE_MAX = 2 * STRIPES_IN_FLIGHT_MAX
 """Of an object's last so many the memory may stay in one piece while a disk has not answered."""
-
-Update = Callable[[memoryview], None]
 
 
 class StripeWrite:
@@ -85,27 +80,35 @@ class StripeWrite:
 
     def _append(self, targets: Sequence[tuple[int, int]]) -> None:
         assert self._records is not None, "a shard is appended until it is answered"
+        amount = self._records.payload_bytes
+        self._disks.append(self._records, targets, self._answered)  # counted if it took them
         for slot, shard in targets:
             self._pending[shard] = slot
-            self._backlog.send(slot, self._records.payload_bytes)
-        self._disks.append(self._records, targets, self._answered)
+            self._backlog.send(slot, amount)
 
-    def _answered(self, shard: int, outcome: Place | StorageFault) -> None:
+    def _answered(self, outcomes: Sequence[tuple[int, Place | StorageFault]]) -> None:
         assert self._memory is not None and self._records is not None, "a shard is answered once"
-        slot = self._pending.pop(shard)
-        self._backlog.answered(slot, self._records.payload_bytes)
-        if isinstance(outcome, Place):
-            self._backlog.lagging.discard(slot)
-            self.places[shard] = outcome
-            self._synced += 1
-            if self._parted:
-                self._end(shard)
-        else:
-            self._faults.append((shard, outcome))
-            if self._spares:
-                self._append([(self._spares.pop(0), shard)])
-                return
-        self._budget.give(self._records.payload_bytes)
+        amount = self._records.payload_bytes
+        again: list[tuple[int, int]] = []
+        for shard, outcome in outcomes:
+            slot = self._pending.pop(shard)
+            self._backlog.answered(slot, amount)
+            if isinstance(outcome, Place):
+                self._backlog.lagging.discard(slot)
+                self.places[shard] = outcome
+                self._synced += 1
+                if self._parted:
+                    self._end(shard)
+            else:
+                self._faults.append((shard, outcome))
+                if self._spares:
+                    again.append((self._spares.pop(0), shard))
+        if again:
+            try:
+                self._append(again)
+            except MemoryError:  # nobody can be asked in their place: they are missing
+                again = []
+        self._budget.give(amount * (len(outcomes) - len(again)))
         self._judge()
 
     def _too_few(self) -> StorageFault:
@@ -114,7 +117,8 @@ class StripeWrite:
         gone = next((fault for fault in faults if isinstance(fault, EngineGone)), None)
         told = "; ".join(sorted({str(fault) for fault in faults}))
         written = f"{self._synced} of {self._needed} shards could be written: {told}"
-        return gone or QuorumLost(written)
+        full = all(isinstance(fault, DiskFull) for fault in faults)
+        return gone or (DiskFull(written) if full else QuorumLost(written))
 
     def part(self) -> None:
         """Nobody waits for the disks that have not answered."""
@@ -224,9 +228,8 @@ async def write_inline(
     disks: ShardDisks,
     geometry: Geometry,
     pieces: AsyncIterator[memoryview],
-    update: Update,
     length: int,
-    md5: Md5,
+    streams: Streams,
 ) -> Written:
     """Bytes that go to a row, not to the disks; as `ObjectWriter.run`."""
     content = bytearray()
@@ -237,9 +240,7 @@ async def write_inline(
     # large objects is refused to small ones.
     need_room(disks, geometry, length)
     inline = bytes(content)
-    update(memoryview(inline))
-    md5.update(inline)
-    return Written(length, xxhash.xxh3_128_digest(inline), inline=inline)
+    return Written(length, streams.whole(inline), inline=inline)
 
 
 class ObjectWriter:
@@ -248,14 +249,14 @@ class ObjectWriter:
     def __init__(
         self,
         disks: ShardDisks,
-        codec: Codec,
+        codec: NativeCodec,
         geometry: Geometry,
         budget: Budget,
         arena: Arena,
         hashing: SharedHashing,
         backlog: Backlog,
         data_id: bytes,
-        md5: Md5,
+        streams: Streams,
     ) -> None:
         self._disks = disks
         self._codec = codec
@@ -264,28 +265,27 @@ class ObjectWriter:
         self._arena = arena
         self._hashing = hashing
         self._backlog = backlog
-        self._md5 = md5
+        self._streams = streams
         self._data_id = data_id
         self._stripe_bytes = layout.stripe_bytes(geometry.k)
-        self._digest = xxhash.xxh3_128()
         self._stripes: list[StripeWrite] = []
         self._coding: asyncio.Task[None] | None = None
         self._given_up = False
 
     async def run(
-        self, pieces: AsyncIterator[memoryview], update: Update, length: int, *, exact: bool = True
+        self, pieces: AsyncIterator[memoryview], length: int, *, exact: bool = True
     ) -> Written:
         """Take `length` bytes from `pieces`, or up to so many where that is not `exact`.
 
         Returns when all of it is on a write quorum.
 
-        `update` sees every byte in order, possibly in a worker thread, and so does MD5. Raises
-        what `pieces` and `update` raise, and QuorumLost or DiskFull when the disks cannot take it.
+        The streams take every byte in order, possibly in a worker thread. Raises what `pieces` and
+        they raise, and QuorumLost or DiskFull when the disks cannot take it.
         """
         try:
             self._hashing.begin()
             try:
-                size = await self._fill(pieces, update, length)
+                size = await self._fill(pieces, length)
                 assert size == length or not exact, "the payload promised another length"
                 await self._settle()
             finally:
@@ -293,12 +293,12 @@ class ObjectWriter:
         except BaseException:
             await self._abandon()
             raise
-        digest = self._digest.digest()
+        digest = self._streams.digest()
         data = Data(self._data_id, size, self._stripe_bytes, digest=digest)
         stragglers = any(not stripe.complete.done() for stripe in self._stripes)
         return Written(size, digest, data=data, stripes=self._stripes, stragglers=stragglers)
 
-    async def _fill(self, pieces: AsyncIterator[memoryview], update: Update, length: int) -> int:
+    async def _fill(self, pieces: AsyncIterator[memoryview], length: int) -> int:
         """How much came: `length` at the most."""
         received = 0
         buffer: StripeBuffer | None = None
@@ -322,7 +322,7 @@ class ObjectWriter:
                     view = view[count:]
                     if buffer.filled == buffer.size:
                         full, buffer, leased, lease = buffer, None, lease, None
-                        await self._pass_on(full, leased, update, last=received == length)
+                        await self._pass_on(full, leased, last=received == length)
                 del view
                 if lease is not None and buffer is not None:
                     if in_place is not None:
@@ -332,7 +332,7 @@ class ObjectWriter:
                 lease.hear()
                 buffer.close()
                 full, leased, lease = buffer, lease, None
-                await self._pass_on(full, leased, update, last=True)
+                await self._pass_on(full, leased, last=True)
         finally:
             if in_place is not None:
                 in_place.give_back()
@@ -352,11 +352,9 @@ class ObjectWriter:
             lease.end()
             raise
 
-    async def _pass_on(
-        self, buffer: StripeBuffer, lease: Lease, update: Update, *, last: bool
-    ) -> None:
+    async def _pass_on(self, buffer: StripeBuffer, lease: Lease, *, last: bool) -> None:
         """Code and append a full stripe; in the background unless it is the last."""
-        work = self._code(buffer, lease, update)
+        work = self._code(buffer, lease)
         try:
             await lease.restore()
             buffer.renew()
@@ -379,14 +377,14 @@ class ObjectWriter:
         if coding is not None:
             await coding
 
-    async def _code(self, buffer: StripeBuffer, lease: Lease, update: Update) -> None:
+    async def _code(self, buffer: StripeBuffer, lease: Lease) -> None:
         index = len(self._stripes)
         try:
             writable = self._disks.writable()
             plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size)
             plan = leave_out(plan, self._backlog.behind(plan.disks))
             full = buffer.stripe(plan.geometry)
-            digests = await self._hash_and_encode(plan.geometry, full, update)
+            digests = await self._hash_and_encode(plan.geometry, full)
         except BaseException:
             lease.end()
             raise
@@ -395,39 +393,28 @@ class ObjectWriter:
         start = index * self._stripe_bytes
         shard = Shard(self._data_id, index, 0, k, m, CODE_CAUCHY, buffer.size, start, digests)
         records = Records(shard, full.row.whole, full.shard_bytes)
-        stripe = StripeWrite(self._disks, plan, records, full.row, self._budget, self._backlog)
+        try:
+            stripe = StripeWrite(self._disks, plan, records, full.row, self._budget, self._backlog)
+        except BaseException:  # nothing of it is on its way
+            self._budget.give(len(plan.sent) * full.shard_bytes)
+            raise
         self._stripes.append(stripe)
         if self._given_up:
             stripe.abandon()
 
-    async def _hash_and_encode(self, geometry: Geometry, full: FullStripe, update: Update) -> bytes:
-        """Hash and code a stripe; the digests of all its shards' blocks.
-
-        Those of the data are taken first: what any hash saw is what is stored.
-        """
-        encode = partial(self._encode, geometry, full, full.digests(geometry.k), update)
+    async def _hash_and_encode(self, geometry: Geometry, full: FullStripe) -> bytes:
+        """Hash and code a stripe; the digests of all its shards' blocks."""
+        job = Job(self._streams, self._codec, geometry, full)
         if full.size < OFFLOAD_BYTES_MIN:
-            self._md5.update(full.content)
-            return encode()
-        return await self._hashing.advance(self._md5, [full.content], encode)
-
-    def _encode(self, geometry: Geometry, full: FullStripe, before: bytes, update: Update) -> bytes:
-        """Hash, code and digest one stripe; CPU work without side effects on others.
-
-        The data shards were digested `before` they were hashed, and are again after they were
-        coded: a bit that flips in memory meanwhile is a fault now, not a wrong object for ever.
-        """
-        content = full.content
-        update(content)
-        self._digest.update(content)
-        self._codec.encode(geometry, full.row.whole, full.shard_bytes)
-        digests = full.digests(geometry.n)
-        if not digests.startswith(before):
+            run(job)
+        else:
+            await self._hashing.advance(job)
+        if job.changed:
             raise MemoryChanged(
                 f"stripe of data {self._data_id.hex()} changed in memory while it was coded: "
                 "test this machine's memory"
             )
-        return digests
+        return job.digests()
 
     async def _settle(self) -> None:
         """Wait for every stripe's quorum, then a little for the stragglers."""

@@ -59,9 +59,9 @@ def validators(row: VersionRow) -> HeaderList:
 
 def object_headers(row: VersionRow, overrides: Mapping[str, str]) -> HeaderList:
     """System headers as they were given (or as response-* overrides them), then metadata."""
-    system = dict(row.headers) | dict(overrides)
-    headers = list(system.items())
-    headers += [(f"x-amz-meta-{name}", value) for name, value in row.metadata]
+    headers = list((dict(row.headers) | dict(overrides)).items() if overrides else row.headers)
+    if row.metadata:
+        headers += [(f"x-amz-meta-{name}", value) for name, value in row.metadata]
     if row.storage_class != "STANDARD":
         headers.append(("x-amz-storage-class", row.storage_class))
     if row.tags:

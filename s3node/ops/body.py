@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+from s3node.base.crc64 import QUICK, Crc64
 from s3node.base.errors import S3Error
 from s3node.base.inplace import InPlace
 from s3node.base.limits import OFFLOAD_BYTES_MIN, XML_BODY_BYTES_MAX
 from s3node.base.md5 import Md5
 from s3node.model.multipart import COMPOSITE, common_algorithm, part_algorithm
 from s3node.model.rows import Checksum, PartRow, UploadRow
+from s3node.objects.coding import Update
 from s3node.ops.context import Call, Node
 from s3node.s3 import checksums
 
@@ -109,21 +111,27 @@ def require_digest(call: Call) -> None:
 
 
 class Hashes:
-    """MD5 and one checksum over bytes that the node itself reads.
+    """MD5 and one checksum over bytes that the node itself reads, all of which take the same.
 
-    `update` is for the checksum; whoever calls it has `md5` take the same bytes.
+    `md5`, and `crc64` where there is one, are C's to continue; `update`, if any, is for the rest.
     """
 
     def __init__(self, algorithm: str) -> None:
         self.md5 = Md5()
         self._algorithm = algorithm
-        self._hasher = checksums.ALGORITHMS[algorithm].new()
-
-    def update(self, view: memoryview) -> None:
-        self._hasher.update(view)
+        self._hasher = hasher = _hasher(algorithm)
+        self.crc64 = hasher if isinstance(hasher, Crc64) else None
+        self.update: Update | None = None if self.crc64 else hasher.update
 
     def checksum(self) -> Checksum:
         return Checksum(self._algorithm, self._hasher.digest())
+
+
+def _hasher(algorithm: str) -> checksums.Hasher:
+    """One that C can continue, if it can."""
+    if algorithm == checksums.CRC64NVME and QUICK:
+        return Crc64()
+    return checksums.ALGORITHMS[algorithm].new()
 
 
 class Sums:
@@ -132,12 +140,13 @@ class Sums:
     The payload computes and verifies what the client declared. Where it declared no checksum,
     the one that S3 keeps then is computed beside it: the upload's, or the default.
 
-    `update` is for all of them but MD5; whoever calls it has `md5` take the same bytes.
+    `md5`, `crc64` and `update` are as those of `Hashes`.
     """
 
     def __init__(self, call: Call, upload: UploadRow | None = None) -> None:
         self._payload = call.payload
         self.md5 = call.payload.md5
+        self.crc64: Crc64 | None = None
         self._own: tuple[str, checksums.Hasher] | None = None
         declared = call.payload.declared
         given = declared.algorithm.name if declared else ""
@@ -145,11 +154,19 @@ class Sums:
         if upload is not None:
             wanted = part_algorithm(upload, given, DEFAULT_ALGORITHM)
         if wanted != call.payload.algorithm:
-            self._own = wanted, checksums.ALGORITHMS[wanted].new()
+            hasher = _hasher(wanted)
+            self._own = wanted, hasher
+            self.crc64 = hasher if isinstance(hasher, Crc64) else None
 
-    def update(self, view: memoryview) -> None:
+    @property
+    def update(self) -> Update | None:
+        """See `Hashes`."""
+        called = self._payload.others or (self._own is not None and self.crc64 is None)
+        return self._update if called else None
+
+    def _update(self, view: memoryview) -> None:
         self._payload.update_others(view)
-        if self._own is not None:
+        if self._own is not None and self.crc64 is None:
             self._own[1].update(view)
 
     def finish(self) -> Totals:

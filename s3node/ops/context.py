@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from s3node.base.clock import Clock
+from s3node.base.crc64 import Crc64
 from s3node.base.errors import S3Error
 from s3node.base.ids import RandomBytes
 from s3node.base.limits import COPIES_MAX, RETRY_AFTER_S, XML_BODIES_BYTES_MAX
@@ -44,10 +45,11 @@ class Objects(Protocol):
     async def write(
         self,
         pieces: AsyncIterator[memoryview],
-        update: Callable[[memoryview], None],
+        update: Callable[[memoryview], None] | None,
         length: int,
         *,
         md5: Md5 | None = None,
+        crc64: Crc64 | None = None,
         inline: bool = True,
         exact: bool = True,
     ) -> Any:
@@ -55,7 +57,7 @@ class Objects(Protocol):
 
         `length` is how many there are, or unless `exact` the most that there can be.
 
-        `md5` takes them too; it is done when this returns.
+        `md5` and `crc64` take them too; they are done when this returns.
 
         Without `inline` the bytes get a data id however few they are, also when there are none.
         """

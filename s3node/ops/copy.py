@@ -104,7 +104,7 @@ async def _copy(
     pieces_of = _pieces(node, row, start, stop)
     async with node.copies.turn(client), aclosing(pieces_of) as pieces:
         written = await node.objects.write(
-            pieces, hashes.update, stop - start, md5=hashes.md5, inline=inline
+            pieces, hashes.update, stop - start, md5=hashes.md5, crc64=hashes.crc64, inline=inline
         )
     return _Copied(written, hashes)
 

@@ -77,7 +77,9 @@ async def upload_part(node: Node, call: Call) -> Response:
     sums = Sums(call, upload)
     length = call.payload.length
     pieces = receive(call)
-    written = await node.objects.write(pieces, sums.update, length, md5=sums.md5, inline=False)
+    written = await node.objects.write(
+        pieces, sums.update, length, md5=sums.md5, crc64=sums.crc64, inline=False
+    )
     try:
         totals = sums.finish()
         part = PartRow(

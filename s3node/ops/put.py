@@ -49,7 +49,7 @@ async def store(
     sums = Sums(call)
     pieces, payload = receive(call), call.payload
     written = await node.objects.write(
-        pieces, sums.update, payload.length, md5=sums.md5, exact=payload.exact
+        pieces, sums.update, payload.length, md5=sums.md5, crc64=sums.crc64, exact=payload.exact
     )
     try:
         totals = sums.finish()

@@ -340,22 +340,28 @@ class Edge:
         numbers = dict(zip(shards, range(message.first, message.first + len(shards)), strict=True))
         door.disks.append(records, message.targets, partial(self._appended, numbers))
 
-    def _appended(self, numbers: dict[int, int], shard: int, outcome: Place | StorageFault) -> None:
-        """One of a stripe's shards is; `numbers` are those that are not, and what to call them."""
-        number = numbers.pop(shard)
-        if isinstance(outcome, Place):
-            slot, segment, offset = outcome
-            self._pins[slot, segment] += 1
-            self._placed.append((number, segment, offset))
-            if not numbers:
-                self._tell_placed()
-            elif self._holding is None:
-                self._holding = self._loop.call_later(HOLD_S, self._hold_no_longer)
-        else:
+    def _appended(
+        self, numbers: dict[int, int], outcomes: Sequence[tuple[int, Place | StorageFault]]
+    ) -> None:
+        """Some shards of a stripe are; `numbers`: those that are not, and what to call them."""
+        for shard, outcome in outcomes:
+            number = numbers.pop(shard)
+            if isinstance(outcome, Place):
+                slot, segment, offset = outcome
+                self._pins[slot, segment] += 1
+                self._placed.append((number, segment, offset))
+            else:
+                self._failed(number, outcome)
+        if not numbers:
             self._tell_placed()
-            self.tell(self._door.now())  # before the answer: the next choice is to be a better one
-            self._send(Failed(number, type(outcome).__name__, str(outcome)))
-        self._ends()
+        elif self._placed and self._holding is None:
+            self._holding = self._loop.call_later(HOLD_S, self._hold_no_longer)
+        self._ends(len(outcomes))
+
+    def _failed(self, number: int, fault: StorageFault) -> None:
+        self._tell_placed()
+        self.tell(self._door.now())  # before the answer: the next choice is to be a better one
+        self._send(Failed(number, type(fault).__name__, str(fault)))
 
     def _hold_no_longer(self) -> None:
         self._holding = None
@@ -385,9 +391,9 @@ class Edge:
         if self._channel is not None and not self._parted:
             self._channel.send(message)
 
-    def _ends(self) -> None:
-        """One thing less is under way."""
-        self._under_way -= 1
+    def _ends(self, count: int = 1) -> None:
+        """So many things less are under way."""
+        self._under_way -= count
         if self._parted and not self._under_way:
             self._leave()
 

@@ -256,6 +256,8 @@ def records_of(message: Appends, slots: int, arena: memoryview) -> Records:
         record.assert_packable(records)
     except AssertionError as broken:
         raise BadMessage(f"a record that cannot be made: {broken}") from None
+    if not message.targets:
+        raise BadMessage("an append of nothing")
     left = set(range(message.shard_index, message.shard_index + message.shards))
     for slot, index in message.targets:
         if not 0 <= slot < slots or index not in left:

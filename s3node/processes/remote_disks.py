@@ -27,6 +27,7 @@ from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.seams import (
     Answered,
+    At,
     DiskState,
     DiskStatus,
     Fetched,
@@ -103,8 +104,8 @@ class RemoteDisks:
         self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered
     ) -> None:
         if self._gone:
-            for _, shard in targets:
-                self._context.loop.call_soon(answered, shard, EngineGone(self._gone))
+            gone = [(shard, EngineGone(self._gone)) for _, shard in targets]
+            self._context.loop.call_soon(answered, gone)
             return
         first = self._number + 1
         self._number += len(targets)
@@ -133,18 +134,34 @@ class RemoteDisks:
         self._refuse_when_closed()
         return self._reads.fetch(stripe, payload_bytes, parts, hurry_s, spares)
 
+    def at_hand(
+        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], start: int, stop: int
+    ) -> memoryview | None:
+        self._refuse_when_closed()
+        return self._reads.at_hand(stripe, payload_bytes, places, start, stop)
+
     # ---- what the engine answers and tells
 
     def placed(self, places: Sequence[tuple[int, int, int]]) -> None:
         """BadMessage if nothing was appended under one of the numbers."""
-        for number, segment, offset in places:
-            slot, shard, answered, _ = self._take(number)
-            answered(shard, Place(slot, segment, offset))
+        last: Answered | None = None
+        outcomes: list[tuple[int, Place | StorageFault]] = []
+        try:
+            for number, segment, offset in places:
+                slot, shard, answered, _ = self._take(number)
+                if last is not None and answered is not last:  # of another stripe
+                    last(outcomes)
+                    outcomes = []
+                last = answered
+                outcomes.append((shard, Place(slot, segment, offset)))
+        finally:
+            if last is not None:
+                last(outcomes)
 
     def failed(self, number: int, fault: StorageFault) -> None:
         """BadMessage if nothing was appended under that number."""
         _, shard, answered, _ = self._take(number)
-        answered(shard, fault)
+        answered([(shard, fault)])
 
     def told(self, disks: Sequence[DiskTold]) -> None:
         """What the disks are like now. BadMessage if there are others than there were."""
@@ -163,7 +180,7 @@ class RemoteDisks:
         # Disks may be writing from it yet, if only the connection is gone: kept to the end.
         self._written_from = [records for *_, records in appending.values()]
         for _, shard, answered, _ in appending.values():
-            answered(shard, EngineGone(reason))
+            answered([(shard, EngineGone(reason))])
 
     def close(self) -> None:
         """Close the files; the engine for reading is ended by its owner, afterwards."""

@@ -95,11 +95,12 @@ class Payload:
         if _has_none(spec, request) and algorithm is None:
             self.length = 0
             return
-        kind = _framing(spec.kind, headers)
-        self.length = _length(kind, request)
-        if headers.plain and kind not in _CHUNKED_KINDS and algorithm is None:
+        if headers.plain and spec.kind not in _CHUNKED_KINDS and algorithm is None:
+            self.length = _plain_length(spec.kind, request)
             self._hashers = self._start(None)
             return
+        kind = _framing(spec.kind, headers)
+        self.length = _length(kind, request)
         self._content_md5 = _content_md5(headers)
         trailing = kind in (PayloadKind.CHUNKS_SIGNED_TRAILER, PayloadKind.CHUNKS_UNSIGNED_TRAILER)
         announced = _announced(headers, trailing)
@@ -162,8 +163,13 @@ class Payload:
         self.md5.update(view)
         self.update_others(view)
 
+    @property
+    def others(self) -> bool:
+        """Whether `update_others` is for anything."""
+        return bool(self._hashers) or self._verifier is not None
+
     def update_others(self, view: memoryview) -> None:
-        """`update` for whoever has `md5` take the bytes himself."""
+        """`update` for whoever has `md5` take the bytes himself; needless without `others`."""
         for start in range(0, len(view), HASH_PIECE):
             piece = view[start : start + HASH_PIECE]
             for hasher in self._hashers.values():
@@ -174,10 +180,12 @@ class Payload:
 
     def finish(self) -> Digests:
         """Every declared digest verified, or S3Error. After `eof` and the last `update`."""
-        assert self._ended and self._hashed == self._fed, "payload not hashed to its end"
-        assert self.md5.length == self._fed, "MD5 took other bytes"
+        assert self._ended, "the payload has not come to its end"
+        assert self._hashed == self._fed or not self.others, "payload not hashed to its end"
+        md5 = self.md5
+        assert md5.length == self._fed, "MD5 took other bytes"
         digests = {name: hasher.digest() for name, hasher in self._hashers.items()}
-        digests["MD5"] = self.md5.digest()
+        digests["MD5"] = md5.digest()
         if self._verifier is not None:
             assert self._decoder is not None
             trailers = tuple(self._decoder.trailers.items())
@@ -277,6 +285,15 @@ def _length(kind: PayloadKind, request: Request) -> int:
         raise S3Error("InvalidRequest", "x-amz-decoded-content-length is for aws-chunked payloads.")
     else:
         length = plain
+    return _bounded(length, kind, request)
+
+
+def _plain_length(kind: PayloadKind, request: Request) -> int:
+    """The same where nothing but Content-Length can say it."""
+    return _bounded(_number(request.headers, "content-length"), kind, request)
+
+
+def _bounded(length: int | None, kind: PayloadKind, request: Request) -> int:
     if length is None:
         length = _no_length(kind, request)
     if request.method == "PUT" and request.key is not None and length > UPLOAD_BYTES_MAX:

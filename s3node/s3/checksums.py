@@ -28,7 +28,8 @@ Buffer = bytes | bytearray | memoryview
 
 COMPOSITE = "COMPOSITE"
 FULL_OBJECT = "FULL_OBJECT"
-DEFAULT = "CRC64NVME"  # what S3 computes when a client declares nothing
+CRC64NVME = "CRC64NVME"
+DEFAULT = CRC64NVME  # what S3 computes when a client declares nothing
 HEADER_PREFIX = "x-amz-checksum-"
 
 
@@ -97,7 +98,7 @@ _ALL = (
     Algorithm(
         "CRC32C", 4, lambda: Crc(crt.crc32c, 4), (COMPOSITE, FULL_OBJECT), crt.combine_crc32c
     ),
-    Algorithm("CRC64NVME", 8, lambda: Crc(crt.crc64nvme, 8), (FULL_OBJECT,), crt.combine_crc64nvme),
+    Algorithm(CRC64NVME, 8, lambda: Crc(crt.crc64nvme, 8), (FULL_OBJECT,), crt.combine_crc64nvme),
     Algorithm("SHA1", 20, _sha1, (COMPOSITE,)),
     Algorithm("SHA256", 32, hashlib.sha256, (COMPOSITE,)),
     Algorithm("SHA512", 64, hashlib.sha512, (COMPOSITE,)),

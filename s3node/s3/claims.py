@@ -1,8 +1,8 @@
 """What a request says about its signature, in the header or in the query: one form, one `Claim`.
 
-Checked here: form, scope and time. Nothing is believed yet; `sigv4` does that. What presigned
-queries of one client and second have in common is read once and remembered; nothing that is
-refused is.
+Checked here: form, scope and time. Nothing is believed yet; `sigv4` does that. What headers of one
+client and day, and presigned queries of one client and second, have in common is read once and
+remembered; nothing that is refused is.
 
 Sources: those of `sigv4`.
 """
@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import enum
 import functools
+import operator
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -37,6 +38,8 @@ _QUERY_NAMES = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
+_DATE_AT = _QUERY_NAMES.index("X-Amz-Date")
+_GIVEN: Callable[[Mapping[str, str]], tuple[str, ...]] = operator.itemgetter(*_QUERY_NAMES)
 _QUERY_MARKS = frozenset(("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"))
 _SIGV2_MARKS = frozenset(("AWSAccessKeyId", "Signature"))
 _TIMESTAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z\Z")
@@ -122,7 +125,8 @@ def _header_claim(request: Request, header: str, now_ms: int, region: str) -> Cl
         raise S3Error("InvalidArgument", message, ArgumentName="Authorization")
     credential, signed_headers, signature = _authorization_fields(rest)
     malformed = _HEADER_MALFORMED
-    access_key, date = malformed.credential(credential, region)
+    short = len(credential) <= REMEMBERED_BYTES_MAX
+    access_key, date, scope = (_credential if short else _read_credential)(credential, region)
     timestamp = _header_timestamp(request)
     sent_ms = timestamp_ms(timestamp)
     if sent_ms is None:
@@ -136,10 +140,10 @@ def _header_claim(request: Request, header: str, now_ms: int, region: str) -> Cl
         raise S3Error(
             "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
         )
-    names = malformed.signed_headers(signed_headers)
+    short = len(signed_headers) <= REMEMBERED_BYTES_MAX
+    names = (_names if short else _read_names)(signed_headers)
     if not _SIGNATURE.match(signature):
         raise malformed.because("the signature is not 64 hexadecimal digits")
-    scope = _scope(date, region)
     return Claim(
         access_key, date, region, timestamp, scope, names, signature, payload_hash, presigned=False
     )
@@ -266,6 +270,18 @@ _QUERY_MALFORMED = Malformed(
 )
 
 
+def _read_credential(credential: str, region: str) -> tuple[str, str, str]:
+    """Access key, day and scope of a header's Credential."""
+    access_key, date = _HEADER_MALFORMED.credential(credential, region)
+    return access_key, date, _scope(date, region)
+
+
+_credential = functools.lru_cache(REMEMBERED)(_read_credential)
+_read_names = _HEADER_MALFORMED.signed_headers
+_names = functools.lru_cache(REMEMBERED)(_read_names)
+"""A client's requests of a day have these in common. Nothing that is refused is remembered."""
+
+
 class _Signer(msgspec.Struct, frozen=True):
     """What a presigned query says of its signature but for the signature itself."""
 
@@ -279,8 +295,10 @@ class _Signer(msgspec.Struct, frozen=True):
 
 
 def _query_claim(request: Request, now_ms: int, region: str) -> Claim:
-    parameter = request.query.get
-    given = tuple([parameter(name) or "" for name in _QUERY_NAMES])
+    try:
+        given = _GIVEN(request.query)
+    except KeyError:
+        given = ("",)
     if not all(given):
         raise S3Error(
             "AuthorizationQueryParametersError",
@@ -289,7 +307,7 @@ def _query_claim(request: Request, now_ms: int, region: str) -> Claim:
             "X-Amz-Expires parameters.",
         )
     signature = given[-1]
-    remembered = sum(map(len, given)) <= REMEMBERED_BYTES_MAX
+    remembered = len(request.raw_query) <= REMEMBERED_BYTES_MAX  # all of them, encoded
     signer = (_signer if remembered else _read_signer)(region, given[:-1])
     _check_validity(signer, now_ms)
     if not _SIGNATURE.match(signature):
@@ -298,7 +316,7 @@ def _query_claim(request: Request, now_ms: int, region: str) -> Claim:
         signer.access_key,
         signer.date,
         region,
-        given[_QUERY_NAMES.index("X-Amz-Date")],
+        given[_DATE_AT],
         signer.scope,
         signer.signed_headers,
         signature,

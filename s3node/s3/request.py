@@ -36,16 +36,8 @@ OBJECT_LAMBDA_PATH = "/WriteGetObjectResponse"
 
 _SINGLE = frozenset(
     {
-        "authorization",
-        "content-length",
-        "content-md5",
-        "content-type",
-        "date",
-        "expect",
-        "expires",
-        "host",
-        "range",
-        "transfer-encoding",
+        *("authorization", "content-length", "content-md5", "content-type", "date", "expect"),
+        *("expires", "host", "range", "transfer-encoding"),
     }
 )
 _SINGLE_PREFIXES = ("x-amz-", "if-")
@@ -68,14 +60,10 @@ _AUTHENTICATION = frozenset(
 
 # As presigning clients write them. (Any spelling of these names is no header.)
 _OWN_PARAMETERS = frozenset(
-    (
-        "X-Amz-Algorithm",
-        "X-Amz-Credential",
-        "X-Amz-Date",
-        "X-Amz-Expires",
-        "X-Amz-SignedHeaders",
-        "X-Amz-Signature",
-    )
+    {
+        *("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires"),
+        *("X-Amz-SignedHeaders", "X-Amz-Signature"),
+    }
 )
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
@@ -111,10 +99,11 @@ class Headers:
 
     Order is the wire's. Values carry no surrounding white space. `plain`: none of them says
     anything of a payload but its length, nor of how an object is to be written or kept, so that
-    nobody has to look for what is not there.
+    nobody has to look for what is not there. `deciding`: the names of those that are S3's own or
+    conditions.
     """
 
-    __slots__ = ("_items", "_map", "plain")
+    __slots__ = ("_items", "_map", "deciding", "plain")
 
     def __init__(self, items: Iterable[tuple[str, str]]) -> None:
         self._items = tuple(items)
@@ -122,6 +111,7 @@ class Headers:
         if len(self._map) != len(self._items):
             self._gather()
         self.plain = _PLAIN.issuperset(self._map)
+        self.deciding = tuple([name for name in self._map if name.startswith(_SINGLE_PREFIXES)])
 
     def _gather(self) -> None:
         """Names that occur more than once have all their values."""
@@ -165,7 +155,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `raw_path` and `raw_query` are the wire's bytes as latin-1. `path` is the percent-decoded
     path: the one that is signed, and whose tail is the key. `hoisted` names the headers that came
-    as query parameters.
+    as query parameters; `bare`: the query says nothing, or nothing but a signature.
     """
 
     method: str
@@ -180,6 +170,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None
     query: Mapping[str, str]
     hoisted: frozenset[str] = frozenset()
+    bare: bool = False
 
     def __repr__(self) -> str:
         return f"Request({self.method}, {self.bucket!r}, {self.key!r}, {self.headers!r})"
@@ -226,19 +217,21 @@ def parse(
     domains: Sequence[str],
     secure: bool,
     remote: str,
+    recurring: bool = False,
 ) -> Request:
     """The request in these bytes, or S3Error.
 
     `target` as str is UTF-8 with surrogate escapes. `domains` are the host names that may carry
-    a bucket in front; ports are ignored. Any other host is path style.
+    a bucket in front; ports are ignored. Any other host is path style. `recurring`: these very
+    headers, of which there are few, will come again.
     """
     if not _METHOD.match(method):
         raise S3Error("MethodNotAllowed")
-    sent = _headers(headers)
-    host = _host(sent)
+    sent, host = (_remembered_headers if recurring else _read_headers)(tuple(headers))
     path_bytes, query_bytes = _split_target(target, sent)
     query = _query(query_bytes)
-    hoisted = _hoisted(query)
+    bare = _OWN_PARAMETERS.issuperset(query)
+    hoisted = () if bare else _hoisted(query)
     if hoisted and any(name in sent for name, _ in hoisted):
         raise S3Error("InvalidRequest", "A header occurs as a query parameter too.")
     path = decode(path_bytes)
@@ -259,6 +252,7 @@ def parse(
         key=key,
         query=query,
         hoisted=frozenset(name for name, _ in hoisted) if hoisted else _NONE,
+        bare=bare,
     )
 
 
@@ -358,6 +352,15 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     return headers
 
 
+def _read_headers(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Headers, str]:
+    """All of them, and the host that they name."""
+    headers = _headers(raw)
+    return headers, _host(headers)
+
+
+_remembered_headers = lru_cache(256)(_read_headers)
+
+
 def _host(headers: Headers) -> str:
     """The Host header in lower case, or "" (HTTP/1.0 may leave it out)."""
     host = (headers.get("host") or "").lower()
@@ -401,7 +404,7 @@ def _address(
         if path == b"/":
             return None, None
         raw_bucket = raw_path[1:].partition(b"/")[0]
-        bucket_bytes = decode(raw_bucket)
+        bucket_bytes = raw_bucket if path == raw_path else decode(raw_bucket)
         bucket = bucket_bytes.decode("utf-8")
         key = path[1 + len(bucket_bytes) + 1 :]
     check_key(key)
@@ -480,8 +483,6 @@ def _remembered(escaped: bytes) -> str:
 def _hoisted(query: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The headers among the parameters, values as the wire would carry them."""
     found: dict[str, str] = {}
-    if _OWN_PARAMETERS.issuperset(query):
-        return ()
     for parameter, value in query.items():
         name = parameter.lower()
         if not name.startswith("x-amz-") or name in _AUTHENTICATION:

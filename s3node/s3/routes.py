@@ -293,7 +293,7 @@ def route(request: Request) -> str:
     name = operation(request)
     if name not in BUILT:
         raise _unbuilt(name)
-    if request.query and request.method != PREFLIGHT:  # which has the query of what is to come
+    if not request.bare and request.method != PREFLIGHT:  # which has the query of what is to come
         queries.check(request, name, SUBRESOURCES)
     return name
 
@@ -310,15 +310,16 @@ def operation(request: Request) -> str:
         return "OptionsObject"
     if request.raw_path == OBJECT_LAMBDA_PATH and request.key is None:
         return "WriteGetObjectResponse"
-    subresource = _subresource(request)
+    subresource = "" if request.bare else _subresource(request)
     name = _TABLE.get((request.method, _level(request), subresource))
     if name is None:
         raise _not_allowed(request, subresource)
-    if name in BY_PARAMETER and request.has(BY_PARAMETER[name][0]):
-        return BY_PARAMETER[name][1]
-    if name == "ListObjects":
-        return _listing(request)
-    _check_parts(request, name)
+    if not request.bare:
+        if name in BY_PARAMETER and request.has(BY_PARAMETER[name][0]):
+            return BY_PARAMETER[name][1]
+        if name == "ListObjects":
+            return _listing(request)
+        _check_parts(request, name)
     if "x-amz-copy-source" in request.headers:
         return BY_COPY_SOURCE.get(name, name)
     return name

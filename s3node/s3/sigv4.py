@@ -95,8 +95,10 @@ def authenticate(
         raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=claim.access_key)
     if not right:
         raise _mismatch(claim, to_sign, canonical)
-    signer = ChunkSigner(key, claim.timestamp, claim.scope, claim.signature)
     identity = Identity(claim.access_key, owner_id, display_name)
+    if claim.payload_hash == UNSIGNED_PAYLOAD:
+        return identity, _UNSIGNED
+    signer = ChunkSigner(key, claim.timestamp, claim.scope, claim.signature)
     return identity, _payload_spec(claim.payload_hash, signer)
 
 
@@ -118,20 +120,21 @@ def _payload_spec(payload_hash: str, signer: ChunkSigner | None) -> PayloadSpec:
 
 def _check_signed(request: Request, claim: Claim) -> None:
     """AccessDenied for a deciding header that the signature does not cover."""
-    signed = request.hoisted.union(claim.signed_headers)
-    present = request.headers.names()
-    missing = [name for name in claim.signed_headers if name not in present]
+    headers = request.headers
+    missing = [name for name in claim.signed_headers if name not in headers]
     if missing:
         raise S3Error(
             "AuthorizationHeaderMalformed",
             f"SignedHeaders names headers that the request does not have: {', '.join(missing)}",
         )
+    if not headers.deciding:
+        return
+    signed = request.hoisted.union(claim.signed_headers)
     conditions = request.method in _WRITES and not claim.presigned
     unsigned = [
         name
-        for name in present
-        if name not in signed
-        and (name.startswith("x-amz-") or (conditions and name.startswith("if-")))
+        for name in headers.deciding
+        if name not in signed and (conditions or not name.startswith("if-"))
     ]
     if unsigned:
         raise S3Error(

@@ -98,7 +98,13 @@ class EdgeLife:
             broken=broken,
             requests=config.requests.part(config.edges),
         )
-        self._front = Front(self._s3, None, bound=config.connections, share=board.share(number))
+        self._front = Front(
+            self._s3,
+            None,
+            bound=config.connections,
+            share=board.share(number),
+            processes=config.edges + 1,  # and the engine
+        )
 
     async def run(self, end: socket.socket, sockets: Sockets) -> int:
         """Until the supervisor says stop; the process's exit status."""

@@ -22,6 +22,7 @@ import errno
 import os
 from asyncio import Future
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,14 +31,12 @@ from s3node.base.filesystem import FileSystem, Usage, write_all
 from s3node.store import record, seal, segment
 from s3node.store.checked import CRC_BYTES
 from s3node.store.disks import SEGMENTS
-from s3node.store.engine import Completion, File, Lane, Write, fault_from, fault_of
+from s3node.store.engine import Append, Completion, File, Lane, Target, Write, fault_from, fault_of
 from s3node.store.limits import SECTOR
 from s3node.store.record import Heads
 from s3node.store.seams import Answered, DiskState, Place, Records
 from s3node.store.segment import SegmentHeader
 from s3node.store.state import Context, Disk
-
-CRC_AT = record.HEADER_BYTES - CRC_BYTES
 
 
 @dataclass(slots=True, eq=False)
@@ -58,41 +57,128 @@ class OpenSegment:
 
 
 class Appending:
-    """Shards of one stripe on their way to the disks, and who is told of each."""
+    """Shards of one stripe on their way to the disks, and who is told of them.
 
-    __slots__ = ("answered", "heads", "padding", "records", "size")
+    Its records are known by their position in what was asked for; sets of them are bits.
+    """
 
-    def __init__(self, records: Records, sequence: int, answered: Answered) -> None:
+    __slots__ = (
+        "_context",
+        "answered",
+        "flying",
+        "heads",
+        "left",
+        "offsets",
+        "records",
+        "segments",
+        "shards",
+        "since",
+        "size",
+        "tail",
+        "token",
+        "told",
+        "writers",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        records: Records,
+        writers: Sequence[SegmentWriter],
+        shards: Sequence[int],
+        answered: Answered,
+    ) -> None:
         record.assert_packable(records)
+        self._context = context
         self.records = records
-        self.heads = Heads(records, sequence)
+        self.writers = writers
+        self.shards = shards
         self.answered = answered
+        self.heads = Heads(records, context.sequence)
         self.size = record.record_bytes(records.payload_bytes, len(records.hint))
         used = record.payload_start(records.payload_bytes) + records.payload_bytes
-        self.padding = records.hint + bytes(self.size - used - len(records.hint))
+        self.tail = records.hint + bytes(self.size - used - len(records.hint))
+        count = len(shards)
+        assert count, "of nothing nobody would hear again"
+        self.segments: list[OpenSegment | None] = [None] * count
+        self.offsets = [0] * count
+        self.since = [0] * count  # how many looks there had been when they were given to a disk
+        self.token = context.expect_records(self, count)  # of the first; the others' follow
+        self.left = count  # of which the last has not been heard
+        self.flying = 0  # given to the engine, and not completed
+        self.told = 0  # who asked knows
 
+    def begin(self) -> None:
+        """Give each record its place, now or when its disk has a segment."""
+        refused: list[tuple[int, StorageFault]] = []
+        targets: list[Target] = []
+        for position, writer in enumerate(self.writers):
+            if writer.ready(self.size):
+                targets.append(writer.place(self, position))
+            elif fault := writer.refusal(self.size):
+                refused.append((position, fault))
+                self.left -= 1
+            else:
+                writer.wait(self, position)
+        if targets:
+            self.hand_over(targets)
+        if refused:
+            self._context.loop.call_soon(self.tell, refused)
+            self._context.forget(self.token)
 
-class _Append:
-    """One record: to which disk, and, once it has a place, where."""
+    def hand_over(self, targets: Sequence[Target]) -> None:
+        """Records that have their place go to the engine."""
+        append = Append(self.records, self.heads, self.tail, targets)
+        self._context.append(self, append)
 
-    __slots__ = ("known", "of", "offset", "segment", "shard", "writer")
-    segment: OpenSegment
-    offset: int
+    def tell(self, outcomes: Sequence[tuple[int, Place | StorageFault]]) -> None:
+        """Tell who asked, by position."""
+        for position, _ in outcomes:
+            self.told |= 1 << position
+        self.answered([(self.shards[position], outcome) for position, outcome in outcomes])
 
-    def __init__(self, writer: SegmentWriter, of: Appending, shard: int) -> None:
-        self.writer = writer
-        self.of = of
-        self.shard = shard
-        self.known = False  # who asked has been told
+    def fail(self, positions: Sequence[int], fault: StorageFault) -> None:
+        """These never come to a disk."""
+        self.left -= len(positions)
+        self.tell([(position, fault) for position in positions])
+        self._context.forget(self.token)
 
-    def answer(self, outcome: Place | StorageFault) -> None:
-        """Tell who asked."""
-        self.known = True
-        self.of.answered(self.shard, outcome)
+    def packed(self, targets: Sequence[Target], crcs: Sequence[int]) -> None:
+        """The engine has made these records; the CRCs of their headers go into the seals."""
+        for target, crc in zip(targets, crcs, strict=True):
+            segment = self.segments[target.token - self.token]
+            assert segment is not None, "it has a place"
+            segment.chain = seal.extend(segment.chain, crc.to_bytes(CRC_BYTES, "little"))
 
-    def done(self, completion: Completion) -> None:
-        """The engine has written and synced it, or failed to."""
-        self.writer.wrote(self, completion)
+    def done(self, completions: Sequence[Completion]) -> None:
+        """The engine has written and synced these, or failed to."""
+        outcomes: list[tuple[int, Place | StorageFault]] = []
+        for completion in completions:
+            position = completion.token - self.token
+            self.flying &= ~(1 << position)
+            self.left -= 1
+            outcome = self.writers[position].wrote(self, position, completion)
+            if outcome is not None:
+                outcomes.append((position, outcome))
+        if outcomes:
+            self.tell(outcomes)
+
+    def silent(self) -> Iterator[tuple[int, int]]:
+        """Slots that have not completed what they were given, and since how many looks."""
+        for position, writer in enumerate(self.writers):
+            if self.flying >> position & 1:
+                yield writer.disk.slot, self.since[position]
+
+    def give_up(self, slot: int, fault: StorageFault) -> None:
+        """Nobody waits for this disk any more."""
+        waited = self.flying & ~self.told
+        found = [
+            (position, fault)
+            for position, writer in enumerate(self.writers)
+            if writer.disk.slot == slot and waited >> position & 1
+        ]
+        if found:
+            self.tell(found)
 
 
 def create_segment(fs: FileSystem, disk_path: str, header: SegmentHeader) -> tuple[int, Usage]:
@@ -119,37 +205,39 @@ class SegmentWriter:
         self.disk = disk
         self.pins: dict[int, int] = {}
         self.suspects: dict[int, int] = {}  # segment: where what it had answered ends
-        self.queued_bytes = 0
         self._context = context
+        self._room = context.limits.segment_bytes - seal.LAYOUT.size  # of a segment, for records
         self._open: OpenSegment | None = None
         self._retiring: set[OpenSegment] = set()
         self._creating: Future[tuple[int, Usage]] | None = None
         self._creating_in_vain = False
-        self._waiting: deque[_Append] = deque()
-        self._flying: dict[int, _Append] = {}  # by token: given to the engine
-
-    def append(self, of: Appending, shard: int, out: list[Write]) -> None:
-        """Give the record its place, now or when there is a segment; writes go to `out`."""
-        one = _Append(self, of, shard)
-        fault = self.refusal(of.size)
-        if fault:
-            self._context.loop.call_soon(one.answer, fault)
-            return
-        self.queued_bytes += of.size
-        if self._creating is None and self._open and self._fits(self._open, of.size):
-            out.append(self._place(self._open, one))
-        else:
-            self._waiting.append(one)
-            self._roll()
+        self._waiting: deque[tuple[Appending, int]] = deque()
 
     def refusal(self, size: int = 0) -> StorageFault | None:
         """Why a record of `size` bytes cannot be appended now."""
-        if self.disk.state is not DiskState.ONLINE:
-            return self.disk.refusal()
-        limits, (total, free) = self._context.limits, self.disk.usage
-        if free - self.queued_bytes - size < limits.reserve(total):
-            return DiskFull(f"slot {self.disk.slot}: {free} bytes free")
+        disk = self.disk
+        if disk.state is not DiskState.ONLINE:
+            return disk.refusal()
+        if disk.room < size:
+            return DiskFull(f"slot {disk.slot}: {disk.room + disk.reserve} bytes free")
         return None
+
+    def ready(self, size: int) -> bool:
+        """Nothing is refused, and there is a segment that takes so much now."""
+        disk, one = self.disk, self._open
+        return (
+            disk.state is DiskState.ONLINE
+            and disk.room >= size
+            and self._creating is None
+            and one is not None
+            and self._fits(one, size)
+        )
+
+    def wait(self, of: Appending, position: int) -> None:
+        """Have a record wait for a segment."""
+        self.disk.take(of.size)
+        self._waiting.append((of, position))
+        self._roll()
 
     def unpin(self, segment_id: int) -> None:
         """One record of the segment is decided."""
@@ -174,9 +262,8 @@ class SegmentWriter:
         """
         self.abandon()
         self._fail_waiting(fault)
-        for one in list(self._flying.values()):
-            if not one.known:
-                one.answer(fault)
+        for of in self._context.flying():
+            of.give_up(self.disk.slot, fault)
 
     def live(self) -> set[int]:
         """Segments that are still written, or not yet sealed."""
@@ -199,8 +286,7 @@ class SegmentWriter:
 
     def _fits(self, one: OpenSegment, size: int) -> bool:
         """A segment takes at least one record, however small it is told to be."""
-        end = one.end + size + seal.LAYOUT.size
-        return end <= self._context.limits.segment_bytes or not one.count
+        return one.end + size <= self._room or not one.count
 
     def _roll(self) -> None:
         """Have a new segment made; the one that is full goes."""
@@ -218,7 +304,12 @@ class SegmentWriter:
             context.clock.wall_ms(),
         )
         work = partial(create_segment, context.fs, self.disk.path, header)
-        self._creating = context.run(self.disk.slot, Lane.WRITE, work)
+        try:
+            self._creating = context.run(self.disk.slot, Lane.WRITE, work)
+        except (RuntimeError, MemoryError) as fault:  # no thread for it: not the disk's fault
+            reason = f"slot {self.disk.slot}: a new segment: {fault or 'no memory'}"
+            self._fail_waiting(StorageFault(reason))
+            return
         self._creating.add_done_callback(partial(self._created, header.segment))
 
     def _created(self, segment_id: int, made: Future[tuple[int, Usage]]) -> None:
@@ -230,7 +321,8 @@ class SegmentWriter:
             self.disk.write_failed(getattr(error, "errno", None) or 0, 0, proven=False)
             self._fail_waiting(fault)
             return
-        fd, self.disk.usage = made.result()
+        fd, usage = made.result()
+        self.disk.has_room(usage, self._context.limits)
         limits, context = self._context.limits, self._context
         file = context.attach(
             fd,
@@ -253,60 +345,69 @@ class SegmentWriter:
         if refusal:  # the disk failed or was fenced while the file was made
             self._fail_waiting(refusal)
             return
-        out: list[Write] = []
-        while self._waiting and self._fits(self._open, self._waiting[0].of.size):
-            out.append(self._place(self._open, self._waiting.popleft()))
-        context.submit(out)
+        while self._waiting and self._fits(self._open, self._waiting[0][0].size):
+            of, position = self._waiting.popleft()
+            self.disk.ended(of.size, written=False)  # it is taken anew with its place
+            of.hand_over([self.place(of, position)])
         if self._waiting:
             self._roll()
 
     def _fail_waiting(self, fault: StorageFault) -> None:
         failed, self._waiting = self._waiting, deque()
-        self.queued_bytes -= sum(one.of.size for one in failed)
-        for one in failed:
-            self._context.loop.call_soon(one.answer, fault)
+        for of, position in failed:
+            self.disk.ended(of.size, written=False)
+            self._context.loop.call_soon(of.fail, [position], fault)
 
     # ---- records
 
-    def _place(self, segment: OpenSegment, one: _Append) -> Write:
+    def place(self, of: Appending, position: int) -> Target:
         """Give a record the next offset of the open segment."""
-        assert self.disk.identity is not None, "a disk without identity is not written"
-        of, slot, offset = one.of, self.disk.slot, segment.end
-        head = of.heads.pack(one.shard, self.disk.identity.disk_id, segment.id, offset)
-        one.segment, one.offset = segment, offset
+        segment, identity = self._open, self.disk.identity
+        assert segment is not None and identity is not None, "ready"
+        offset = segment.end
+        of.segments[position], of.offsets[position] = segment, offset
+        of.since[position] = self._context.looks
+        of.flying |= 1 << position
         segment.end = offset + of.size
         segment.count += 1
-        segment.chain = seal.extend(segment.chain, head[CRC_AT : record.HEADER_BYTES])
         segment.in_flight += 1
+        self.disk.take(of.size)
         self.pins[segment.id] = self.pins.get(segment.id, 0) + 1
-        token = self._context.expect(slot, one.done)
-        self._flying[token] = one
-        span = of.records.span(one.shard)
-        return Write(
-            token, slot, segment.file, offset, head, of.records.payloads, *span, of.padding
+        payload = of.shards[position] - of.records.stripe.shard_index
+        return Target(
+            of.token + position,
+            self.disk.slot,
+            segment.file,
+            segment.id,
+            offset,
+            payload,
+            identity.disk_id,
         )
 
-    def wrote(self, one: _Append, completion: Completion) -> None:
-        """A record is on the platter, or will never be."""
-        segment, size = one.segment, one.of.size
+    def wrote(
+        self, of: Appending, position: int, completion: Completion
+    ) -> Place | StorageFault | None:
+        """A record is on the platter, or will never be: what to tell, if nobody has been told."""
+        segment, told = of.segments[position], of.told >> position & 1
+        assert segment is not None, "it was placed"
+        outcome: Place | StorageFault | None = None
+        self._context.heard(self.disk.slot)
         segment.in_flight -= 1
-        self.queued_bytes -= size
-        del self._flying[completion.token]
+        self.disk.ended(of.size, written=not completion.error)
         if completion.error:
             self.unpin(segment.id)
             self._died(segment, completion)
-            if not one.known:
-                one.answer(fault_of(completion.error, f"slot {self.disk.slot}"))
+            if not told:
+                outcome = fault_of(completion.error, f"slot {self.disk.slot}")
+        elif told:  # given up: nobody will decide it
+            self.unpin(segment.id)
         else:
-            total, free = self.disk.usage
-            self.disk.usage = Usage(total, free - size)
-            if one.known:  # given up: nobody will decide it
-                self.unpin(segment.id)
-            else:
-                segment.answered = max(segment.answered, one.offset + size)
-                one.answer(Place(self.disk.slot, segment.id, one.offset))
+            offset = of.offsets[position]
+            segment.answered = max(segment.answered, offset + of.size)
+            outcome = Place(self.disk.slot, segment.id, offset)
         if segment.retiring:
             self._settle(segment)
+        return outcome
 
     def _died(self, one: OpenSegment, completion: Completion) -> None:
         if one.dead:

@@ -33,7 +33,7 @@ from s3node.store.disks import (
     probe_writing,
     read_identity,
 )
-from s3node.store.engine import Counters, Engine, Lane, Write
+from s3node.store.engine import Counters, Engine, Lane
 from s3node.store.fetch import Memory, Reads
 from s3node.store.identity import USABLE, Standing, classify
 from s3node.store.limits import Limits
@@ -41,8 +41,10 @@ from s3node.store.logs import LogWriter
 from s3node.store.readback import Examination
 from s3node.store.seams import (
     Answered,
+    At,
     DiskState,
     DiskStatus,
+    Fault,
     Fetched,
     Part,
     Place,
@@ -75,7 +77,7 @@ class Disks:
         """`memory` is where payloads are read to; None: an arena of its own."""
         loop = asyncio.get_running_loop()
         self._context = Context(fs, engine, loop, ids, clock, limits or Limits())
-        self._disks = [_disk(fs, one) for one in opened]
+        self._disks = [_disk(fs, one, self._context.limits) for one in opened]
         self._writers = [SegmentWriter(disk, self._context) for disk in self._disks]
         self._reads = Reads(self._disks, self._context, memory)
         self._logs = [LogWriter(disk, self._context) for disk in self._disks]
@@ -108,11 +110,9 @@ class Disks:
         self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered
     ) -> None:
         self._check_open()
-        of = Appending(records, self._context.sequence, answered)
-        out: list[Write] = []
-        for slot, shard in targets:
-            self._writers[slot].append(of, shard, out)
-        self._context.submit(out)
+        writers = [self._writers[slot] for slot, _ in targets]
+        shards = [shard for _, shard in targets]
+        Appending(self._context, records, writers, shards, answered).begin()
 
     def read(
         self, place: Place, shard: Shard, payload_bytes: int, start: int, stop: int
@@ -130,6 +130,12 @@ class Disks:
     ) -> Fetched:
         self._check_open()
         return self._reads.fetch(stripe, payload_bytes, parts, hurry_s, spares)
+
+    def at_hand(
+        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], start: int, stop: int
+    ) -> memoryview | None:
+        self._check_open()
+        return self._reads.at_hand(stripe, payload_bytes, places, start, stop)
 
     def unpin(self, places: Sequence[Place]) -> None:
         for place in places:
@@ -150,9 +156,12 @@ class Disks:
     def writable_logs(self) -> Sequence[int]:
         return [disk.slot for disk in self._disks if disk.readable]
 
-    def log_append(self, slot: int, data: Buffer) -> Future[None]:
+    def log_append(
+        self, slots: Sequence[int], data: Buffer, answered: Callable[[int, Fault], None]
+    ) -> None:
         self._check_open()
-        return self._logs[slot].append(data)
+        for slot in slots:
+            self._logs[slot].append(data, answered)
 
     def log_rotate(self, slot: int, name: str) -> Future[None]:
         self._check_open()
@@ -238,7 +247,7 @@ class Disks:
             if usage is None:
                 disk.demote(DiskState.OFFLINE, reason)
             else:
-                disk.usage = usage
+                disk.has_room(usage, self._context.limits)
 
         self._context.looks += 1
         for disk in self._disks:
@@ -291,7 +300,8 @@ class Disks:
         if not disk.readable:
             self._logs[slot].abandon()
         disk.identity = probed.identity
-        disk.usage = await self._run(slot, partial(fs.usage, disk.path), Lane.READ)
+        usage = await self._run(slot, partial(fs.usage, disk.path), Lane.READ)
+        disk.has_room(usage, self._context.limits)
         disk.state, disk.reason = DiskState.ONLINE, ""
 
     def fence(self, slot: int, reason: str) -> None:
@@ -321,7 +331,7 @@ class Disks:
         return self._context.run(slot, lane, work)
 
 
-def _disk(fs: FileSystem, one: Opened) -> Disk:
+def _disk(fs: FileSystem, one: Opened, limits: Limits) -> Disk:
     """The running state of a disk as it was opened."""
     online, room = DiskState.ONLINE, Usage(0, 0)
     disk = Disk(one.slot, one.path, one.identity, online, one.reason, room, one.lock_fd)
@@ -332,7 +342,7 @@ def _disk(fs: FileSystem, one: Opened) -> Disk:
         disk.demote(DiskState.FENCED, one.reason)
     else:
         try:
-            disk.usage = fs.usage(one.path)
+            disk.has_room(fs.usage(one.path), limits)
         except OSError as fault:
             disk.demote(DiskState.OFFLINE, f"cannot be asked for its room: {fault.strerror}")
     return disk

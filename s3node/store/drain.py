@@ -10,7 +10,8 @@ import errno
 from collections.abc import Iterator, Sequence
 
 from s3node.base.filesystem import Buffer, FileSystem
-from s3node.store.engine import Completion, Counters, File, Read, Stage, Write
+from s3node.store import record
+from s3node.store.engine import Append, Completion, Counters, File, Read, Stage, Write
 from s3node.store.limits import IOV_MAX
 
 
@@ -99,6 +100,19 @@ def _rest(buffers: list[Buffer], written: int) -> list[Buffer]:
             return [memoryview(buffer)[written:], *buffers[index + 1 :]]
         written -= len(buffer)
     return []
+
+
+def writes_of(append: Append) -> tuple[list[Write], list[int]]:
+    """What an append is in single writes, and the CRCs of its headers."""
+    records, heads, tail, targets = append
+    first = records.stripe.shard_index
+    writes, crcs = [], []
+    for token, slot, file, segment, offset, payload, disk_id in targets:
+        head = heads.pack(first + payload, disk_id, segment, offset)
+        span = records.span(first + payload)
+        writes.append(Write(token, slot, file, offset, head, records.payloads, *span, tail))
+        crcs.append(int.from_bytes(head[record.CRC_AT : record.HEADER_BYTES], "little"))
+    return writes, crcs
 
 
 def drain_read(fs: FileSystem, read: Read, counters: Counters) -> Completion:

@@ -1,9 +1,10 @@
 """The seam below the disk set: who moves the bytes.
 
 An engine has, per slot, one queue of writes and one of reads. `submit` hands over a batch at one
-crossing. A queue is drained whole: writes that follow each other in a file become one pwritev,
-each file touched is synced once, then all is completed and `wake` called once. While a batch
-syncs, the next one gathers: that is the group commit, and at most one batch per disk is unsynced.
+crossing, `append` the records of stripes, whose headers it packs. A queue is drained whole: writes
+that follow each other in a file become one pwritev, each file touched is synced once, then all is
+completed and `wake` called once. While a batch syncs, the next one gathers: that is the group
+commit, and at most one batch per disk is unsynced.
 
 A file that failed a write or a sync is dead (I3): nothing more is tried on its descriptor, and
 what was queued for it completes with the same error and stage DEAD or later.
@@ -23,6 +24,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from s3node.base.errors import DiskFailed, DiskFull, StorageFault
 from s3node.base.filesystem import Buffer
+from s3node.store.record import Heads
+from s3node.store.seams import Records
 
 T = TypeVar("T")
 
@@ -92,6 +95,30 @@ class Write(NamedTuple):
         """What is not empty of it, in order."""
         parts = (self.head, self.body[self.start : self.stop], self.tail)
         return [part for part in parts if part]
+
+
+class Target(NamedTuple):
+    """Where one record of a stripe goes. Completes like a write."""
+
+    token: int
+    slot: int
+    file: File
+    segment: int
+    offset: int
+    payload: int  # which of the stripe's payloads, counted from 0
+    disk_id: bytes
+
+
+class Append(NamedTuple):
+    """Put records of one stripe where they go, and make them durable.
+
+    All of it stays unchanged and alive until the last of them completes.
+    """
+
+    records: Records
+    heads: Heads
+    tail: bytes  # behind each payload: hint and padding
+    targets: Sequence[Target]
 
 
 class Read(NamedTuple):
@@ -168,6 +195,12 @@ class Engine(Protocol):
 
     def submit(self, writes: Sequence[Write], reads: Sequence[Read]) -> None:
         """Queue a batch: all of it or, with MemoryError, nothing."""
+
+    def append(self, appends: Sequence[Append]) -> Sequence[int]:
+        """Queue records: all of them or, with MemoryError, none.
+
+        The CRCs of their headers, in order.
+        """
 
     def read(self, reads: Sequence[Read]) -> Sequence[Completion | None]:
         """Read what can be had without waiting, here and now: its completions, in order.

@@ -15,13 +15,14 @@ import asyncio
 import itertools
 import mmap
 import struct
+import sys
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Container, Iterable, Sequence
 
 from s3node.base.arena import Arena
 from s3node.base.errors import MemoryShort, ShardMissing, StorageFault
 from s3node.base.ids import UUID_BYTES
-from s3node.base.limits import DISKS_MAX, KIB, READ_ARENA_BYTES
+from s3node.base.limits import DISKS_MAX, KIB, READ_ARENA_BYTES, READ_STRIDE_BYTES_MAX
 from s3node.store import record
 from s3node.store.engine import SPOT, Engine, File, Read, Stage
 from s3node.store.reading import Opened, SegmentReader, Wanted
@@ -38,20 +39,49 @@ LENT_BYTES_MIN = 128 * KIB
 _ANY_DISK = bytes(UUID_BYTES)
 _NOTHING = memoryview(b"")
 
+_SPOT_FIELDS = 8
 _SPOTS = [struct.Struct("=" + count * SPOT) for count in range(DISKS_MAX + 1)]
+
+_ROOM_BYTES = READ_STRIDE_BYTES_MAX + 2 * BLOCK_BYTES  # a stride's, with whole blocks at its ends
+_ROOMS = 16
+"""As many strides as are sent to slow clients at one time have a place that is warm already."""
 
 _SKIPPED = 256
 """Requests for which a full arena is left alone: looking for room in one takes time."""
 
 
-class Lender:
-    """Memory from an arena; fresh where that is quicker, or the arena full."""
+def _references() -> int:
+    """To something in a list that nobody else sees, counted as `Lender` does.
 
-    def __init__(self, arena: Arena) -> None:
+    Of the list, of the loop, of the call: how many that is, is the interpreter's matter.
+    """
+    for one in [bytearray()]:
+        return sys.getrefcount(one)
+    raise AssertionError("there was one")
+
+
+_UNSEEN = _references()
+
+
+class Lender:
+    """Memory from an arena; fresh where that is quicker, or the arena full.
+
+    For a stride or less it has some rooms of its own, and gives the first that is free: mostly the
+    one that was used last, and which is in the processor's cache yet.
+    """
+
+    def __init__(self, arena: Arena, rooms: int = _ROOMS) -> None:
         self._arena = arena
+        # What a view is of, and not a view: it has one more reference for each view that is made
+        # of it, and none for those that are made of these, which hold theirs.
+        self._rooms = [arena.take(_ROOM_BYTES).obj for _ in range(rooms)]
         self._skip = 0
 
     def take(self, size: int) -> memoryview:
+        if size <= _ROOM_BYTES:
+            for one in self._rooms:
+                if sys.getrefcount(one) == _UNSEEN:
+                    return memoryview(one).cast("B")[:size]
         if size < LENT_BYTES_MIN or self._skip:
             self._skip = max(0, self._skip - 1)
             return memoryview(bytearray(size))
@@ -265,6 +295,34 @@ class Reads:
         self._readers = [SegmentReader(disk, context) for disk in disks]
         self._context = context
         self._memory = memory or Lender(Arena(READ_ARENA_BYTES)).take
+
+    def at_hand(
+        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], start: int, stop: int
+    ) -> memoryview | None:
+        """See `ShardDisks.at_hand`."""
+        spots: list[int | bytes] = []
+        shard = start // payload_bytes
+        begin = start % payload_bytes  # in the first of the shards, and of the blocks of it then
+        first, at = begin & -BLOCK_BYTES, 0
+        left = stop - shard * payload_bytes  # to the end of what is wanted, from this shard's start
+        while left > 0:
+            place = places[shard]
+            opened = self._readers[place.slot].at_rest(place.segment) if place else None
+            if place is None or opened is None:
+                return None
+            end = min(-(-left // BLOCK_BYTES) * BLOCK_BYTES, payload_bytes)
+            address, disk_id = opened
+            size = end - first
+            spots += (address, place.segment, place.offset, at, first, size, shard, disk_id)
+            shard, left, first, at = shard + 1, left - payload_bytes, 0, at + size
+        count = len(spots) // _SPOT_FIELDS
+        memory = self._memory(at)
+        claim = record.claim(stripe, 0, payload_bytes, _ANY_DISK, 0, 0, 0)
+        there = self._context.engine.at_hand(memory, claim, _SPOTS[count].pack(*spots))
+        if there != (1 << count) - 1:
+            return None
+        begin %= BLOCK_BYTES
+        return memory[begin : begin + stop - start].toreadonly()
 
     def fetch(
         self,

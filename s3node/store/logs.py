@@ -11,23 +11,41 @@ import errno
 import os
 from asyncio import Future
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from s3node.base.errors import DiskOffline, StorageFault
 from s3node.base.filesystem import Buffer, FileSystem
 from s3node.store.disks import JOURNAL
 from s3node.store.engine import Completion, File, Lane, Write, fault_from, fault_of
-from s3node.store.seams import DiskState
+from s3node.store.seams import DiskState, Fault
 from s3node.store.state import Context, Disk
 
+Answered = Callable[[int, Fault], None]
 
-class _Wanted(NamedTuple):
-    """An append of `data`, or a rotation to `name`."""
+
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    """An append of `data`, or a rotation to `name`; and who is to be told of it, once."""
 
     data: Buffer
     name: str
-    future: Future[None]
+    answered: Answered | None
+
+    def tell(self, slot: int, fault: Fault) -> None:
+        answered, self.answered = self.answered, None
+        if answered is not None:
+            answered(slot, fault)
+
+
+def _settle(future: Future[None], fault: Fault) -> None:
+    if future.done():
+        return
+    if fault is None:
+        future.set_result(None)
+    else:
+        future.set_exception(fault)
 
 
 def create_log(fs: FileSystem, disk_path: str, name: str) -> int:
@@ -57,21 +75,20 @@ class LogWriter:
         self._queue: deque[_Wanted] = deque()
         self._queued_bytes = 0
         self._busy = False
-        self._under_way: Future[None] | None = None
+        self._under_way: _Wanted | None = None
         self._proven = False
         self._idle: list[Future[None]] = []
 
-    def append(self, data: Buffer) -> Future[None]:
-        """Done when `data` is on the platter behind everything appended before."""
-        future: Future[None] = self._context.loop.create_future()
+    def append(self, data: Buffer, answered: Answered) -> None:
+        """Told when `data` is on the platter behind everything appended before."""
         fault = self._refusal(len(data))
         if fault:
-            future.set_exception(fault)
-            return future
+            answered(self.disk.slot, fault)
+            return
         self._queued_bytes += len(data)
-        self._queue.append(_Wanted(data, "", future))
-        self._next()
-        return future
+        self._queue.append(_Wanted(data, "", answered))
+        if not self._busy:
+            self._next()
 
     def rotate(self, name: str) -> Future[None]:
         """Make the new file `name` the open log, after what was appended before."""
@@ -81,7 +98,7 @@ class LogWriter:
             text = f"slot {self.disk.slot} is {self.disk.state.value}: {self.disk.reason}"
             future.set_exception(DiskOffline(text))
             return future
-        self._queue.append(_Wanted(b"", name, future))
+        self._queue.append(_Wanted(b"", name, lambda _, fault: _settle(future, fault)))
         self._next()
         return future
 
@@ -93,9 +110,8 @@ class LogWriter:
         """Tell whoever waits; the open log is dead."""
         self._fault = fault
         waiting = [self._under_way] if self._under_way else []
-        for future in [*waiting, *(one.future for one in self._queue)]:
-            if not future.done():
-                future.set_exception(fault)
+        for wanted in [*waiting, *self._queue]:
+            wanted.tell(self.disk.slot, fault)
 
     async def close(self) -> None:
         """Wait for what is queued, then close the log."""
@@ -109,9 +125,8 @@ class LogWriter:
     def _refusal(self, size: int) -> StorageFault | None:
         if self.disk.state in (DiskState.FENCED, DiskState.OFFLINE):
             return DiskOffline(f"slot {self.disk.slot} is {self.disk.state.value}")
-        rotating = any(one.name for one in self._queue)
-        if self._fault and not rotating:
-            return self._fault
+        if self._fault and not any(one.name for one in self._queue):
+            return self._fault  # and no rotation is on its way
         if self._queued_bytes and self._queued_bytes + size > self._context.limits.queue_bytes:
             return DiskOffline(f"slot {self.disk.slot}: {self._queued_bytes} bytes queued already")
         return None
@@ -120,7 +135,7 @@ class LogWriter:
         """Begin what is first in the queue, if nothing is under way."""
         while self._queue and not self._busy:
             wanted = self._queue.popleft()
-            self._under_way = wanted.future
+            self._under_way = wanted
             if wanted.name:
                 self._begin_rotation(wanted)
             elif self._fault or self._file is None:
@@ -134,21 +149,18 @@ class LogWriter:
 
     def _answer(self, wanted: _Wanted, fault: StorageFault | None) -> None:
         self._queued_bytes -= len(wanted.data)
-        if wanted.future.done():
-            return
-        if fault:
-            wanted.future.set_exception(fault)
-        else:
-            wanted.future.set_result(None)
+        wanted.tell(self.disk.slot, fault)
 
     def _begin_append(self, file: File, wanted: _Wanted) -> None:
         self._busy = True
-        token = self._context.expect(self.disk.slot, partial(self._appended, wanted))
-        self._context.submit([Write(token, self.disk.slot, file, self._end, wanted.data)])
+        slot = self.disk.slot
+        token = self._context.expect(slot, self._appended)
+        self._context.submit([Write(token, slot, file, self._end, wanted.data)])
         self._end += len(wanted.data)
 
-    def _appended(self, wanted: _Wanted, completion: Completion) -> None:
-        self._busy = False
+    def _appended(self, completion: Completion) -> None:
+        wanted, self._under_way, self._busy = self._under_way, None, False
+        assert wanted is not None, "one append at a time"
         if completion.error:
             self.disk.write_failed(completion.error, completion.stage, self._proven)
             self._fault = fault_of(completion.error, f"slot {self.disk.slot}: its log")

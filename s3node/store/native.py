@@ -13,6 +13,7 @@ import struct
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from s3node.store._engine import ffi, lib
 from s3node.store.engine import (
     BUFFERS_MAX,
     SPOT,
+    Append,
     Completion,
     Counters,
     File,
@@ -37,7 +39,8 @@ from s3node.store.plain import ColdThreads
 T = TypeVar("T")
 
 _REAP = 256  # completions taken over at one crossing
-_COMPLETION = struct.Struct("=Qqii")  # token, got, error, stage
+_COMPLETION = struct.Struct("=Qiiq")  # in the order of its fields
+_completion: Callable[[tuple[int, ...]], Completion] = partial(tuple.__new__, Completion)
 
 _slot: Callable[[Write | Read], int] = itemgetter(Read._fields.index("slot"))
 _READS = 32  # given to the engine at one crossing
@@ -48,6 +51,10 @@ _READ = struct.Struct(f"=QQqqqii4Q{ffi.sizeof('engine_op') - 8 * 10 - record.CLA
 # The beginning of one that writes; reads' fields are zero.
 _WRITE = struct.Struct(f"=QQqqqii{2 * BUFFERS_MAX}Q")
 _WRITES_FIRST = 256
+_TARGET = struct.Struct("=4Q2I16s8x")
+_STRIPE = struct.Struct("=6Q3I4x")
+_CRC_AT = ffi.offsetof("engine_target", "crc")
+_APPENDS_FIRST, _TARGETS_FIRST = 32, 512
 _NUMBER = ffi.typeof("uintptr_t")
 from_buffer, cast = ffi.from_buffer, ffi.cast  # looked up once
 _CLAIM, _SPOTS = ffi.typeof("record_claim *"), ffi.typeof("engine_spot[]")
@@ -60,6 +67,9 @@ assert Write._fields.index("slot") == Read._fields.index("slot"), "one key sorts
 assert _COMPLETION.size == ffi.sizeof("engine_completion"), "as C has it"
 assert _READ.size == ffi.sizeof("engine_op"), "as C has it"
 assert ffi.offsetof("engine_op", "iov") == 6 * 8, "the same"
+assert ffi.sizeof("engine_target") == _TARGET.size, "as C has it"
+assert ffi.sizeof("engine_stripe") == _STRIPE.size, "as C has it"
+assert _TARGET.size - 8 == _CRC_AT, "where it is answered"
 assert ffi.sizeof("record_claim") == record.CLAIM.size == 80, "the same"
 assert ffi.offsetof("engine_op", "claim") == _READ.size - record.CLAIM.size, "it comes last"
 assert ffi.sizeof("engine_spot") == _SPOT_BYTES, "the same"
@@ -106,6 +116,8 @@ class NativeEngine:
         self._reaped_bytes = ffi.buffer(self._reaped)
         self._writes = ffi.new("engine_op[]", _WRITES_FIRST)  # used again for each batch
         self._write_bytes = ffi.buffer(self._writes)
+        self._stripes = ffi.new("engine_stripe[]", _APPENDS_FIRST)
+        self._targets = ffi.new("engine_target[]", _TARGETS_FIRST)
         self._reads = ffi.new(f"engine_op[{_READS}]")
         self._read_bytes = ffi.buffer(self._reads)
         self._read = ffi.new(f"engine_completion[{_READS}]")
@@ -116,7 +128,7 @@ class NativeEngine:
 
     def start(self, loop: AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop, self._wake = loop, wake
-        loop.add_reader(self._event_fd, self._signalled)
+        loop.add_reader(self._event_fd, wake)
 
     def attach(
         self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
@@ -140,11 +152,64 @@ class NativeEngine:
         read_ops = ffi.new("engine_op[]", len(reads))
         for index, read in enumerate(sorted(reads, key=_slot)):
             alive[read.token] = _fill_read(read_ops[index], read)
+        self._alive.update(alive)
         error = lib.engine_submit(self._engine, write_ops, len(writes), read_ops, len(reads))
+        self._check_taken(error, alive)
+
+    def append(self, appends: Sequence[Append]) -> Sequence[int]:
+        count = sum(len(one.targets) for one in appends)
+        if len(appends) > len(self._stripes):
+            self._stripes = ffi.new("engine_stripe[]", 2 * len(appends))
+        if count > len(self._targets):
+            self._targets = ffi.new("engine_target[]", 2 * count)
+        alive = self._pack_appends(appends)
+        self._alive.update(alive)
+        error = lib.engine_append(self._engine, self._stripes, len(appends))
+        self._check_taken(error, alive)
+        words = memoryview(ffi.buffer(self._targets)).cast("I")
+        step = _TARGET.size // words.itemsize
+        return words[_CRC_AT // words.itemsize : step * count : step].tolist()
+
+    def _check_taken(self, error: int, alive: dict[int, Any]) -> None:
+        """Of what was not taken nothing is under way; what was, was kept alive before."""
+        if error:
+            for token in alive:
+                del self._alive[token]
         if error == errno.ENOMEM:
             raise MemoryError("no memory for the disk engine's queue")
         assert error == 0, f"the disk engine refused a batch: {os.strerror(error)}"
-        self._alive.update(alive)
+
+    def _pack_appends(self, appends: Sequence[Append]) -> dict[int, Any]:
+        """As C has them: what must live, by token, until it completes."""
+        stripes, targets = ffi.buffer(self._stripes), ffi.buffer(self._targets)
+        here = int(cast(_NUMBER, self._targets))
+        alive: dict[int, Any] = {}
+        at = 0
+        for index, one in enumerate(appends):
+            records, heads, tail, wanted = one
+            room = bytearray(heads.size * len(wanted))
+            _STRIPE.pack_into(
+                stripes,
+                index * _STRIPE.size,
+                int(cast(_NUMBER, from_buffer(heads.common))),
+                int(cast(_NUMBER, from_buffer(records.payloads))),
+                int(cast(_NUMBER, from_buffer(heads.digests))),
+                int(cast(_NUMBER, from_buffer(tail))),
+                int(cast(_NUMBER, from_buffer(room))),
+                here + at,
+                records.payload_bytes,
+                len(tail),
+                len(wanted),
+            )
+            kept = (one, room)
+            for token, slot, file, segment, offset, payload, disk_id in wanted:
+                assert isinstance(file, NativeFile), "attached to this engine"
+                _TARGET.pack_into(
+                    targets, at, token, file.address, segment, offset, slot, payload, disk_id
+                )
+                at += _TARGET.size
+                alive[token] = kept
+        return alive
 
     def _pack_writes(self, writes: Sequence[Write]) -> tuple[Any, dict[int, Any]]:
         """The writes as C has them, and by token what must live until they complete."""
@@ -227,9 +292,9 @@ class NativeEngine:
         while count == _REAP:
             count = lib.engine_reap(self._engine, self._reaped, _REAP)
             reaped = self._reaped_bytes[: count * _COMPLETION.size]
-            for token, got, error, stage in _COMPLETION.iter_unpack(reaped):
-                done.append(Completion(token, error, stage, got))
-                del self._alive[token]
+            done += map(_completion, _COMPLETION.iter_unpack(reaped))
+        for completion in done:
+            del self._alive[completion.token]
         return done
 
     def run(self, slot: int, lane: Lane, work: Callable[[], T]) -> Future[T]:
@@ -255,15 +320,6 @@ class NativeEngine:
     def _stop(self) -> None:
         lib.engine_stop(self._engine)
         self._cold.stop()
-
-    def _signalled(self) -> None:
-        """The event descriptor is readable: clear it first, then reap, so that none is missed."""
-        assert self._wake is not None, "not started"
-        try:
-            os.eventfd_read(self._event_fd)
-        except BlockingIOError:
-            return  # cleared by an earlier callback of the same turn
-        self._wake()
 
 
 def _fill_read(op: Any, read: Read) -> Sequence[Any]:

@@ -19,8 +19,8 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from s3node.base.filesystem import FileSystem
-from s3node.store.drain import drain_read, drain_writes, refused
-from s3node.store.engine import Completion, Counters, File, Lane, Read, Write
+from s3node.store.drain import drain_read, drain_writes, refused, writes_of
+from s3node.store.engine import Append, Completion, Counters, File, Lane, Read, Write
 
 T = TypeVar("T")
 
@@ -114,6 +114,9 @@ class ThreadEngine:
         for slot, wanted in _by_slot(reads).items():
             self._lane(slot, Lane.READ).queue.put(wanted)
 
+    def append(self, appends: Sequence[Append]) -> Sequence[int]:
+        return _append(self, appends)
+
     def _lane(self, slot: int, lane: Lane) -> _Lane:
         found = self._lanes.get((slot, lane))
         if found is None:
@@ -196,6 +199,9 @@ class InlineEngine:
             self._scheduled = True
             self._loop.call_soon(self._drain)
 
+    def append(self, appends: Sequence[Append]) -> Sequence[int]:
+        return _append(self, appends)
+
     def _drain(self) -> None:
         self._scheduled = False
         queued, self._writes = self._writes, {}
@@ -246,6 +252,18 @@ def _by_slot(batch: Sequence[B]) -> dict[int, list[B]]:
     for one in batch:
         slots.setdefault(one.slot, []).append(one)
     return slots
+
+
+def _append(engine: ThreadEngine | InlineEngine, appends: Sequence[Append]) -> list[int]:
+    """Submit what `appends` are in single writes."""
+    writes: list[Write] = []
+    crcs: list[int] = []
+    for one in appends:
+        some, theirs = writes_of(one)
+        writes += some
+        crcs += theirs
+    engine.submit(writes, ())
+    return crcs
 
 
 def _add(total: Counters, part: Counters) -> None:

@@ -60,6 +60,7 @@ MAGIC = b"s3nRECD\n"
 VERSION = 1
 LAYOUT = struct.Struct("<8sHH4B16s16sQQQQIIIHBBHH16sIII")
 HEADER_BYTES = 128
+CRC_AT = HEADER_BYTES - checked.CRC_BYTES
 assert LAYOUT.size == HEADER_BYTES
 # What records of one stripe do not have in common: the fields from the shard index to the offset,
 # and the last two.
@@ -164,8 +165,11 @@ def assert_packable(records: Records) -> None:
 class Heads:
     """Headers with digests of a stripe's records: what they have in common is packed once.
 
-    Of records that `assert_packable` let through.
+    `common` is a header with just that, and the first payload's shard index: what csrc/record.c
+    makes the others of. Of records that `assert_packable` let through.
     """
+
+    __slots__ = ("_before", "_behind", "_data_id", "_digest_bytes", "_first", "common", "digests")
 
     def __init__(self, records: Records, sequence: int) -> None:
         stripe, _, payload_bytes, hint = records
@@ -177,7 +181,7 @@ class Heads:
             stripe.k,
             stripe.m,
             stripe.code,
-            0,
+            stripe.shard_index,
             stripe.data_id,
             b"",
             0,
@@ -197,17 +201,23 @@ class Heads:
             0,
             0,
         )
+        self.common = common
         self._before, self._behind = common[:_OWN_AT], common[_OWN_AT + _OWN.size : -_CRCS.size]
         self._data_id = stripe.data_id
         self._first = stripe.shard_index
-        self._digests = stripe.digests
+        self.digests = stripe.digests
         self._digest_bytes = DIGEST_BYTES * blocks
+
+    @property
+    def size(self) -> int:
+        """Of one record's."""
+        return HEADER_BYTES + self._digest_bytes
 
     def pack(self, shard_index: int, disk_id: bytes, segment: int, offset: int) -> bytes:
         """Of one record: to be followed by payload, hint and padding."""
         assert offset % ALIGN == 0, "records are aligned"
         at = (shard_index - self._first) * self._digest_bytes
-        digests = self._digests[at : at + self._digest_bytes]
+        digests = self.digests[at : at + self._digest_bytes]
         own = _OWN.pack(shard_index, self._data_id, disk_id, segment, offset)
         crc = zlib.crc32(digests).to_bytes(checked.CRC_BYTES, "little")
         head = self._before + own + self._behind + crc

@@ -20,6 +20,8 @@ from s3node.base.filesystem import Buffer
 from s3node.store.epoch import Epoch
 from s3node.store.identity import Identity, Standing
 
+Fault: TypeAlias = StorageFault | None
+
 
 class Shard(NamedTuple):
     """What a record says about its payload; the record header is made from it."""
@@ -61,8 +63,8 @@ class Place(NamedTuple):
     offset: int
 
 
-Answered: TypeAlias = Callable[[int, Place | StorageFault], None]
-"""Told of a shard, by its index, where it was put, or why it was not."""
+Answered: TypeAlias = Callable[[Sequence[tuple[int, Place | StorageFault]]], None]
+"""Told of shards, by their index, where each was put, or why it was not."""
 
 
 class At(Protocol):
@@ -182,8 +184,8 @@ class ShardDisks(Protocol):
         """Append shards of a stripe, each to the open segment of a disk: (slot, shard index).
 
         All that is appended in one turn of the loop crosses into the engine at once. Each record
-        is answered by itself and once, never before this returns: with its place when it is on
-        the platter (group commit: all appends waiting on a disk share one write and one
+        is answered once, with others or not, never before this returns: with its place when it is
+        on the platter (group commit: all appends waiting on a disk share one write and one
         fdatasync), with a StorageFault when it is not. A disk that is slow refuses nothing: who
         appends bounds what waits. A place that was answered pins its segment until `unpin`.
         """
@@ -219,6 +221,15 @@ class ShardDisks(Protocol):
         each of `parts` whose disk is not or may not be asked, one of `spares` is read as well.
         """
 
+    def at_hand(
+        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], start: int, stop: int
+    ) -> memoryview | None:
+        """Bytes start..stop of the stripe, verified (I7), if no disk has to be asked for them.
+
+        They lie in data shards that begin at `places`, in order. None when any of it is not in
+        memory, or not right, or nothing is read from its disk now: then nothing is known.
+        """
+
 
 class DiskSet(ShardDisks, Protocol):
     """The D disks of a node."""
@@ -238,8 +249,12 @@ class DiskSet(ShardDisks, Protocol):
         A disk that is full counts: shards leave it room for its log.
         """
 
-    def log_append(self, slot: int, data: Buffer) -> Future[None]:
-        """Append to the slot's open log file; done when it is on the platter."""
+    def log_append(
+        self, slots: Sequence[int], data: Buffer, answered: Callable[[int, Fault], None]
+    ) -> None:
+        """Append to the open log file of each slot: answered(slot, None) when it is on its
+        platter, the fault if it may not be, which may be told before this returns.
+        """
 
     def log_rotate(self, slot: int, name: str) -> Future[None]:
         """Create the log file `name` (durably) and make it the slot's open log."""

@@ -10,15 +10,26 @@ from __future__ import annotations
 import errno
 from asyncio import AbstractEventLoop, Future
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from s3node.base.clock import Clock
 from s3node.base.errors import DiskFull, DiskOffline, StorageFault
 from s3node.base.filesystem import FileSystem, Usage
 from s3node.base.ids import EpochIds
-from s3node.store.engine import Completion, Engine, File, Lane, Read, Stage, Write
+from s3node.store.engine import (
+    Append,
+    Completion,
+    Engine,
+    File,
+    Lane,
+    Read,
+    Stage,
+    Target,
+    Write,
+)
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
 from s3node.store.seams import DiskState, DiskStatus
@@ -29,6 +40,11 @@ _ORDER = (DiskState.ONLINE, DiskState.READONLY, DiskState.FENCED, DiskState.OFFL
 READABLE = (DiskState.ONLINE, DiskState.READONLY)
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ESTALE, errno.ENOTCONN}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+TOLD_SHARE = 64
+"""A disk is told to have up to one part in this many more room than it has: its status is made
+anew seldom while there is much, and with every shard when there is hardly any."""
 
 
 @dataclass(slots=True)
@@ -42,6 +58,9 @@ class Disk:
     reason: str
     usage: Usage
     lock_fd: int
+    room: int = 0  # bytes that shards may still take
+    reserve: int = 0  # bytes that they leave free
+    pending_bytes: int = 0  # of shards that wait, or are under way
     _told: DiskStatus | None = None  # the last status: asked for all the time, hardly ever another
 
     @property
@@ -52,6 +71,23 @@ class Disk:
         """Make the state worse; an earlier, worse one stays."""
         if _ORDER.index(state) > _ORDER.index(self.state):
             self.state, self.reason = state, reason
+
+    def has_room(self, usage: Usage, limits: Limits) -> None:
+        """It was asked. What is under way may be in its answer or not: it is counted."""
+        self.usage = usage
+        self.reserve = limits.reserve(usage.total)
+        self.room = usage.free - self.reserve - self.pending_bytes
+
+    def take(self, size: int) -> None:
+        """A shard is to be written."""
+        self.room -= size
+        self.pending_bytes += size
+
+    def ended(self, size: int, *, written: bool) -> None:
+        """It was, or will never be."""
+        self.pending_bytes -= size
+        if not written:
+            self.room += size
 
     def refusal(self) -> StorageFault | None:
         """Why this disk takes no appends now."""
@@ -86,13 +122,42 @@ class Disk:
             self.demote(DiskState.OFFLINE, f"the device is gone ({errno.errorcode.get(error)})")
 
     def status(self) -> DiskStatus:
+        """What is told of it: its room as it is, or was a little earlier and little more."""
         disk_id = self.identity.disk_id if self.identity else None
-        total, free = self.usage
+        total, free = self.usage.total, self.room + self.reserve
         told = self._told
+        if told is not None and 0 <= told.free_bytes - free <= self.room // TOLD_SHARE:
+            free = told.free_bytes
         now = (self.slot, self.path, disk_id, self.state, self.reason, total, free)
         if told is None or told != now:
             told = self._told = DiskStatus(*now)
         return told
+
+
+RECORDS = 1 << 62
+"""Tokens from here on are records'. Those of one stripe differ in the lowest bits alone."""
+
+POSITION_BITS = 8
+
+
+class Shards(Protocol):
+    """Records of one stripe on their way to the disks."""
+
+    @property
+    def left(self) -> int:
+        """How many have not come to an end."""
+
+    def packed(self, targets: Sequence[Target], crcs: Sequence[int]) -> None:
+        """The engine has made these; the CRCs of their headers."""
+
+    def done(self, completions: Sequence[Completion]) -> None:
+        """The engine has completed these."""
+
+    def give_up(self, slot: int, fault: StorageFault) -> None:
+        """Nobody waits for this disk any more."""
+
+    def silent(self) -> Iterator[tuple[int, int]]:
+        """Slots that were given one and have not answered, and how many looks there had been."""
 
 
 _Since = tuple[int, int, bool]  # slot that was asked, how many looks there had been, for a write
@@ -115,6 +180,9 @@ class Context:
     _cold: dict[Future[Any], _Since] = field(default_factory=dict)
     _wrote: dict[int, int] = field(default_factory=dict)  # looks when a slot last answered a write
     _writes: list[Write] = field(default_factory=list)
+    _stripes: dict[int, Shards] = field(default_factory=dict)  # by token of the first record
+    _appends: list[tuple[Shards, Append]] = field(default_factory=list)
+    _flushing: bool = False
     _token: int = 0
 
     def expect(self, slot: int, callback: Callable[[Completion], None]) -> int:
@@ -122,6 +190,18 @@ class Context:
         self._token += 1
         self._waiting[self._token] = (slot, self.looks, True), callback
         return self._token
+
+    def expect_records(self, of: Shards, count: int) -> int:
+        """The token of the first of a stripe's records; `forget` it when none is left."""
+        assert count <= 1 << POSITION_BITS, "more than a stripe has"
+        self._token += 1
+        token = RECORDS | self._token << POSITION_BITS
+        self._stripes[token] = of
+        return token
+
+    def flying(self) -> list[Shards]:
+        """Stripes that have records under way."""
+        return list(self._stripes.values())
 
     def tokens(self, count: int) -> int:
         """The first of so many tokens in a row, for operations that may be done at once."""
@@ -148,6 +228,8 @@ class Context:
         """
         silent: dict[int, int] = {}
         asked = [since for since, _ in self._waiting.values()]
+        for of in self._stripes.values():
+            asked += [(slot, since, True) for slot, since in of.silent()]
         for slot, since, write in [*asked, *self._cold.values()]:
             heard = max(since, self._wrote.get(slot, 0)) if write else since
             silent[slot] = max(silent.get(slot, 0), self.looks - heard)
@@ -168,14 +250,28 @@ class Context:
         if reads:
             self._hand_over((), reads)
         if writes:
-            if not self._writes:
-                self.loop.call_soon(self._flush)
             self._writes += writes
+            self._flush_soon()
+
+    def append(self, of: Shards, append: Append) -> None:
+        """Hand records of a stripe to the engine; without room for them they fail."""
+        self._appends.append((of, append))
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """What was appended in this turn of the loop, for all requests together."""
+        """What was written in this turn of the loop, for all requests together."""
+        self._flushing = False
         writes, self._writes = self._writes, []
-        self._hand_over(writes, ())
+        appends, self._appends = self._appends, []
+        if appends:
+            self._hand_over_records(appends)
+        if writes:
+            self._hand_over(writes, ())
 
     def _hand_over(self, writes: Sequence[Write], reads: Sequence[Read]) -> None:
         try:
@@ -185,18 +281,59 @@ class Context:
                 failed = Completion(token, errno.ENOMEM, Stage.DEAD, 0)
                 self.loop.call_soon(self._waiting.pop(token)[1], failed)
 
+    def _hand_over_records(self, appends: Sequence[tuple[Shards, Append]]) -> None:
+        try:
+            crcs = self.engine.append([append for _, append in appends])
+        except MemoryError:
+            for _, (*_, targets) in appends:
+                failed = [Completion(one.token, errno.ENOMEM, Stage.DEAD, 0) for one in targets]
+                self.loop.call_soon(self._records_done, failed)
+            return
+        at = 0
+        for of, (*_, targets) in appends:
+            of.packed(targets, crcs[at : at + len(targets)])
+            at += len(targets)
+
     def wake(self) -> None:
         """Hand out what the engine completed; who cannot take it keeps no other from it."""
-        self._hand_out(deque(self.engine.completions()))
+        work: deque[Callable[[], None]] = deque()
+        stripes: dict[int, list[Completion]] = {}
+        for completion in self.engine.completions():
+            if completion.token < RECORDS:
+                work.append(partial(self._one_done, completion))
+            else:
+                of = completion.token >> POSITION_BITS
+                stripes.setdefault(of, []).append(completion)
+        for completions in stripes.values():
+            work.append(partial(self._records_done, completions))
+        self._hand_out(work)
 
-    def _hand_out(self, done: deque[Completion]) -> None:
+    def _hand_out(self, work: deque[Callable[[], None]]) -> None:
         try:
-            while done:
-                completion = done.popleft()
-                (slot, _, write), callback = self._waiting.pop(completion.token)
-                if write:
-                    self._wrote[slot] = self.looks
-                callback(completion)
+            while work:
+                work.popleft()()
         finally:
-            if done:
-                self.loop.call_soon(self._hand_out, done)
+            if work:
+                self.loop.call_soon(self._hand_out, work)
+
+    def _one_done(self, completion: Completion) -> None:
+        (slot, _, write), callback = self._waiting.pop(completion.token)
+        if write:
+            self._wrote[slot] = self.looks
+        callback(completion)
+
+    def _records_done(self, completions: Sequence[Completion]) -> None:
+        """Of one stripe."""
+        first = completions[0].token >> POSITION_BITS << POSITION_BITS
+        of = self._stripes[first]
+        of.done(completions)
+        self.forget(first)
+
+    def forget(self, token: int) -> None:
+        """Of a stripe, when none of its records is left."""
+        if not self._stripes[token].left:
+            del self._stripes[token]
+
+    def heard(self, slot: int) -> None:
+        """It has answered a write."""
+        self._wrote[slot] = self.looks

@@ -82,7 +82,12 @@ def parsed(data: bytes) -> Request:
     if at < 4 or not head.feed(data[:at]):
         raise HeadRefused("no head")
     made = request.parse(
-        head.method, head.target, head.headers, domains=("s3.example.org",), secure=False, remote=""
+        head.method,
+        head.target,
+        head.fields.headers,
+        domains=("s3.example.org",),
+        secure=False,
+        remote="",
     )
     route(made)
     read_claim(made, NOW_MS, REGION)

@@ -138,6 +138,7 @@ static engine_calls table(void)
                           .fdatasync = test_fdatasync,
                           .fallocate = test_fallocate,
                           .wake = test_wake,
+                          .clear = libc_calls.clear,
                           .spawn = test_spawn,
                           .allocate = test_allocate,
                           .release = test_release};
@@ -535,8 +536,12 @@ static void the_system(void)
     CHECK(libc_calls.fdatasync(-1) == -EBADF);
     CHECK(libc_calls.fallocate(-1, 0, 1) == -EBADF);
     CHECK(libc_calls.wake(-1) == -EBADF);
+    CHECK(libc_calls.clear(-1) == -EBADF);
+    CHECK(libc_calls.clear(event_fd) == 0); /* nothing is to clear */
     CHECK(write(event_fd, &full, sizeof full) == sizeof full);
-    CHECK(libc_calls.wake(event_fd) == 0); /* full is readable */
+    CHECK(libc_calls.wake(event_fd) == 0);  /* full is readable */
+    CHECK(libc_calls.clear(event_fd) == 0); /* something was to clear */
+    CHECK(read(event_fd, &full, sizeof full) < 0);
     close(event_fd);
     close(input);
 }

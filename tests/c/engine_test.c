@@ -7,6 +7,8 @@
  *   - a write that completed without error was on the "platter" (synced after its last byte);
  *   - no call is made on a file after one on it failed;
  *   - reads return what was written;
+ *   - records of stripes are what they are said to be, at the place they were to go;
+ *   - whom a disk holds holds nobody else, whatever set of queues is given to at once;
  *   - failing allocations and threads are answered, and nothing leaks or hangs.
  * usage: engine_test SEED ROUNDS
  */
@@ -20,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SLOTS = 3, FILES = 6, FILE_BYTES = 1 << 16, OPS = 400, BATCH = 17, PIECE = 64 };
@@ -43,6 +46,7 @@ static atomic_uint chance;       /* of each call to fail, in 1/1000 */
 static atomic_int allocations;   /* that still succeed; negative: all */
 static atomic_int chunks;        /* allocations large enough to be one */
 static atomic_int threads_left;  /* that can still be spawned; negative: all */
+static atomic_int stuck_sync = -1, stuck_read = -1; /* the file whose calls do not return; negative: none */
 static engine_calls libc_calls;
 
 static unsigned next_random(unsigned *state)
@@ -91,6 +95,12 @@ static int64_t test_pwritev(int fd, const engine_iov *iov, int count, int64_t of
     return written;
 }
 
+static void hang(const atomic_int *stuck, int fd)
+{
+    while (atomic_load(stuck) == fd)
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
 static int64_t test_preadv(int fd, const engine_iov *iov, int count, int64_t offset, bool now)
 {
     memory_file *file = &files[fd];
@@ -99,6 +109,7 @@ static int64_t test_preadv(int fd, const engine_iov *iov, int count, int64_t off
         return -EINTR;
     if (now && roll() < 300)
         return roll() < 500 ? -EAGAIN : -EOPNOTSUPP;
+    hang(&stuck_read, fd);
     pthread_mutex_lock(&file->mutex);
     for (int i = 0; i < count && got < limit; i++) {
         int64_t part = (int64_t)iov[i].length;
@@ -116,6 +127,7 @@ static int64_t test_preadv(int fd, const engine_iov *iov, int count, int64_t off
 static int test_fdatasync(int fd)
 {
     memory_file *file = &files[fd];
+    hang(&stuck_sync, fd);
     int result = enter(file);
     if (result == 0)
         memcpy(file->platter, file->seen, FILE_BYTES);
@@ -348,6 +360,52 @@ static void round_of(unsigned seed, unsigned faults)
     close(event_fd);
 }
 
+/* Writes and reads of many slots at once, given to threads that mostly sleep. One slot's writer
+ * hangs, and another's reads: nothing else waits for these, and they are done when it is over. */
+static void one_is_stuck(unsigned seed)
+{
+    static engine_op writes[FILES], reads[FILES];
+    engine_calls calls = table();
+    engine_file *handles[FILES];
+    int64_t ends[FILES] = {0};
+    int error, event_fd = eventfd(0, EFD_NONBLOCK), reaped = 0, late = 0, token = 0;
+    unsigned random = seed | 1;
+    reset_files();
+    atomic_store(&allocations, -1);
+    atomic_store(&threads_left, -1);
+    engine *e = engine_new(FILES, 3, event_fd, &calls, &error);
+    CHECK(e);
+    for (int i = 0; i < FILES; i++) {
+        CHECK((handles[i] = engine_attach(e, i, 0, 0, 0, 0)));
+        writes[i] = write_of(token++, i, &ends[i], handles[i], &random);
+        writes[i].slot = i;
+    }
+    submit_all(e, event_fd, writes, FILES, 0, &reaped);
+    for (int step = 1; step <= 60; step++) {
+        int write_count = 0, read_count = 0, stuck = step % 20 > 10;
+        atomic_store(&stuck_sync, stuck ? 1 : -1);
+        atomic_store(&stuck_read, stuck ? 2 : -1);
+        for (int i = 0; i < FILES; i++)
+            if (next_random(&random) % 4) {
+                reads[read_count] = read_of(token++, &ops[i], handles[i], &random);
+                reads[read_count++].slot = i;
+                writes[write_count] = write_of(token++, i, &ends[i], handles[i], &random);
+                writes[write_count++].slot = i;
+                late += stuck && (i == 1 || i == 2); /* the one's write, the other's read */
+            }
+        CHECK(engine_submit(e, writes, write_count, reads, read_count) == 0);
+        if (!stuck)
+            late = 0;
+        while (reaped < token - late)
+            reaped += reap(e, event_fd, 1);
+    }
+    engine_stop(e);
+    for (int i = 0; i < FILES; i++)
+        engine_detach(e, handles[i]);
+    engine_free(e);
+    close(event_fd);
+}
+
 /* What is queued when the engine stops is done before it ends. */
 static void stop_with_work(void)
 {
@@ -431,6 +489,152 @@ static void refused(void)
     close(event_fd);
 }
 
+/* ---- records of stripes ---------------------------------------------------------------- */
+
+enum { STRIPES = 60, MANY = ENGINE_CHUNK + 1, SHARDS = SLOTS, PAYLOAD = 70, TAIL = 3 };
+enum { RECORD = RECORD_HEADER_BYTES + 8 + PAYLOAD + TAIL };
+
+typedef struct {
+    uint8_t common[RECORD_HEADER_BYTES], payloads[SHARDS * PAYLOAD];
+    uint64_t digests[SHARDS];
+    uint8_t heads[SHARDS * (RECORD_HEADER_BYTES + 8)];
+    engine_target targets[SHARDS];
+    int done;
+} stripe_case;
+
+static const uint8_t tail[TAIL] = {1, 2, 3};
+static stripe_case cases[STRIPES];
+
+/* A stripe, the first payload of which is shard 2 of 2 + SHARDS; some of them go to a slot each. */
+static engine_stripe stripe_of(int number, engine_file **handles, int64_t *ends, unsigned *random)
+{
+    stripe_case *one = &cases[number];
+    const uint16_t version = RECORD_VERSION, digests = 1;
+    const uint32_t payload_bytes = PAYLOAD, stripe_bytes = SHARDS * PAYLOAD;
+    memset(one, 0, sizeof *one);
+    memcpy(one->common, "s3nRECD\n", 8);
+    memcpy(one->common + 8, &version, sizeof version);
+    memcpy(one->common + 12, (uint8_t[]){SHARDS, 2, 1, 2}, 4);
+    memcpy(one->common + 84, &stripe_bytes, sizeof stripe_bytes);
+    memcpy(one->common + 88, &payload_bytes, sizeof payload_bytes);
+    memcpy(one->common + 92, &digests, sizeof digests);
+    one->common[94] = RECORD_BLOCK_BITS;
+    for (int i = 0; i < SHARDS * PAYLOAD; i++)
+        one->payloads[i] = (uint8_t)next_random(random);
+    for (int i = 0; i < SHARDS; i++) {
+        one->digests[i] = xxh3_64(one->payloads + i * PAYLOAD, PAYLOAD);
+        uint32_t slot = (uint32_t)(i + number) % SLOTS;
+        one->targets[i] = (engine_target){.token = (uint64_t)(number * SHARDS + i),
+                                          .file = handles[slot],
+                                          .segment = slot + 7,
+                                          .offset = (uint64_t)ends[slot],
+                                          .slot = slot,
+                                          .payload = (uint32_t)i};
+        one->targets[i].disk_id[0] = (uint8_t)slot;
+        ends[slot] += (RECORD + 7) & ~7;
+    }
+    return (engine_stripe){.common = one->common,
+                           .payloads = one->payloads,
+                           .digests = (const uint8_t *)one->digests,
+                           .tail = tail,
+                           .heads = one->heads,
+                           .targets = one->targets,
+                           .payload_bytes = PAYLOAD,
+                           .tail_bytes = TAIL,
+                           .count = 1 + next_random(random) % SHARDS};
+}
+
+static void verify_record(const stripe_case *one, const engine_target *target)
+{
+    const uint8_t *at = files[target->slot].platter + target->offset;
+    const uint8_t *payload = one->payloads + target->payload * PAYLOAD;
+    const size_t head = RECORD_HEADER_BYTES + 8;
+    record_claim claim = {.k = SHARDS,
+                          .m = 2,
+                          .code = 1,
+                          .shard_index = (uint8_t)(2 + target->payload),
+                          .stripe_bytes = SHARDS * PAYLOAD,
+                          .payload_bytes = PAYLOAD,
+                          .segment = target->segment,
+                          .offset = target->offset};
+    memcpy(claim.disk_id, target->disk_id, sizeof claim.disk_id);
+    CHECK(record_verify(&claim, at, head, at + head, PAYLOAD));
+    CHECK(!memcmp(at + head, payload, PAYLOAD) && !memcmp(at + head + PAYLOAD, tail, TAIL));
+    CHECK(!memcmp(at + RECORD_HEADER_BYTES - 4, &target->crc, 4));
+}
+
+static int reap_records(engine *e, int event_fd)
+{
+    engine_completion out[5];
+    uint64_t value;
+    struct pollfd ready = {.fd = event_fd, .events = POLLIN};
+    CHECK(poll(&ready, 1, 20000) == 1);
+    if (read(event_fd, &value, sizeof value) < 0)
+        CHECK(errno == EAGAIN);
+    int total = 0, count = 5;
+    while (count == 5) {
+        count = engine_reap(e, out, 5);
+        for (int i = 0; i < count; i++) {
+            stripe_case *one = &cases[out[i].token / SHARDS];
+            const engine_target *target = &one->targets[out[i].token % SHARDS];
+            one->done++;
+            pthread_mutex_lock(&files[target->slot].mutex);
+            if (out[i].error == 0)
+                verify_record(one, target);
+            else
+                CHECK(files[target->slot].failed && out[i].error == EIO);
+            pthread_mutex_unlock(&files[target->slot].mutex);
+        }
+        total += count;
+    }
+    return total;
+}
+
+static void records(unsigned seed, unsigned faults)
+{
+    engine_calls calls = table();
+    engine_stripe given[MANY];
+    engine_file *handles[SLOTS];
+    int64_t ends[SLOTS] = {0};
+    int error, event_fd = eventfd(0, EFD_NONBLOCK), asked = 0, reaped = 0;
+    unsigned random = seed | 1;
+    reset_files();
+    atomic_store(&allocations, -1);
+    atomic_store(&threads_left, -1);
+    atomic_store(&chance, faults);
+    engine *e = engine_new(SLOTS, 1, event_fd, &calls, &error);
+    CHECK(e && !error);
+    for (int i = 0; i < SLOTS; i++)
+        CHECK((handles[i] = engine_attach(e, i, 0, 512, 4096, FILE_BYTES)));
+    for (int i = 0; i < STRIPES; i++) {
+        given[i] = stripe_of(i, handles, ends, &random);
+        asked += (int)given[i].count;
+    }
+    for (int at = 0, size; at < STRIPES; at += size) {
+        size = 1 + (int)(next_random(&random) % 9);
+        size = size < STRIPES - at ? size : STRIPES - at;
+        CHECK(engine_append(e, given + at, size) == 0);
+        reaped += reap_records(e, event_fd);
+    }
+    while (reaped < asked)
+        reaped += reap_records(e, event_fd);
+    for (int i = 0; i < STRIPES; i++)
+        CHECK(cases[i].done == (int)given[i].count);
+    atomic_store(&allocations, 0);
+    for (int i = STRIPES; i < MANY; i++)
+        given[i] = given[i % STRIPES];
+    CHECK(engine_append(e, given, MANY) == ENOMEM);
+    atomic_store(&allocations, -1);
+    cases[1].targets[given[1].count - 1].slot = SLOTS;
+    CHECK(engine_append(e, given, 2) == EINVAL);
+    engine_stop(e);
+    CHECK(engine_append(e, given, 1) == ESHUTDOWN);
+    for (int i = 0; i < SLOTS; i++)
+        engine_detach(e, handles[i]);
+    engine_free(e);
+    close(event_fd);
+}
+
 int main(int argc, char **argv)
 {
     unsigned seed = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
@@ -439,7 +643,11 @@ int main(int argc, char **argv)
         pthread_mutex_init(&files[i].mutex, NULL);
     for (int i = 0; i < rounds; i++)
         round_of(seed + (unsigned)i, i % 3 ? 0 : 20);
+    for (int i = 0; i < rounds; i++)
+        records(seed + (unsigned)i, i % 3 ? 0 : 20);
     atomic_store(&chance, 0);
+    for (int i = 0; i < rounds; i++)
+        one_is_stuck(seed + (unsigned)i);
     stop_with_work();
     starved();
     refused();

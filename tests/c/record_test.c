@@ -54,6 +54,27 @@ static const struct {
 };
 enum { KNOWN = sizeof known / sizeof known[0], LONGEST = 2300 };
 
+static const struct {
+    size_t bytes;
+    const char *digest;
+} known_128[] = {
+    {241, "b53840fe3fedf161956cae592c67279e"},
+    {256, "d0d2829a226d0edbb15e550733c5dfac"},
+    {1023, "a4608fe6b19f829843f7f4bf40db4027"},
+    {1024, "f74abfee36ca5eb69bb68f1fc0d4408c"},
+    {1025, "0d472c059e7a4fbb98e8ec13f4c92d1a"},
+    {1088, "2ea681227af08d4f5a957b4cadb92d4e"},
+    {1089, "0c745a31d89e13e04829e636cfa7c3a2"},
+    {2047, "af9afad406e8e9f824953ae1152a89e0"},
+    {2048, "8543d78c072419e6c1454e2af9706e53"},
+    {2049, "dbcc7652d4e6c25eb42167a27d3822e4"},
+    {2300, "a7cf0a38dc56a27f3f5670f728e89c11"},
+    {4113, "ae2cccf09a7744c86730985e04f13c7c"},
+    {65536, "14684d74ed096c69c0a93859d90f3f86"},
+    {131372, "9fb820318df34cd3491e9960ab2ea5e5"},
+};
+enum { KNOWN_128 = sizeof known_128 / sizeof known_128[0] };
+
 #ifdef ANY_CPU
 static const char *lacking;
 
@@ -111,6 +132,48 @@ static void digests(const uint8_t *data)
         printf("%s: %u digests\n", kernel->name, done);
     }
     REQUIRE(xxh3_64(data, 100) == xxh3_64_with(scalar, data, 100), "the one that is chosen");
+}
+
+/* One message in pieces of about that many bytes, none of which is NULL. */
+static void streamed(const uint8_t *data, unsigned known, size_t piece)
+{
+    struct xxh3_stream stream;
+    uint8_t digest[XXH3_128_BYTES];
+    char hex[2 * XXH3_128_BYTES + 1];
+    size_t bytes = known_128[known].bytes;
+    xxh3_begin(&stream);
+    for (size_t at = 0, next; at < bytes; at += next) {
+        next = bytes - at < piece + at % 3 ? bytes - at : piece + at % 3;
+        uint8_t *copy = copy_of(data + at, next);
+        xxh3_update(&stream, copy, next);
+        xxh3_update(&stream, copy, 0);
+        free(copy);
+    }
+    xxh3_128_digest(&stream, digest);
+    for (unsigned i = 0; i < sizeof digest; i++)
+        sprintf(hex + 2 * i, "%02x", digest[i]);
+    REQUIRE(!strcmp(hex, known_128[known].digest), "%s, %zu bytes by %zu", xxh3_select()->name,
+            bytes, piece);
+}
+
+static void streams(const uint8_t *data)
+{
+    static const size_t pieces[] = {61, 64, 1023, 1024, 1025, 3000, 1 << 20};
+    for (unsigned known = 0; known < KNOWN_128; known++)
+        for (unsigned i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
+            streamed(data, known, pieces[i]);
+}
+
+static void streams_of_every_kernel(const uint8_t *data)
+{
+    streams(data);
+#ifdef ANY_CPU
+    lacking = "avx512f";
+    streams(data);
+    lacking = "avx512f avx2";
+    streams(data);
+    lacking = NULL;
+#endif
 }
 
 /* ---- a record ---------------------------------------------------------------------------- */
@@ -171,12 +234,27 @@ static bool fits(const record_claim *claim, const uint8_t *head, const uint8_t *
     return record_verify(claim, head, HEAD, payload, PAYLOAD);
 }
 
+/* Of what a stripe's records have in common, the one that `head` is. */
+static void packed(const uint8_t *head, const record_claim *claim)
+{
+    uint8_t common[RECORD_HEADER_BYTES], made[HEAD];
+    memcpy(common, head, sizeof common);
+    common[15] -= 3;
+    memset(common + 32, 0xFF, 32); /* disk, segment, offset */
+    memset(common + 120, 0xFF, 8); /* both CRCs */
+    uint32_t crc = record_pack(made, common, 3, claim->disk_id, claim->segment, claim->offset,
+                               head + RECORD_HEADER_BYTES);
+    REQUIRE(!memcmp(made, head, HEAD), "packed as it must be");
+    REQUIRE(!memcmp(&crc, head + 124, 4), "its CRC");
+}
+
 static void records(const uint8_t *payload)
 {
     uint8_t head[HEAD];
     record_claim claim = record_of(head, payload);
     unsigned refused = 0;
     REQUIRE(fits(&claim, head, payload), "as it must be");
+    packed(head, &claim);
     for (uint64_t first = 0; first < BLOCKS; first++) { /* the blocks from `first` on */
         claim.first_block = first;
         REQUIRE(record_verify(&claim, head, HEAD, payload + first * 65536,
@@ -248,6 +326,7 @@ int main(void)
     REQUIRE(crc32_of(0, (const uint8_t *)"123456789", 9) == 0xCBF43926, "the check value");
     choices();
     digests(data);
+    streams_of_every_kernel(data);
     records(data);
     rows(data);
     return 0;

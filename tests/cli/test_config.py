@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from s3node.base.errors import ConfigError
 from s3node.base.shares import Bound, RequestBounds
-from s3node.config import Address, Config, Keys, Tls, load, make_keys, parse_address
+from s3node.config import Address, Config, Keys, Tls, default_edges, load, make_keys, parse_address
 
 DISKS = [f"/srv/disk{slot:02}" for slot in range(6)]
 BASE = f"""
@@ -255,3 +256,9 @@ def test_loopback(host: str, loopback: bool) -> None:
 )
 def test_weak_secrets(secret: str, weak: bool) -> None:
     assert Keys("ROOTKEY", secret).weak is weak
+
+
+@pytest.mark.parametrize(("cores", "edges"), [(1, 0), (2, 0), (3, 3), (8, 8), (64, 8)])
+def test_edges_by_cores(monkeypatch: pytest.MonkeyPatch, cores: int, edges: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert default_edges() == edges

@@ -11,6 +11,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from s3node.base import log, metrics
@@ -28,7 +29,7 @@ NAME = "s3.example.org"
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the access log tells."""
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(log, "access", lambda fields: told.append(dict(fields)))
+    monkeypatch.setattr(log, "access", lambda fields: told.append(msgspec.to_builtins(fields)))
     return told
 
 

@@ -14,6 +14,7 @@ from s3node.base import limits
 from s3node.base.errors import S3Error
 from s3node.base.shares import Bound
 from s3node.edge.exchange import Exchange, Patience, ResponseCut
+from s3node.edge.head import Head
 from tests.edge.handlers import HOST, SHORT, echo, get, put
 from tests.edge.wire import ANSWER_S_MAX, Wire, serving, until
 
@@ -244,6 +245,24 @@ async def test_pieces_of_an_answer_are_sent_before_the_next_are_asked_for() -> N
             await asyncio.sleep(0.01)
             got = await wire.reader.readexactly(len(memory))
             assert got == bytes((number,)) * len(memory)
+
+
+async def test_nobody_sees_the_pieces_of_an_answer_when_the_next_are_asked_for() -> None:
+    """So that they are the only memory that an answer takes; also when nobody makes them again."""
+    size = limits.SEND_BUFFER_BYTES + 7
+
+    async def handler(exchange: Exchange) -> None:
+        async def stream() -> AsyncIterator[Sequence[memoryview]]:
+            for _ in range(4):
+                memory = bytearray(size)
+                yield [memoryview(memory)[:9], memoryview(memory)[9:]]
+                memory.append(1)  # BufferError if a view of it is left
+
+        await exchange.answer(200, [], stream=stream(), length=4 * size)
+
+    async with serving(handler) as (_, port), await Wire.connect(port) as wire:
+        answer = await wire.ask(GOOD["plain"][0])
+        assert answer.body == bytes(4 * size)
 
 
 EXPECT = b"Expect: 100-continue\r\nContent-Length: 3\r\n"
@@ -534,3 +553,22 @@ async def test_stop_cuts_what_outlasts_the_grace() -> None:
         await begun.wait()
         await asyncio.wait_for(server.stop(SHORT), ANSWER_S_MAX / 2)
         assert b"200" not in await wire.closed()
+
+
+async def test_a_connection_whose_task_ends_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ended it: a mistake of ours costs that connection, and no place for ever."""
+    async with serving(echo) as (server, port), await Wire.connect(port) as wire:
+        feed = Head.feed
+
+        def broken(self: Head, data: bytes) -> bool:
+            if b"/bad" in data:
+                raise KeyError("injected")
+            return feed(self, data)
+
+        monkeypatch.setattr(Head, "feed", broken)
+        good = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
+        await wire.send(good + good.replace(b"/a", b"/bad"))
+        assert (await wire.answer()).status == 200
+        async with asyncio.timeout(ANSWER_S_MAX):
+            await wire.closed()
+        assert not server.connections and not server._busy

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from s3node.base import limits, log
@@ -30,7 +31,7 @@ HOST_ID = re.compile(r"[A-Za-z0-9+/]{64}\Z")
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the access log tells."""
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(log, "access", lambda fields: told.append(dict(fields)))
+    monkeypatch.setattr(log, "access", lambda fields: told.append(msgspec.to_builtins(fields)))
     return told
 
 

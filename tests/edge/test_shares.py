@@ -72,6 +72,17 @@ def entered(room: Room, client: Client, seat: Late | None = None) -> str:
     return bound
 
 
+@given(total=st.integers(1, 40), data=st.data())
+def test_who_may_be_let_in_without_counting_may_be_let_in(total: int, data: st.DataObject) -> None:
+    identity = data.draw(st.integers(1, total))
+    bounds = RequestBounds(total, identity, data.draw(st.integers(1, identity)))
+    room, counted = Room(bounds), Room(bounds)
+    counted._ample = 0
+    clients = st.tuples(st.sampled_from("AB"), st.sampled_from("xyz"))
+    for client in data.draw(st.lists(clients, max_size=2 * total)):
+        assert entered(room, client) == entered(counted, client)
+
+
 @pytest.mark.parametrize("greedy", [1, 2, 3, 10, 40])
 def test_however_many_are_greedy_the_next_one_gets_a_place(greedy: int) -> None:
     room = Room(REQUESTS)

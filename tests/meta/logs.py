@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from s3node.base.errors import DiskFailed
 from s3node.base.filesystem import Buffer, RealFileSystem
@@ -23,6 +24,11 @@ class Unsynced(RealFileSystem):
         pass
 
 
+def tell(slot: int, append: Future[None], answered: Callable[[int, Any], None]) -> None:
+    """Whoever asked for an append, as soon as it is done."""
+    append.add_done_callback(lambda done: done.cancelled() or answered(slot, done.exception()))
+
+
 class FileLogs:
     def __init__(self, homes: dict[int, Home]) -> None:
         self.homes = homes
@@ -35,8 +41,11 @@ class FileLogs:
     def writable_logs(self) -> Sequence[int]:
         return [slot for slot in self.homes if slot not in self.down]
 
-    def log_append(self, slot: int, data: Buffer) -> Future[None]:
-        return asyncio.ensure_future(self._append(slot, bytes(data)))
+    def log_append(
+        self, slots: Sequence[int], data: Buffer, answered: Callable[[int, Any], None]
+    ) -> None:
+        for slot in slots:
+            tell(slot, asyncio.ensure_future(self._append(slot, bytes(data))), answered)
 
     def log_rotate(self, slot: int, name: str) -> Future[None]:
         return asyncio.ensure_future(self._rotate(slot, name))

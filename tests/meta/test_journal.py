@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s3node.base.errors import JournalStalled
 from s3node.meta import logscan
+from s3node.meta.frame import Frame, Position
 from s3node.meta.journal import Limits
 from s3node.meta.logscan import FoundFrame
 from s3node.meta.metadata import Settings, look
-from s3node.meta.slots import SlotState
+from s3node.meta.slots import SlotState, Waiting
 from tests.meta.world import DEPLOYMENT_ID, WAIT_S_MAX, World, everything, put
 
 QUICK = Settings(Limits(retry_seconds=0.01), look_seconds=3600.0, retry_seconds=0.01)
@@ -47,6 +50,36 @@ def sequences(world: World, slot: int) -> list[int]:
             assert isinstance(item, FoundFrame)
             found.add(item.header.sequence)
     return sorted(found)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    bytes_max=st.integers(1, 40),
+    forgotten=st.integers(0, 12),
+)
+def test_what_waits_is_given_out_in_pieces_without_a_gap(
+    sizes: list[int], bytes_max: int, forgotten: int
+) -> None:
+    start = 7
+    waiting = Waiting(start)
+    frames = [
+        Frame(Position(start + n, b""), bytes([n]) * (100 + size))
+        for n, size in enumerate(sizes, 1)
+    ]
+    for frame in frames:
+        waiting.add(frame)
+    gone = min(forgotten, len(frames))
+    waiting.forget(start + gone)
+    assert waiting.held_bytes == sum(len(frame.data) for frame in frames[gone:])
+    for n in range(gone, len(frames)):
+        rest = frames[n:]
+        assert waiting.bytes_after(start + n) == sum(len(frame.data) for frame in rest)
+        data, last = waiting.after(start + n, 10 * bytes_max)
+        taken = last - (start + n)
+        assert data == b"".join(frame.data for frame in rest[:taken])
+        assert taken == 1 or len(data) <= 10 * bytes_max
+        assert taken == len(rest) or len(data) + len(rest[taken].data) > 10 * bytes_max
+    assert waiting.bytes_after(waiting.newest) == 0
 
 
 def test_slow_disks_stall_nothing_and_catch_up_in_joined_appends(tmp_path: Path) -> None:
@@ -305,3 +338,60 @@ def test_a_stall_refuses_and_then_settles_what_was_in_doubt(tmp_path: Path) -> N
         assert len(told) in {0, 20}, "one batch, whole or absent"
 
     live(world, work)
+
+
+@pytest.mark.parametrize("how", ["lagging", "distrusted"])
+def test_given_up_while_its_log_was_made_it_counts_for_nothing_that_is_not_there(
+    tmp_path: Path, how: str
+) -> None:
+    """The log that it gets after all is removed by the readmission: it must not be appended to."""
+    settings = QUICK._replace(limits=QUICK.limits._replace(lag_bytes=6000, log_bytes=1500))
+    world = World(tmp_path, disks=3, parity=1, settings=settings)
+
+    async def work(node: Any) -> None:
+        gate, begun = asyncio.Event(), asyncio.Event()
+        rotate = node.logs._rotate
+
+        async def slow(slot: int, name: str) -> None:
+            if slot == 2 and not gate.is_set():
+                begun.set()
+                await gate.wait()
+            await rotate(slot, name)
+
+        node.logs._rotate = slow
+        await put(node, rows(20, 100))  # until its log is full
+        await asyncio.wait_for(begun.wait(), WAIT_S_MAX)
+        if how == "lagging":
+            await put(node, rows(60, 100, name=b"l"))
+        else:
+            node.journal.distrust(2, "it was away")
+        assert node.journal.status()[2].state is SlotState.OUT
+        gate.set()
+        await until(lambda: node.journal.status()[2].state is SlotState.LIVE)
+        await put(node, rows(3, name=b"m"))
+        await until(lambda: node.journal.status()[2].lag_bytes == 0)
+        durable = node.journal.durable.sequence
+        assert node.journal.status()[2].synced == durable
+        assert sequences(world, 2)[-1] == durable
+
+    live(world, work)
+
+
+def test_with_all_slots_out_frames_are_forgotten_as_ever(tmp_path: Path) -> None:
+    settings = QUICK._replace(limits=QUICK.limits._replace(join_bytes=100))
+    world = World(tmp_path, disks=3, parity=1, settings=settings)
+    broken: list[Any] = []
+
+    async def work(node: Any) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: broken.append(context.get("exception")))
+        await put(node, rows(3, 100))
+        node.logs.down.update({0, 1, 2})
+        for slot in range(3):
+            node.journal.distrust(slot, "the shelf was away")
+        node.journal._look()
+        node.logs.down.clear()
+        await until(lambda: all(s.state is SlotState.LIVE for s in node.journal.status().values()))
+
+    live(world, work)
+    assert not broken, broken

@@ -49,6 +49,7 @@ operations = st.one_of(
     st.tuples(st.just("delete"), keys),
     st.tuples(st.just("add"), st.sampled_from([b"n1", b"n2"]), st.integers(-9, 9)),
     st.tuples(st.just("scan"), bounds, bounds, st.booleans(), st.integers(0, 5)),
+    st.tuples(st.just("first"), bounds, bounds),
 )
 transactions = st.lists(
     st.tuples(st.lists(operations, max_size=8), st.booleans()), min_size=1, max_size=8
@@ -78,6 +79,9 @@ class Plain:
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Any:
         found = sorted((k, v) for k, v in self.rows.items() if start <= k < stop)
         return iter(found[::-1] if reverse else found)
+
+    def first(self, start: bytes, stop: bytes) -> Any:
+        return next(self.scan(start, stop), None)
 
 
 class Refused(Exception):

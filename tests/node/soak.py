@@ -97,7 +97,8 @@ def settled(node: NodeProcess) -> Left:
         node.wait(quiet)
     except AssertionError as never:
         raise AssertionError(f"still held: {held}") from never
-    assert node.status()["alarms"] == []
+    alarms = node.status()["alarms"]
+    assert alarms == [], alarms
     pids = node.pids()
     return Left(
         sum(_heap_bytes(pid) for pid in pids),

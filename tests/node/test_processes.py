@@ -129,14 +129,16 @@ def test_other_edges_answer_while_one_is_replaced(two: NodeProcess) -> None:
     body = os.urandom(30_000_000)
     s3 = two.s3()
     s3.put_object(Bucket=BUCKET, Key="large", Body=body)
-    downloads = [two.s3().get_object(Bucket=BUCKET, Key="large")["Body"] for _ in range(EDGES)]
+    # Who is accepted where is the edges' matter: of so many none has all.
+    clients = [two.s3() for _ in range(4 * EDGES)]
+    downloads = [one.get_object(Bucket=BUCKET, Key="large")["Body"] for one in clients]
     begun = [one.read(1000) for one in downloads]
     two.kill_one("edge-1")
     whole = []
     for first, rest in zip(begun, downloads, strict=True):
         with contextlib.suppress(BotoCoreError, ConnectionError, OSError):
             whole.append(first + rest.read())
-    assert [one == body for one in whole] in ([True], [True, True])
+    assert whole and all(one == body for one in whole)
 
 
 def test_while_there_is_no_engine_clients_are_told_to_come_back(two: NodeProcess) -> None:

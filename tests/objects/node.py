@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ec import Codec, Geometry, NativeCodec
+from ec import Geometry, NativeCodec
 from s3node.base.arena import Arena
 from s3node.base.clock import SystemClock
 from s3node.base.filesystem import Buffer, RealFileSystem
@@ -20,6 +20,7 @@ from s3node.base.limits import WRITE_BUFFER_BYTES
 from s3node.base.md5 import Md5
 from s3node.meta.memory import MemoryKv
 from s3node.model.rows import PartRow
+from s3node.objects.hasher import Hasher, NativeHasher, Told
 from s3node.objects.hashing import SharedHashing
 from s3node.objects.store import ObjectStore
 from s3node.objects.write import Written
@@ -27,6 +28,7 @@ from s3node.store.disks import create_disk, open_disks
 from s3node.store.diskset import Disks
 from s3node.store.identity import Identity
 from s3node.store.limits import Limits
+from s3node.store.native import NativeEngine
 from s3node.store.plain import ThreadEngine
 
 DEPLOYMENT = b"deployment-id-01"
@@ -76,14 +78,20 @@ class ObjectNode:
         folder: Path,
         k: int = 4,
         m: int = 2,
-        codec: Codec | None = None,
+        codec: NativeCodec | None = None,
         fs: RealFileSystem | None = None,
         *,
         disks: int = 0,
         create: bool = True,
         write_bytes: int = WRITE_BUFFER_BYTES,
+        native: bool = False,
+        hasher: Callable[[Told], Hasher] = NativeHasher,
     ) -> None:
-        """`disks` is k + m unless told. Without `create`, they are taken as they are."""
+        """`disks` is k + m unless told. Without `create`, they are taken as they are. What is in
+        memory only a `native` engine knows; `fs` has no say in what that reads and writes.
+        """
+        self.native = native
+        self.hasher = hasher
         self.codec = codec or NativeCodec()
         self.folder = folder
         self.write_bytes = write_bytes
@@ -105,8 +113,10 @@ class ObjectNode:
         opened = open_disks(self.fs, paths)
         queue_bytes = self.write_bytes // self.disk_count  # as a node has it
         limits = Limits(queue_bytes=queue_bytes, hung_max=self.geometry.m)
-        self.disks = Disks(self.fs, ThreadEngine(self.fs), opened, ids, clock, limits)
+        engine = NativeEngine(self.disk_count) if self.native else ThreadEngine(self.fs)
+        self.disks = Disks(self.fs, engine, opened, ids, clock, limits)
         self.threads, self.md5_thread = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
+        self.hashing = SharedHashing(self.md5_thread, clock, self.hasher)
         self.store = ObjectStore(
             self.kv,
             self.disks,
@@ -115,7 +125,7 @@ class ObjectNode:
             ids,
             clock,
             self.threads,
-            SharedHashing(self.md5_thread, clock),
+            self.hashing,
             lambda: 0,
             Arena(2 * self.write_bytes),
             self.write_bytes,
@@ -126,6 +136,7 @@ class ObjectNode:
         await self.store.close()
         await self.disks.close()
         self.threads.shutdown()
+        self.hashing.close()
         self.md5_thread.shutdown()
         assert self.store.writing.used == self.store.reading.used == 0
 

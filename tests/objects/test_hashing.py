@@ -1,30 +1,48 @@
-"""MD5 of many requests shares the lanes, delays nobody, and survives what may happen to it."""
+"""Jobs of many requests go to the thread together, delay nobody, and survive what may happen.
+
+What the thread does with them is looked at in tests/c/hasher_test.c.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import hashlib
+import os
 import random
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from typing_extensions import Buffer
 
+from ec import Geometry, NativeCodec
+from s3node.base.arena import Loose
 from s3node.base.clock import Clock, SystemClock
-from s3node.base.limits import HASH_STEP_BYTES
-from s3node.base.md5 import LANES_MAX, Job, Md5
-from s3node.base.md5 import advance as advance_jobs
-from s3node.objects import hashing
+from s3node.base.md5 import LANES_MAX, Md5
+from s3node.objects.coding import Job, Streams, Update
+from s3node.objects.filling import FullStripe
+from s3node.objects.hasher import NativeHasher, Told
 from s3node.objects.hashing import GATHER_NS, IDLE_NS, SharedHashing
 
-NOISE = memoryview(random.Random(4).randbytes(1 << 20))
+NOISE = memoryview(random.Random(4).randbytes(4 << 20))
+GEOMETRY = Geometry(4, 2)
+CODEC = NativeCodec()
 
 
-def nothing() -> None:
-    """Is to be done besides."""
+def job(stream: Md5, data: Buffer, update: Update | None = None) -> Job:
+    """A stripe of these bytes."""
+    size = len(data)
+    row = Loose(GEOMETRY.n, -(-size // GEOMETRY.k))
+    row.whole[:size] = data
+    full = FullStripe(size, len(row.places[0]), row)
+    return Job(Streams(stream, None, update), CODEC, GEOMETRY, full)
 
 
 class Turns(SystemClock):
@@ -38,39 +56,54 @@ class Turns(SystemClock):
         return self.now_ns
 
 
-def run(
-    scenario: Callable[[SharedHashing, ThreadPoolExecutor], Coroutine[Any, Any, None]],
-    clock: Clock | None = None,
-) -> None:
-    clock = clock or Turns()
+Scenario = Callable[[SharedHashing, ThreadPoolExecutor], Coroutine[Any, Any, None]]
 
+
+def run(
+    scenario: Scenario,
+    clock: Clock | None = None,
+    hasher: Callable[[Told], Any] = NativeHasher,
+) -> None:
     async def main() -> None:
         with ThreadPoolExecutor(1) as thread:
-            await asyncio.wait_for(scenario(SharedHashing(thread, clock), thread), 60)
+            shared = SharedHashing(thread, clock or Turns(), hasher)
+            try:
+                await asyncio.wait_for(scenario(shared, thread), 60)
+            finally:
+                shared.close()
 
     asyncio.run(main())
 
 
-class Held:
-    """Stands in the place of `advance`: each crossing waits until it is let go."""
+class Held(NativeHasher):
+    """Keeps what it is given until it is let go; notes what came together."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun, self.let_go = threading.Semaphore(0), threading.Semaphore(0)
-        self.sizes: list[int] = []
-        self.fault: BaseException | None = None
-        monkeypatch.setattr(hashing, "advance", self.advance)
+    def __init__(self, told: Told) -> None:
+        super().__init__(told)
+        self.batches: list[list[Job]] = []
+        self.fault: Exception | None = None
 
-    def advance(self, jobs: Sequence[Job], bytes_max: int) -> None:
-        self.sizes.append(len(jobs))
-        self.begun.release()
-        assert self.let_go.acquire(timeout=30)
+    def submit(self, jobs: Sequence[Job]) -> None:
         if self.fault is not None:
             raise self.fault
-        advance_jobs(jobs, bytes_max)
+        self.batches.append(list(jobs))
 
-    async def crossing(self) -> None:
-        """The next one has begun."""
-        assert await asyncio.to_thread(self.begun.acquire, timeout=30)
+    def let_go(self) -> None:
+        held, self.batches = self.batches, []
+        for jobs in held:
+            super().submit(jobs)
+
+
+def run_held(
+    scenario: Callable[[SharedHashing, Held], Coroutine[Any, Any, None]], clock: Clock
+) -> None:
+    hashers: list[Held] = []
+
+    def make(told: Told) -> Held:
+        hashers.append(Held(told))
+        return hashers[0]
+
+    run(lambda shared, _: scenario(shared, hashers[0]), clock, make)
 
 
 async def turns(count: int = 3) -> None:
@@ -78,19 +111,16 @@ async def turns(count: int = 3) -> None:
         await asyncio.sleep(0)
 
 
-def test_many_streams_in_many_pieces() -> None:
+def test_many_streams_in_many_stripes() -> None:
     async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
         source = random.Random(1)
 
         async def one() -> None:
             stream, oracle = Md5(), hashlib.md5()
             for _ in range(source.randrange(6)):
-                start = source.randrange(1000)
-                sizes = [source.choice([0, 5, 64, 4096, 100_000]) for _ in range(3)]
-                pieces = [NOISE[start:][:size] for size in sizes]
-                await shared.advance(stream, pieces, nothing)
-                for piece in pieces:
-                    oracle.update(piece)
+                start, size = source.randrange(1000), source.choice([1, 5, 64, 4096, 100_000])
+                await shared.advance(job(stream, NOISE[start:][:size]))
+                oracle.update(NOISE[start:][:size])
                 assert stream.digest() == oracle.digest()
 
         await asyncio.gather(*(one() for _ in range(40)))
@@ -98,140 +128,187 @@ def test_many_streams_in_many_pieces() -> None:
     run(scenario)
 
 
-def test_who_comes_meanwhile_goes_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Held(monkeypatch)
-
-    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
-        streams = [Md5() for _ in range(12)]
-        lone = asyncio.create_task(shared.advance(streams[0], [NOISE[:1000]], nothing))
-        await held.crossing()
-        others = [
-            asyncio.create_task(shared.advance(one, [NOISE[:2000]], nothing)) for one in streams[1:]
-        ]
-        await turns()
-        held.let_go.release(2)
-        await asyncio.gather(lone, *others)
-        assert held.sizes == [1, 11]
-        assert (shared.crossings, shared.advanced) == (2, 12)
-        assert streams[0].digest() == hashlib.md5(NOISE[:1000]).digest()
-        assert {one.digest() for one in streams[1:]} == {hashlib.md5(NOISE[:2000]).digest()}
-
-    run(scenario)
-
-
-def test_a_long_one_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Held(monkeypatch)
-
-    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
-        long, short = Md5(), Md5()
-        pieces = [NOISE[:HASH_STEP_BYTES]] * 4
-        first = asyncio.create_task(shared.advance(long, pieces, nothing))
-        await held.crossing()
-        second = asyncio.create_task(shared.advance(short, [NOISE[:100]], nothing))
-        await turns()
-        held.let_go.release(2)
-        await second
-        assert not first.done(), "two of four steps"
-        held.let_go.release(2)
-        await first
-        assert held.sizes == [1, 2, 1, 1]
-        assert long.digest() == hashlib.md5(b"".join(pieces)).digest()
-
-    run(scenario)
-
-
 def test_of_several_uploads_streams_wait_while_the_loop_is_busy() -> None:
     clock = Turns(IDLE_NS)
 
-    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
+    async def scenario(shared: SharedHashing, held: Held) -> None:
         for _ in range(3):
             shared.begin()
         streams = [Md5() for _ in range(3)]
         waiting = []
         for stream in streams:
-            waiting.append(asyncio.create_task(shared.advance(stream, [NOISE[:2000]], nothing)))
+            waiting.append(asyncio.create_task(shared.advance(job(stream, NOISE[:2000]))))
             await turns()
-        assert shared.crossings == 0
+        assert not held.batches
         clock.turn_ns -= 1
+        await turns()
+        assert [len(batch) for batch in held.batches] == [3]
+        held.let_go()
         await asyncio.gather(*waiting)
-        assert (shared.crossings, shared.advanced) == (1, 3)
         assert {one.digest() for one in streams} == {hashlib.md5(NOISE[:2000]).digest()}
 
-    run(scenario, clock)
+    run_held(scenario, clock)
 
 
 def test_nobody_waits_long_nor_when_all_lanes_are_taken_nor_alone() -> None:
-    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
+    async def scenario(shared: SharedHashing, held: Held) -> None:
         shared.begin()
         shared.begin()
-        await shared.advance(Md5(), [NOISE[:2000]], nothing)
+        waiting = [asyncio.create_task(shared.advance(job(Md5(), NOISE[:2000])))]
+        while not held.batches:
+            await turns(1)
         assert clock.now_ns == IDLE_NS + GATHER_NS, "as long as may be"
-        many = [shared.advance(Md5(), [NOISE[:2000]], nothing) for _ in range(LANES_MAX)]
-        await asyncio.gather(*many)
-        assert (shared.crossings, shared.advanced) == (2, 1 + LANES_MAX)
+        for _ in range(LANES_MAX):
+            waiting.append(asyncio.create_task(shared.advance(job(Md5(), NOISE[:2000]))))
+        await turns(1)
+        assert [len(batch) for batch in held.batches] == [1, LANES_MAX]
         assert clock.now_ns == 2 * IDLE_NS + GATHER_NS, "begun when the last came"
         shared.end()
-        await shared.advance(Md5(), [NOISE[:2000]], nothing)
+        waiting.append(asyncio.create_task(shared.advance(job(Md5(), NOISE[:2000]))))
+        await turns()
+        assert [len(batch) for batch in held.batches] == [1, LANES_MAX, 1]
         assert clock.now_ns == 2 * IDLE_NS + GATHER_NS, "nobody looked"
+        held.let_go()
+        await asyncio.gather(*waiting)
 
     clock = Turns(IDLE_NS)
-    run(scenario, clock)
+    run_held(scenario, clock)
 
 
-def test_a_fault_is_told_to_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Held(monkeypatch)
-
-    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
-        waiting = [asyncio.create_task(shared.advance(Md5(), [NOISE], nothing)) for _ in range(2)]
-        await held.crossing()
-        waiting.append(asyncio.create_task(shared.advance(Md5(), [NOISE], nothing)))
-        await turns()
+@pytest.mark.parametrize("fault", [OSError("injected"), MemoryError("injected")])
+def test_jobs_that_nobody_takes_are_their_uploads_misfortune(fault: Exception) -> None:
+    async def scenario(shared: SharedHashing, held: Held) -> None:
+        shared.begin()
+        shared.begin()
+        held.fault = fault
+        waiting = [asyncio.create_task(shared.advance(job(Md5(), NOISE))) for _ in range(3)]
+        await turns(1)
         waiting[0].cancel()
-        held.fault = MemoryError("injected")
-        held.let_go.release()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(one) for one in outcomes] == [asyncio.CancelledError, MemoryError, MemoryError]
+        assert [type(one) for one in outcomes] == [asyncio.CancelledError, type(fault), type(fault)]
         held.fault = None
-        held.let_go.release(2)
         stream = Md5()
-        await shared.advance(stream, [NOISE[:10]], nothing)
+        again = asyncio.create_task(shared.advance(job(stream, NOISE[:10])))
+        await turns()
+        held.let_go()
+        await again
         assert stream.digest() == hashlib.md5(NOISE[:10]).digest()
 
-    run(scenario)
+    run_held(scenario, Turns())
 
 
-def test_who_no_longer_waits_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_no_longer_waits_harms_nobody() -> None:
     """The buffers of a cancelled request are held until its bytes are taken."""
-    held = Held(monkeypatch)
 
-    async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
-        buffer, stream, other = bytearray(100_000), Md5(), Md5()
-        cancelled = asyncio.create_task(shared.advance(stream, [memoryview(buffer)], nothing))
-        await held.crossing()
+    async def scenario(shared: SharedHashing, held: Held) -> None:
+        stream, other = Md5(), Md5()
+        row = Loose(GEOMETRY.n, 25_000)
+        buffer = row.whole.obj
+        full = FullStripe(100_000, 25_000, row)
+        of_it = Job(Streams(stream, None, None), CODEC, GEOMETRY, full)
+        cancelled = asyncio.create_task(shared.advance(of_it))
+        await turns()
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
+        del row, full, of_it, cancelled
+        gc.collect()
         with pytest.raises(BufferError):
             buffer.clear()
         with pytest.raises(AssertionError, match="being advanced"):
             stream.digest()
-        held.let_go.release(3)
-        await shared.advance(other, [NOISE], nothing)
+        held.let_go()
+        later = asyncio.create_task(shared.advance(job(other, NOISE[:100_000])))
+        await turns()
+        held.let_go()
+        await later
         assert stream.digest() == hashlib.md5(bytes(100_000)).digest()
-        assert other.digest() == hashlib.md5(NOISE).digest()
+        assert other.digest() == hashlib.md5(NOISE[:100_000]).digest()
+        buffer.clear()
 
-    run(scenario)
+    run_held(scenario, Turns())
 
 
-def test_what_is_to_be_done_after_is_done_by_the_same_thread_and_its_fault_is_told() -> None:
-    def fail() -> None:
-        raise ValueError("after 10 bytes")
+@pytest.mark.parametrize("where", ["in steps", "done", "gathered", "shown"])
+def test_what_is_at_work_when_it_is_closed_is_let_go_of(where: str) -> None:
+    """Half-way and in the queue; done but not told of; not given away yet; seen by others."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def update(view: memoryview) -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    async def main() -> None:
+        shared = SharedHashing(ThreadPoolExecutor(1), Turns(IDLE_NS))
+        for _ in range(2 if where == "gathered" else 0):
+            shared.begin()
+        shard = 1 << 20 if where == "in steps" else 1000
+        rows = [Loose(GEOMETRY.n, shard) for _ in range(10)]
+        buffers = [row.whole.obj for row in rows]
+        jobs = []
+        for row in rows:
+            full = FullStripe(4 * shard, shard, row)
+            streams = Streams(Md5(), None, update if where == "shown" else None)
+            jobs.append(Job(streams, CODEC, GEOMETRY, full))
+        waiting = [asyncio.create_task(shared.advance(one)) for one in jobs]
+        await turns(1)
+        if where == "done":
+            while not all(one.done for one in jobs):
+                time.sleep(0.001)  # the loop is not to be told
+        elif where == "shown":
+            assert await asyncio.to_thread(begun.wait, 30)
+            threading.Timer(0.05, go_on.set).start()
+        shared.close()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(one) for one in outcomes} == {asyncio.CancelledError}
+        with pytest.raises(OSError, match="shutdown"):
+            await shared.advance(job(Md5(), NOISE[:1000]))
+        del row, rows, full, streams, jobs, waiting, outcomes
+        gc.collect()
+        for buffer in buffers:
+            buffer.clear()
+
+    asyncio.run(main())
+
+
+def test_a_start_that_fails_half_way_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        shared = SharedHashing(ThreadPoolExecutor(1), Turns())
+        loop, fds = asyncio.get_running_loop(), len(os.listdir("/proc/self/fd"))
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "injected")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "add_reader", full)
+            with pytest.raises(OSError, match="injected"):
+                await shared.advance(job(Md5(), NOISE[:1000]))
+        assert len(os.listdir("/proc/self/fd")) == fds
+        await asyncio.wait_for(shared.advance(job(Md5(), NOISE[:1000])), 30)
+        shared.close()
+
+    asyncio.run(main())
+
+
+def test_others_see_the_bytes_on_their_thread_and_their_fault_is_told() -> None:
+    def fail(view: memoryview) -> None:
+        raise ValueError(f"after {len(view)} bytes")
 
     async def scenario(shared: SharedHashing, thread: ThreadPoolExecutor) -> None:
-        stream = Md5()
+        stream, seen = Md5(), bytearray()
+        idents: list[int] = []
+
+        def update(view: memoryview) -> None:
+            idents.append(threading.get_ident())
+            seen.extend(view)
+
+        await shared.advance(job(stream, NOISE[:10], update))
         ident = await asyncio.get_running_loop().run_in_executor(thread, threading.get_ident)
-        assert await shared.advance(stream, [NOISE[:10]], threading.get_ident) == ident
-        with pytest.raises(ValueError, match="after 10 bytes"):
-            await shared.advance(stream, [NOISE[:10]], fail)
+        assert (idents, seen) == ([ident], NOISE[:10])
+        failing = shared.advance(job(stream, NOISE[:10], fail))
+        good = job(Md5(), NOISE[:10], seen.extend)
+        outcomes = await asyncio.gather(failing, shared.advance(good), return_exceptions=True)
+        assert [str(one) for one in outcomes] == ["after 10 bytes", "None"]
+        assert good.digests(), "a fault of one is not another's"
         assert stream.digest() == hashlib.md5(bytes(NOISE[:10]) * 2).digest(), "it may go on"
 
     run(scenario)
@@ -240,15 +317,77 @@ def test_what_is_to_be_done_after_is_done_by_the_same_thread_and_its_fault_is_to
 def test_faults_that_hold_buffers_are_garbage_that_can_be_collected() -> None:
     """Frames, futures and views of buffers in cycles: the collector must get through them."""
 
-    def fail() -> None:
+    def fail(view: memoryview) -> None:
         raise ValueError("injected")
 
     async def scenario(shared: SharedHashing, _: ThreadPoolExecutor) -> None:
         for _ in range(50):
-            view = memoryview(bytearray(1000))[10:]
             with pytest.raises(ValueError, match="injected") as told:
-                await shared.advance(Md5(), [view], fail)
-            del told, view
+                await shared.advance(job(Md5(), NOISE[:1000], fail))
+            del told
             gc.collect()
 
     run(scenario)
+
+
+def test_a_thread_for_others_that_cannot_be_had_is_one_uploads_misfortune() -> None:
+    class Poor(ThreadPoolExecutor):
+        refusals = 2
+
+        def submit(self, *args: Any, **named: Any) -> Any:
+            if self.refusals:
+                self.refusals -= 1
+                raise RuntimeError("can't start") if self.refusals else MemoryError("injected")
+            return super().submit(*args, **named)
+
+    async def main() -> None:
+        with Poor(1) as thread:
+            shared = SharedHashing(thread, SystemClock())
+            seen, stream = bytearray(), Md5()
+            refused = [job(Md5(), NOISE[:1000], seen.extend) for _ in range(2)]
+            told = (shared.advance(one) for one in (*refused, job(Md5(), NOISE[:1000])))
+            async with asyncio.timeout(30):
+                outcomes = await asyncio.gather(*told, return_exceptions=True)
+            assert [type(one) for one in outcomes] == [RuntimeError, MemoryError, type(None)]
+            await asyncio.wait_for(shared.advance(job(stream, NOISE[:1000], seen.extend)), 10)
+            assert (len(seen), stream.digest()) == (
+                1000,
+                hashlib.md5(NOISE[:1000]).digest(),
+            )
+            shared.close()
+
+    asyncio.run(main())
+
+
+NO_THREAD = """
+import asyncio, resource
+from tests.objects.test_hashing import NOISE, job
+from s3node.base.md5 import Md5
+from s3node.objects.hasher import NativeHasher
+
+async def main():
+    came = asyncio.Event()
+    hasher = NativeHasher(lambda jobs: came.set())
+    pages = int(open("/proc/self/statm").read().split()[0])
+    unlimited = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 20), -1))
+    try:
+        hasher.submit([job(Md5(), NOISE[:1000])])
+    except OSError as fault:
+        print("refused:", fault)
+    resource.setrlimit(resource.RLIMIT_AS, unlimited)
+    hasher.submit([job(Md5(), NOISE[:1000])])
+    await asyncio.wait_for(came.wait(), 10)
+    hasher.close()
+    print("done")
+
+asyncio.run(main())
+"""
+
+
+def test_without_memory_for_a_thread_jobs_are_refused_and_later_ones_taken() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", NO_THREAD], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (found.returncode, found.stderr) == (0, ""), found.stderr
+    assert "refused: " in found.stdout and found.stdout.endswith("done\n"), found.stdout

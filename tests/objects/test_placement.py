@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ec import Geometry
 from s3node.base.errors import DiskFull, QuorumLost
 from s3node.base.limits import GIB
-from s3node.objects.placement import Plan, leave_out, plan_stripe, write_quorum
+from s3node.objects.placement import (
+    Plan,
+    leave_out,
+    plan_stripe,
+    ranked,
+    room,
+    write_quorum,
+)
 from s3node.store.seams import DiskState, DiskStatus
 
 
@@ -54,6 +64,25 @@ def test_shards_are_spread_in_proportion_to_free_bytes() -> None:
     small = sum(counts[i] for i in range(4)) / 4
     large = sum(counts[i] for i in range(4, 8)) / 4
     assert 1.6 < large / small < 2.2
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 2**32 - 1), st.data())
+def test_the_order_is_by_the_score_of_the_hash(
+    key: bytes, stripe: int, data: st.DataObject
+) -> None:
+    """As the module says it: what is written faster stays the same order."""
+    frees = data.draw(st.lists(st.integers(5 * GIB, 300 * GIB), min_size=2, max_size=16))
+    disks = [disk(i, free) for i, free in enumerate(frees)]
+
+    def score(one: DiskStatus) -> tuple[float, int]:
+        seed = key + stripe.to_bytes(4, "big") + (one.disk_id or b"")
+        h = (xxhash.xxh3_64_intdigest(seed) + 1) / (2**64 + 1)
+        return -room(one) / math.log(h), one.slot
+
+    best = [one.slot for one in sorted(disks, key=score, reverse=True)]
+    assert ranked(disks, key, stripe) == best
+    plan = plan_stripe(disks, Geometry(1, 1), key, stripe, 1)
+    assert (*plan.slots, *plan.spares) == plan.disks == tuple(best)
 
 
 def test_slots_that_are_behind_are_left_out_as_far_as_a_stripe_can_miss_them() -> None:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3node.base.errors import S3Error, ShardCorrupt
-from s3node.base.limits import INLINE_BYTES_MAX, READ_STEP_BYTES_MIN
+from s3node.base.limits import INLINE_BYTES_MAX, READ_STEP_BYTES_MIN, READ_STRIDE_BYTES_MAX
 from s3node.meta import tables
 from s3node.meta.kv import ReadTx
-from s3node.model.rows import STRIPES_PER_RUN, Data, LocationRow, PartRow
-from s3node.objects.layout import StripeRange, stripe_bytes, stripe_ranges
+from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, PartRow
+from s3node.objects.layout import StripeRange, shard_bytes, stripe_bytes, stripe_ranges
+from s3node.objects.read import place_of, shard_identity
 from s3node.objects.reading import ItemCheck
 from s3node.store import record
+from s3node.store.digests import shard_digests
 from s3node.store.record import BLOCK_BYTES
 from tests.objects.node import ObjectNode, content, run
 from tests.simulation.faults import Faults, FaultyFileSystem
+from tests.store.world import Append, appended
 
 STRIPE = stripe_bytes(4)
 SMALL_STRIPE = 2 * 4 * BLOCK_BYTES
@@ -52,6 +57,135 @@ def test_a_read_holds_two_stripes_at_most(
             assert budget.used == 0
 
     run(scenario())
+
+
+def test_what_is_in_memory_is_read_in_strides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the first stripe. A read holds one, and looks at each row once."""
+    monkeypatch.setattr("s3node.objects.reading.CLIENT_SLOW_S", 3600.0)  # on no machine
+    asked: list[int] = []
+    located = tables.get_locations
+
+    def noted(tx: ReadTx, data_id: bytes, run_index: int) -> LocationRow | None:
+        asked.append(run_index)
+        return located(tx, data_id, run_index)
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, native=True) as node:
+            row = await node.put(content(3 * STRIPE + 12_345))
+            await node.get(row)  # files are opened
+            monkeypatch.setattr(tables, "get_locations", noted)
+            budget = node.store.reading
+            for start, stop in ((0, row.size), (7, STRIPE + 1), (STRIPE - 1, row.size - 1)):
+                asked.clear()
+                got = bytearray()
+                async for pieces in await node.store.read(row, start, stop):
+                    assert 0 < budget.used <= (READ_STRIDE_BYTES_MAX if got else STRIPE)
+                    for piece in pieces:
+                        got += piece
+                assert got == content(row.size)[start:stop]
+                assert asked == [0]
+            assert node.store.counters.stripes_degraded == 0
+
+    run(scenario())
+
+
+def test_too_few_disks_for_the_first_stripe_are_an_error_before_any_byte(tmp_path: Path) -> None:
+    """However much of it is in memory."""
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, native=True) as node:
+            row = await node.put(content(STRIPE + 5000))
+            await node.get(row)
+            for slot in range(3):
+                node.disks.fence(slot, "test")
+                if slot < 2:
+                    assert await node.get(row) == content(row.size)
+            with pytest.raises(S3Error, match="Too few disks"):
+                await node.store.read(row, 0, row.size)
+            assert node.store.reading.used == 0
+
+    run(scenario())
+
+
+def test_others_have_a_turn_while_a_large_object_is_read_from_memory(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, native=True) as node:
+            row = await node.put(content(4 * STRIPE))
+            await node.get(row)
+            turns = 0
+
+            async def other() -> None:
+                nonlocal turns
+                while True:
+                    await asyncio.sleep(0)
+                    turns += 1
+
+            task = asyncio.create_task(other())
+            assert await node.get(row) == content(4 * STRIPE)
+            assert turns >= 2, "after each stripe but the last, once it has begun"
+            task.cancel()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("how", ["fenced", "moved"])
+@pytest.mark.parametrize("taken", range(1, 6))
+def test_what_is_not_in_memory_any_more_is_read_otherwise(
+    tmp_path: Path, taken: int, how: str
+) -> None:
+    """Wherever in a stripe, or between two, the first step is that is not at hand."""
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, native=True) as node:
+            row = await node.put(content(2 * STRIPE + 5000))
+            await node.disks.seal()
+            await node.get(row)
+            stream = await node.store.read(row, 0, row.size)
+            got = bytearray()
+            for _ in range(taken):
+                for piece in await anext(stream):
+                    got += piece
+            if how == "fenced":
+                for slot in range(2):
+                    node.disks.fence(slot, "test")
+            else:
+                assert row.data is not None
+                await move_all(node, row.data)
+            async for pieces in stream:
+                for piece in pieces:
+                    got += piece
+            assert got == content(row.size)
+            assert node.store.reading.used == 0
+
+    run(scenario())
+
+
+async def move_all(node: ObjectNode, data: Data) -> None:
+    """As a compaction does: all records are elsewhere, their segments gone (I11)."""
+    row = node.kv.read(lambda tx: tables.get_locations(tx, data.data_id, 0))
+    assert row is not None
+    stripes = []
+    for index, stripe in enumerate(row.stripes):
+        batch = []
+        for shard, location in enumerate(stripe.shards):
+            assert location is not None
+            of, size = (
+                shard_identity(data, index, stripe, shard),
+                shard_bytes(stripe.stripe_bytes, stripe.k),
+            )
+            payload = await node.disks.read(place_of(location), of, size, 0, size)
+            digests = shard_digests(payload, size)
+            batch.append(Append(location.slot, of._replace(digests=digests), payload))
+        places = await asyncio.gather(*appended(node.disks, batch))
+        shards = tuple(Location(*place) for place in places)
+        stripes.append(msgspec.structs.replace(stripe, shards=shards))
+    await node.kv.write(
+        lambda tx: tables.put_locations(tx, data.data_id, 0, LocationRow(tuple(stripes)))
+    )
+    for slot, segment in {(one.slot, one.segment) for s in row.stripes for one in s.shards if one}:
+        await node.disks.drop(slot, segment)
 
 
 def test_without_memory_a_read_goes_on_in_small_steps(tmp_path: Path) -> None:
@@ -248,3 +382,26 @@ def test_any_range_is_right_with_any_two_disks_gone_slow_or_damaged(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("s3node.objects.layout.stripe_bytes", lambda k: 2 * k * BLOCK_BYTES)
         run(scenario())
+
+
+def test_a_row_that_has_changed_is_not_asked_in_vain_for_every_stripe(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, native=True) as node:
+            row = await node.put(content(8 * STRIPE))
+            await node.disks.seal()
+            await node.get(row)
+            stream = await node.store.read(row, 0, row.size)
+            got = bytearray()
+            for piece in await anext(stream):
+                got += piece
+            assert row.data is not None
+            await move_all(node, row.data)
+            before = node.store.counters.shard_faults
+            async for pieces in stream:
+                for piece in pieces:
+                    got += piece
+            assert got == content(row.size)
+            of_two_stripes = 2 * len(node.disks.status())
+            assert node.store.counters.shard_faults - before <= of_two_stripes
+
+    run(scenario())

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from ec import Geometry, NativeCodec
+from ec import Geometry, NativeCodec, _gf
+from ec.native import Native
 from s3node.base.errors import S3Error
-from s3node.base.limits import INLINE_BYTES_MAX, MIB
+from s3node.base.limits import INLINE_BYTES_MAX, MIB, OFFLOAD_BYTES_MIN
 from s3node.meta import tables
 from s3node.model.rows import STRIPES_PER_RUN
-from s3node.objects.layout import stripe_bytes
+from s3node.objects.layout import shard_bytes, stripe_bytes
 from s3node.store.record import BLOCK_BYTES
 from tests.objects.node import FailingDisk, ObjectNode, content, run, until
 
@@ -189,20 +190,36 @@ def test_given_up_half_way_nothing_stays_pinned_or_taken(tmp_path: Path) -> None
 
 
 class FlippingCodec(NativeCodec):
-    """Flips a bit of a data shard while it codes, as bad memory would."""
+    """Flips a bit of a data shard while C codes, as bad memory would."""
 
-    def encode(self, geometry: Geometry, shards: Any, shard_bytes: int) -> None:
-        super().encode(geometry, shards, shard_bytes)
-        shards[shard_bytes + 7] ^= 0x10
+    def __init__(self) -> None:
+        super().__init__()
+        ffi = _gf.ffi
+        self.bytes = 0
+
+        def encode(kernel: Any, plan: Any, shard_bytes: int, shards: Any) -> None:
+            native.encode(kernel, plan, shard_bytes, shards)
+            shards[shard_bytes + 7] ^= 0x10
+            self.bytes = shard_bytes
+
+        native = super().native(Geometry(4, 2))
+        self.flipping = ffi.callback(ffi.typeof(native.encode), encode)
+
+    def native(self, geometry: Geometry) -> Native:
+        return super().native(geometry)._replace(encode=self.flipping)
 
 
 def test_row_16_a_bit_that_flips_in_memory_is_not_stored(tmp_path: Path) -> None:
+    codec = FlippingCodec()
+
     async def scenario() -> None:
-        async with ObjectNode(tmp_path, codec=FlippingCodec()) as node:
-            with pytest.raises(S3Error) as refused:
-                await node.write(content(100_000))
-            assert refused.value.code == "ServiceUnavailable"
-            assert "memory" in str(refused.value)
+        async with ObjectNode(tmp_path, codec=codec) as node:
+            for size in (OFFLOAD_BYTES_MIN // 2, 100_000):
+                with pytest.raises(S3Error) as refused:
+                    await node.write(content(size))
+                assert codec.bytes == shard_bytes(size, 4), "it was coded"
+                assert refused.value.code == "ServiceUnavailable"
+                assert "memory" in str(refused.value)
             assert (await node.write(content(1000))).inline is not None
 
     run(scenario())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ from s3node.base.filesystem import RealFileSystem
 from s3node.base.md5 import Md5
 from s3node.meta import tables
 from s3node.model.rows import Data
-from s3node.objects.hashing import SharedHashing
+from s3node.objects.coding import Job, advance
+from s3node.objects.hasher import NativeHasher
 from s3node.objects.layout import stripe_bytes
 from s3node.objects.placement import write_quorum
 from s3node.objects.write import STRIPES_WHOLE_MAX
@@ -112,12 +114,39 @@ def test_a_shard_whose_disk_fails_goes_to_a_spare(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_a_spare_that_cannot_even_be_asked_is_a_shard_that_is_missing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fs = FailingDisk()
+        async with ObjectNode(tmp_path, fs=fs, disks=7) as node:
+            for _ in range(8):  # so that every disk has an open segment
+                await node.put(content(20_000))
+            append, asked = node.disks.append, 0
+
+            def once(*arguments: Any) -> None:
+                nonlocal asked
+                asked += 1
+                if asked > 1:
+                    raise MemoryError("injected")
+                append(*arguments)
+
+            node.disks.append = once  # type: ignore[method-assign]
+            fs.failing = "disk"  # all of them: as many as there are spares are asked again
+            async with asyncio.timeout(10):
+                with pytest.raises(S3Error):
+                    await node.put(content(50_000))
+                await until(lambda: not node.store.writing.used)  # the others have answered
+            assert asked == 2
+            fs.failing = ""
+
+    run(scenario())
+
+
 def test_an_engine_that_goes_is_not_told_as_failing_disks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def parted(records: Records, targets: Sequence[tuple[int, int]], answered: Answered) -> None:
-        for _, shard in targets:
-            asyncio.get_running_loop().call_soon(answered, shard, EngineGone("the other end"))
+        gone = [(shard, EngineGone("the other end")) for _, shard in targets]
+        asyncio.get_running_loop().call_soon(answered, gone)
 
     async def scenario() -> None:
         async with ObjectNode(tmp_path) as node:
@@ -177,36 +206,31 @@ def test_cancelled_anywhere_nothing_stays_pinned_or_taken(tmp_path: Path, turns:
     run(scenario())
 
 
-@pytest.mark.parametrize("moment", ["before MD5", "while the others hash"])
-def test_memory_that_changes_under_a_hash_is_a_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    """Digests are taken as bytes arrive: what a hash saw is what is stored, or nothing is."""
-    take = SharedHashing.advance
+@pytest.mark.parametrize("moment", ["between two steps of MD5", "while the others hash"])
+def test_memory_that_changes_under_a_hash_is_a_fault(tmp_path: Path, moment: str) -> None:
+    """Digests are taken before bytes are hashed: what a hash saw is stored, or nothing is."""
 
-    async def advance(
-        self: SharedHashing,
-        stream: Md5,
-        pieces: Sequence[memoryview],
-        then: Callable[[], object],
-    ) -> object:
-        if moment == "before MD5":
-            pieces[-1][7] ^= 1
-        return await take(self, stream, pieces, then)
+    class Flipping(NativeHasher):
+        """Memory changes after the first step."""
+
+        def submit(self, jobs: Sequence[Job]) -> None:
+            advance(jobs, STRIPE // 2)
+            if moment == "between two steps of MD5":
+                jobs[0].pointer.shards[7] ^= 1
+            super().submit(jobs)
 
     def update(view: memoryview) -> None:
-        if moment != "before MD5":
+        if moment == "while the others hash":
             view[7] ^= 1
 
     async def pieces() -> AsyncIterator[memoryview]:
         yield memoryview(bytes(STRIPE))
 
-    monkeypatch.setattr(SharedHashing, "advance", advance)
-
     async def scenario() -> None:
-        async with ObjectNode(tmp_path) as node:
-            with pytest.raises(S3Error):
+        async with ObjectNode(tmp_path, hasher=Flipping) as node:
+            with pytest.raises(S3Error) as refused:
                 await node.store.write(pieces(), update, STRIPE, md5=Md5())
+            assert "memory" in str(refused.value)
             await node.disks.seal()
             assert not node.pinned()
 
@@ -310,5 +334,27 @@ def test_of_a_slow_client_less_comes_than_could_have(tmp_path: Path) -> None:
             node.store.release(written)
             kept = row.__class__(9000, "", written.digest, 0, data=written.data)
             assert await node.get(kept) == content(9000)
+
+    run(scenario())
+
+
+def test_disks_that_cannot_even_be_asked_cost_no_memory(tmp_path: Path) -> None:
+    """As when this process has no memory for the question."""
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path) as node:
+            append = node.disks.append
+
+            def poor(*_: object) -> None:
+                node.disks.append = append  # type: ignore[method-assign]
+                raise MemoryError("injected")
+
+            node.disks.append = poor  # type: ignore[method-assign]
+            with pytest.raises(MemoryError):
+                await node.put(content(300_000))
+            assert node.store.writing.used == 0
+            assert not any(node.store._backlog._sent.values())
+            row = await node.put(content(300_000))
+            assert await node.get(row) == content(300_000)
 
     run(scenario())

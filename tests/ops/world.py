@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 import xxhash
 
+from s3node.base.crc64 import Crc64
 from s3node.base.errors import S3Error
 from s3node.base.limits import INLINE_BYTES_MAX
 from s3node.base.md5 import Md5
@@ -58,18 +59,21 @@ class DictObjects:
     async def write(
         self,
         pieces: AsyncIterator[memoryview],
-        update: Callable[[memoryview], None],
+        update: Callable[[memoryview], None] | None,
         length: int,
         *,
         md5: Md5 | None = None,
+        crc64: Crc64 | None = None,
         inline: bool = True,
         exact: bool = True,
     ) -> Kept:
         content = bytearray()
         async for piece in pieces:
-            update(piece)
-            if md5 is not None:
-                md5.update(piece)
+            if update is not None:
+                update(piece)
+            for hasher in (md5, crc64):
+                if hasher is not None:
+                    hasher.update(piece)
             content += piece
             await asyncio.sleep(0)
         assert len(content) == length or (not exact and INLINE_BYTES_MAX < len(content) < length)

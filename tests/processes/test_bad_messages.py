@@ -178,6 +178,7 @@ def appends(**other: Any) -> Appends:
 
 
 BAD_REQUESTS: list[Any] = [
+    appends(targets=[]),
     appends(targets=[(3, 0)]),
     appends(targets=[(-1, 0)]),
     appends(targets=[(0, 1)]),

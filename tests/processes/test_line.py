@@ -28,6 +28,7 @@ from tests.processes.far import DISKS, PARITY, FarEngine
 async def edge_node(link: Link, arena: Arena) -> AsyncIterator[Node]:
     """What operations work with in an edge."""
     with ThreadPoolExecutor(2) as threads, ThreadPoolExecutor(1) as md5_thread:
+        hashing = SharedHashing(md5_thread, SystemClock())
         objects = ObjectStore(
             link.kv,
             link.disks,
@@ -36,7 +37,7 @@ async def edge_node(link: Link, arena: Arena) -> AsyncIterator[Node]:
             link.ids,
             SystemClock(),
             threads,
-            SharedHashing(md5_thread, SystemClock()),
+            hashing,
             lambda: link.sequence,
             arena,
         )
@@ -51,6 +52,7 @@ async def edge_node(link: Link, arena: Arena) -> AsyncIterator[Node]:
             token_key=b"k" * 32,
         )
         await objects.close()
+        hashing.close()
 
 
 @pytest.fixture(scope="module")

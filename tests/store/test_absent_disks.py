@@ -20,6 +20,7 @@ from tests.store.world import (
     append_of,
     appended,
     disk_id,
+    log_append,
     outcomes,
     read_back,
 )
@@ -81,7 +82,7 @@ def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
         disks.unpin(await asyncio.gather(*appended(disks, [append_of(b"x", n) for n in range(3)])))
         await disks.log_rotate(0, "a.log")
         faults.hold("fdatasync", lambda path: "disk0" in path)
-        log = disks.log_append(0, b"frame")
+        log = log_append(disks, 0, b"frame")
         await asyncio.to_thread(faults.entered["fdatasync"].wait)
         held = [log, *appended(disks, [append_of(b"held", 0), append_of(b"too", 0)])]
         for _ in range(looks - 1):
@@ -103,7 +104,7 @@ def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
         (place,) = await asyncio.gather(*appended(disks, [append_of(b"again")]))
         assert await read_back(disks, place, append_of(b"again")) == b"again"
         await disks.log_rotate(0, "b.log")
-        await disks.log_append(0, b"frame")
+        await log_append(disks, 0, b"frame")
         assert not any(disks.pinned(0, one) for one in disks.segments(0) if one != place.segment)
 
     threaded.run(scenario)
@@ -191,8 +192,8 @@ def test_a_readmitted_disk_is_written_to_new_files_only(world: World) -> None:
         (new,) = await asyncio.gather(*appended(disks, [item]))
         assert new.segment != old.segment
         with pytest.raises(DiskOffline):
-            await disks.log_append(0, b"to what was open before")
+            await log_append(disks, 0, b"to what was open before")
         await disks.log_rotate(0, "b")
-        await disks.log_append(0, b"x")
+        await log_append(disks, 0, b"x")
 
     world.run(scenario)

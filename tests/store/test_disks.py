@@ -9,10 +9,13 @@ from random import Random
 import pytest
 
 from s3node.base.errors import ConfigError, DiskOffline, FormatError, FormatUnknown
-from s3node.base.filesystem import FileSystem, RealFileSystem, read_file, write_file
+from s3node.base.filesystem import FileSystem, RealFileSystem, Usage, read_file, write_file
 from s3node.store import checked, disks, epoch, identity
 from s3node.store.epoch import Epoch
 from s3node.store.identity import Identity, Standing
+from s3node.store.limits import Limits
+from s3node.store.seams import DiskState
+from s3node.store.state import TOLD_SHARE, Disk
 from tests.simulation.filesystem import SimulatedFileSystem
 from tests.store.world import DEPLOYMENT, LIFE, disk_id
 
@@ -198,3 +201,27 @@ def test_an_epoch_file_of_another_disk_is_not_believed() -> None:
     write_file(fs, "/disk0", epoch.NAME, epoch.pack(Epoch(9, LIFE, disk_id(1))) + bytes(512))
     (opened,) = disks.open_disks(fs, ["/disk0"])
     assert opened.epoch is None and "another disk" in opened.reason
+
+
+def test_a_disk_is_told_to_have_little_more_room_than_it_has() -> None:
+    """However much is written, fails or is under way; and of a full one nothing else is told."""
+    limits, random = Limits(reserve_bytes=1000), Random(1)
+    disk = Disk(0, "/d", None, DiskState.ONLINE, "", Usage(0, 0), -1)
+    disk.has_room(Usage(1 << 30, 1_000_000), limits)
+    used, flying = 0, [0]
+    told = set()
+    while disk.room >= 500:
+        flying.append(random.randrange(1, 500))
+        disk.take(flying[-1])
+        if random.random() < 0.9:
+            size, written = flying.pop(random.randrange(len(flying))), random.random() < 0.8
+            disk.ended(size, written=written)
+            used += size * written
+        if random.random() < 0.01:  # asked again: what was written is in the answer
+            disk.has_room(Usage(1 << 30, 1_000_000 - used), limits)
+        free = 1_000_000 - used - sum(flying)
+        status = disk.status()
+        assert 0 <= status.free_bytes - free <= disk.room / TOLD_SHARE
+        assert disk.room == free - limits.reserve_bytes
+        told.add(status.free_bytes)
+    assert len(told) < 1000, "made anew only now and then"

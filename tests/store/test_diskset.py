@@ -10,6 +10,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,12 @@ from s3node.base.errors import (
     DiskFailed,
     DiskOffline,
     ShardMissing,
+    StorageFault,
 )
 from s3node.store import record, scan, seal
 from s3node.store.diskset import Disks
 from s3node.store.limits import SECTOR
-from s3node.store.seams import DiskState, Place
+from s3node.store.seams import DiskState, Place, Records
 from tests.simulation.faults import Faults
 from tests.store.world import (
     LIMITS,
@@ -31,6 +33,7 @@ from tests.store.world import (
     crossed,
     disk_id,
     in_journal,
+    log_append,
     outcomes,
     read_back,
     shard_of,
@@ -234,17 +237,17 @@ def test_segments_are_pinned_until_decided(world: World) -> None:
 def test_logs_append_in_order_one_sync_each(world: World) -> None:
     async def scenario(disks: Disks) -> None:
         with pytest.raises(DiskOffline):
-            await disks.log_append(0, b"no log yet")
+            await log_append(disks, 0, b"no log yet")
         assert disks.writable_logs() == [0, 1, 2]
         disks.fence(2, "out")
         assert disks.writable_logs() == [0, 1]
         await disks.log_rotate(0, "first.log")
         await disks.log_rotate(1, "first.log")
         before = disks.counters().syncs
-        await asyncio.gather(*(disks.log_append(0, b"%03d;" % n) for n in range(20)))
+        await asyncio.gather(*(log_append(disks, 0, b"%03d;" % n) for n in range(20)))
         assert disks.counters().syncs - before == 20
-        rotated = [disks.log_append(0, b"last"), disks.log_rotate(0, "second.log")]
-        await asyncio.gather(*rotated, disks.log_append(0, b"new"))
+        rotated = [log_append(disks, 0, b"last"), disks.log_rotate(0, "second.log")]
+        await asyncio.gather(*rotated, log_append(disks, 0, b"new"))
 
     world.run(scenario)
     expected = b"".join(b"%03d;" % n for n in range(20)) + b"last"
@@ -257,18 +260,18 @@ def test_logs_append_in_order_one_sync_each(world: World) -> None:
 def test_a_failed_log_is_dead_until_it_is_rotated(world: World, call: str) -> None:
     async def scenario(disks: Disks) -> None:
         await disks.log_rotate(0, "a")
-        await disks.log_append(0, b"good")
+        await log_append(disks, 0, b"good")
         world.faults.fail(call, errno.EIO, in_journal)
-        results = await outcomes([disks.log_append(0, b"bad") for _ in range(3)])
+        results = await outcomes([log_append(disks, 0, b"bad") for _ in range(3)])
         assert all(isinstance(result, DiskFailed) for result in results)
         if call == "fdatasync":  # making the next log fails too: the dead one stays dead
             with pytest.raises(DiskFailed):
                 await disks.log_rotate(0, "b")
         world.faults.heal()
         with pytest.raises(DiskFailed):
-            await disks.log_append(0, b"still dead")
+            await log_append(disks, 0, b"still dead")
         await disks.log_rotate(0, "c")
-        await disks.log_append(0, b"alive")
+        await log_append(disks, 0, b"alive")
 
     world.run(scenario)
     assert world.content(f"{world.paths[0]}/journal/c") == b"alive"
@@ -279,7 +282,7 @@ def test_a_taken_log_name_is_refused_and_the_open_log_stays(world: World) -> Non
         await disks.log_rotate(0, "a")
         with pytest.raises(DiskFailed):
             await disks.log_rotate(0, "a")
-        await disks.log_append(0, b"here")
+        await log_append(disks, 0, b"here")
 
     world.run(scenario)
     assert world.content(f"{world.paths[0]}/journal/a") == b"here"
@@ -291,7 +294,7 @@ def test_one_disks_log_and_shards_do_not_share_a_fault(world: World) -> None:
         await asyncio.gather(*appended(disks, [append_of(b"x")]))
         world.faults.fail("pwritev", errno.EIO, in_journal)
         shard = appended(disks, [append_of(b"y")])
-        (log,) = await outcomes([disks.log_append(0, b"z")])
+        (log,) = await outcomes([log_append(disks, 0, b"z")])
         assert isinstance(log, DiskFailed)
         world.faults.heal()
         await asyncio.gather(*shard)
@@ -346,3 +349,39 @@ def test_sequence_is_stamped_into_records(world: World) -> None:
     assert isinstance(found, scan.Found)
     assert (found.header.sequence, found.hint) == (77, b"who")
     assert record.says(found.header, shard_of(b"x"))
+
+
+def test_without_a_thread_for_its_segment_a_shard_fails_and_no_other(tmp_path: Path) -> None:
+    world = World("native", tmp_path)
+
+    async def scenario(opened: Disks) -> None:
+        for place in await outcomes(appended(opened, [append_of(b"x", slot) for slot in (0, 1)])):
+            assert isinstance(place, Place)
+            opened.unpin([place])
+        engine = opened._context.engine
+        run = engine.run
+
+        def poor(*_: Any) -> Any:
+            raise RuntimeError("can't start new thread")
+
+        engine.run = poor  # type: ignore[method-assign]
+        payload = bytes(3000)
+        shard = shard_of(payload[:1000])._replace(shard_index=0)
+        shard = shard._replace(digests=3 * shard.digests)
+        told: list[tuple[int, Place | StorageFault]] = []
+        opened.append(
+            Records(shard, memoryview(payload), 1000), [(0, 0), (1, 1), (2, 2)], told.extend
+        )
+        engine.run = run  # type: ignore[method-assign]
+        while len(told) < 3:
+            await asyncio.sleep(0.002)
+        found = dict(told)
+        assert isinstance(found[0], Place) and isinstance(found[1], Place)
+        assert isinstance(found[2], StorageFault) and "can't start" in str(found[2])
+        opened.unpin([found[0], found[1]])
+        await opened.seal()
+        assert not opened.pins() and not any(disk.pending_bytes for disk in opened._disks)
+        (again,) = await outcomes(appended(opened, [append_of(b"x", 2)]))
+        assert isinstance(again, Place)
+
+    world.run(scenario)

@@ -25,7 +25,10 @@ from tests.store.world import (
     World,
     append_of,
     appended,
+    disk_id,
+    log_append,
     outcomes,
+    pack_record,
     read_back,
 )
 
@@ -34,8 +37,9 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wpointe
 
 
 SOURCES = [
-    *("csrc/engine.c", "csrc/engine_calls.c", "csrc/engine_read.c"),
-    *("csrc/record.c", "csrc/crc32.c"),
+    *("csrc/engine.c", "csrc/engine_calls.c", "csrc/engine_queue.c"),
+    *("csrc/engine_read.c", "csrc/engine_write.c"),
+    *("csrc/record.c", "csrc/record_digests.c", "csrc/crc32.c"),
     *("csrc/xxh3.c", "csrc/xxh3_avx2.c", "csrc/xxh3_avx512.c"),
 ]
 SANITIZERS = ["address,undefined", "thread"]
@@ -105,7 +109,7 @@ async def one_failure(world: World, nth: int, number: int) -> bool:
                 answered.append((result, item))
             else:
                 assert isinstance(result, StorageFault)
-        logs = await outcomes([opened.log_rotate(0, f"{step}.log"), opened.log_append(0, b"x")])
+        logs = await outcomes([opened.log_rotate(0, f"{step}.log"), log_append(opened, 0, b"x")])
         assert all(result is None or isinstance(result, StorageFault) for result in logs)
     for place, item in answered:
         (got,) = await outcomes([opened.read(place, item.shard, 3000, 0, 3000)])
@@ -138,6 +142,29 @@ def test_without_memory_a_batch_fails_and_nothing_hangs(tmp_path: Path) -> None:
         results = await outcomes(appended(opened, [append_of(b"x", slot) for slot in range(SLOTS)]))
         assert all(isinstance(result, StorageFault) for result in results)
         world.faults.heal()
+
+    world.run(scenario)
+
+
+def test_records_are_packed_as_the_format_says(tmp_path: Path) -> None:
+    """By the C engine, in one segment and in the next, as `Heads` packs them."""
+    world = World("native", tmp_path)
+    batch = [
+        append_of(bytes([slot]) * size, slot, size + slot, b"hint" * (size % 3))
+        for size in (1, 7, 3000, 70_000, 500_000, 600_000)
+        for slot in range(SLOTS)
+    ]
+
+    async def scenario(opened: Disks) -> None:
+        opened.set_sequence(77)
+        for item, place in zip(batch, await outcomes(appended(opened, batch)), strict=True):
+            assert isinstance(place, Place)
+            where = (place.segment, place.offset)
+            disk, size = disk_id(place.slot), len(item.payload)
+            head = pack_record(item.shard, size, disk, where, 77, item.hint)
+            expected = head + item.payload + item.hint
+            stored = world.content(world.segment_path(place))[place.offset :]
+            assert stored[: len(expected)] == expected
 
     world.run(scenario)
 
@@ -180,13 +207,13 @@ def test_a_moment_without_memory_takes_no_disk(tmp_path: Path) -> None:
     async def scenario() -> None:
         world = World("native", tmp_path)
         opened = world.open()
-        submit = opened._context.engine.submit
+        append = opened._context.engine.append
 
         def refuse(*_: object) -> None:
-            opened._context.engine.submit = submit  # type: ignore[method-assign]
+            opened._context.engine.append = append  # type: ignore[method-assign]
             raise MemoryError("injected")
 
-        opened._context.engine.submit = refuse  # type: ignore[method-assign]
+        opened._context.engine.append = refuse  # type: ignore[method-assign]
         batch = [append_of(b"x" * 3000, slot, 0) for slot in range(SLOTS)]
         first = await outcomes(appended(opened, batch))
         assert any(isinstance(one, StorageFault) for one in first)

@@ -28,6 +28,7 @@ from tests.store.world import (
     appended,
     crossed,
     in_segments,
+    log_append,
     outcomes,
     read_back,
     state,
@@ -217,6 +218,6 @@ def test_a_full_disk_keeps_its_reserve(tmp_path: Path) -> None:
         assert isinstance(world.fs, SimulatedFileSystem)
         assert world.fs.usage("/w").free >= 700_000  # but for what segments reserve ahead
         await disks.log_rotate(0, "log")
-        await disks.log_append(0, b"the journal still has room")
+        await log_append(disks, 0, b"the journal still has room")
 
     world.run(scenario)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,14 @@ from random import Random
 
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from s3node.store._engine import ffi, lib
 
 from s3node.base.arena import Arena
 from s3node.base.errors import DiskOffline, DiskSlow, ShardMissing
+from s3node.base.limits import MIB, READ_STRIDE_BYTES_MAX
+from s3node.store import record
 from s3node.store.diskset import Disks
 from s3node.store.fetch import LENT_BYTES_MIN, Lender
 from s3node.store.record import BLOCK_BYTES
@@ -83,6 +86,68 @@ def test_what_is_in_memory_is_read_at_one_crossing_by_no_thread(tmp_path: Path) 
         assert after.crossings == before.crossings + 1
         assert after.wakes == before.wakes
         assert after.reads == before.reads + SLOTS, "one call for each shard"
+
+    world.run(scenario)
+
+
+def in_memory(disks: Disks, places: Sequence[Place | None], start: int, stop: int) -> bytes | None:
+    """As bytes; nobody looks at them any longer than that."""
+    found = disks.at_hand(stripe()[0].shard, SIZE, places, start, stop)
+    assert found is None or found.readonly
+    return found and bytes(found)
+
+
+EDGES = (0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, SIZE - 1, SIZE, SIZE + 1, 2 * SIZE - 1, 2 * SIZE)
+
+
+def test_what_is_at_hand_is_the_bytes_asked_for_or_nothing(world: World) -> None:
+    """Of every engine; of the native one it is the bytes, for these have just been read."""
+    whole = b"".join(map(payload_of, range(SLOTS)))
+
+    async def scenario(disks: Disks) -> None:
+        places = await asyncio.gather(*appended(disks, stripe()))
+        assert in_memory(disks, places, 0, SIZE) is None, "no file is open"
+        await fetched(disks, places, 0, SIZE, None)
+        for start, stop in itertools.combinations(EDGES, 2):
+            found = in_memory(disks, places, start, stop)
+            if found is not None or world.kind in ("native", "remote"):
+                assert found == whole[start:stop]
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("slot", range(SLOTS))
+def test_nothing_is_at_hand_of_what_cannot_be_had_or_is_wrong(slot: int, tmp_path: Path) -> None:
+    world = World("native", tmp_path)
+
+    async def scenario(disks: Disks) -> None:
+        places: list[Place | None] = [*await asyncio.gather(*appended(disks, stripe()))]
+        await fetched(disks, places, 0, SIZE, None)
+        start, stop = slot * SIZE, (slot + 1) * SIZE
+
+        def others() -> list[bytes | None]:
+            parts = [one for one in range(SLOTS) if one != slot]
+            return [in_memory(disks, places, one * SIZE, (one + 1) * SIZE) for one in parts]
+
+        healthy = others()
+        assert None not in healthy and in_memory(disks, places, 1, SLOTS * SIZE) is not None
+        place = places[slot]
+        assert place is not None
+        elsewhere = places[slot - 1]
+        for wrong in (None, place._replace(segment=place.segment + 1), elsewhere):
+            places[slot] = wrong
+            assert in_memory(disks, places, start, stop) is None
+            assert in_memory(disks, places, 1, SLOTS * SIZE) is None
+        places[slot] = place
+        last = place.offset + record.payload_start(SIZE) + SIZE - 1
+        world.flip(world.segment_path(place), last)
+        assert in_memory(disks, places, start, stop) is None
+        assert in_memory(disks, places, start, stop - SIZE % BLOCK_BYTES) is not None, "blocks"
+        world.flip(world.segment_path(place), last)
+        assert in_memory(disks, places, start, stop) is not None
+        disks.fence(slot, "test")
+        assert in_memory(disks, places, start, stop) is None
+        assert others() == healthy
 
     world.run(scenario)
 
@@ -214,7 +279,7 @@ def test_without_memory_for_the_queue_reads_fail_and_nothing_hangs(tmp_path: Pat
 
 def test_lent_memory_is_used_again_only_when_nobody_sees_it() -> None:
     arena = Arena(64 * mmap.PAGESIZE)
-    lender = Lender(arena)
+    lender = Lender(arena, rooms=0)
     first = lender.take(LENT_BYTES_MIN)
     at = arena.offset(first)
     kept = first[5:6]
@@ -228,13 +293,44 @@ def test_lent_memory_is_used_again_only_when_nobody_sees_it() -> None:
 
 def test_when_the_arena_is_full_memory_is_fresh() -> None:
     arena = Arena(64 * mmap.PAGESIZE)
-    lender = Lender(arena)
+    lender = Lender(arena, rooms=0)
     kept = [lender.take(LENT_BYTES_MIN) for _ in range(4)]
     assert len(kept[2]) == len(kept[3]) == LENT_BYTES_MIN
     assert [arena.find(one) is None for one in kept] == [False, False, True, True]
     kept.clear()
     while arena.find(lender.take(LENT_BYTES_MIN)) is None:
         pass  # it is tried again later
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, READ_STRIDE_BYTES_MAX), max_size=20), data=st.data())
+def test_a_room_is_let_to_one_at_a_time(sizes: list[int], data: st.DataObject) -> None:
+    """As long as anybody sees a byte of it, whatever the order in which they end."""
+    lender = Lender(Arena(8 * MIB), rooms=3)
+    seen: dict[int, memoryview] = {}
+    for number, size in enumerate(sizes):
+        room = lender.take(size)
+        assert len(room) == size and room.contiguous and not room.readonly
+        room[:] = bytes((number,)) * size
+        seen[number] = room[size // 2 : size // 2 + 1].toreadonly()
+        del room
+        for gone in data.draw(st.lists(st.sampled_from(sorted(seen)), unique=True)):
+            del seen[gone]
+        assert all(one[0] == kept for kept, one in seen.items())
+
+
+def test_the_room_that_is_free_is_used_again() -> None:
+    arena = Arena(8 * MIB)
+    lender = Lender(arena, rooms=2)
+    first, second = lender.take(1), lender.take(READ_STRIDE_BYTES_MAX)
+    at = arena.offset(first)
+    assert arena.offset(second) != at
+    del first
+    for _ in range(3):
+        assert arena.offset(lender.take(5)) == at
+    kept = lender.take(5)
+    assert arena.find(lender.take(5)) is None, "both are let; the heap is quicker"
+    assert arena.offset(kept) == at
 
 
 # ---- digests

@@ -34,6 +34,7 @@ from tests.store.world import (
     append_of,
     appended,
     disk_id,
+    log_append,
     outcomes,
     read_back,
 )
@@ -86,7 +87,7 @@ class Run:
 
     async def _log(self, opened: Disks, slot: int, name: str) -> None:
         data = self.rng.randbytes(self.rng.randrange(1, 900))
-        (result,) = await outcomes([opened.log_append(slot, data)])
+        (result,) = await outcomes([log_append(opened, slot, data)])
         if result is None:
             self.logged[slot][name] += data
         else:

@@ -152,6 +152,7 @@ class Beyond:
     def __init__(self, near: RemoteDisks, far: Disks, arena: Arena, door: Door) -> None:
         self._far, self._near, self._arena, self._door = far, near, arena, door
         self.unpin, self.read, self.fetch = near.unpin, near.read, near.fetch
+        self.at_hand = near.at_hand
         self._appends = 0
 
     def append(
@@ -236,7 +237,10 @@ def appended(opened: ShardDisks, batch: Sequence[Append]) -> list[asyncio.Future
     return futures
 
 
-def _tell(future: asyncio.Future[Place], _: int, outcome: Place | StorageFault) -> None:
+def _tell(
+    future: asyncio.Future[Place], outcomes: Sequence[tuple[int, Place | StorageFault]]
+) -> None:
+    ((_, outcome),) = outcomes
     if isinstance(outcome, StorageFault):
         future.set_exception(outcome)
     else:
@@ -268,6 +272,21 @@ async def read_back(opened: Disks, place: Place, item: Append) -> bytes:
     """The whole payload."""
     size = len(item.payload)
     return bytes(await opened.read(place, item.shard, size, 0, size))
+
+
+def log_append(disks: Disks, slot: int, data: bytes) -> asyncio.Future[None]:
+    """Done when that is in the slot's log, or with the fault."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def answered(told: int, fault: StorageFault | None) -> None:
+        assert told == slot and not done.done(), "once, of what was asked"
+        if fault is None:
+            done.set_result(None)
+        else:
+            done.set_exception(fault)
+
+    disks.log_append([slot], data, answered)
+    return done
 
 
 async def outcomes(futures: Sequence[asyncio.Future[T]]) -> list[T | BaseException]:

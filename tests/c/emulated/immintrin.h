@@ -253,6 +253,30 @@ EMULATE_DOUBLE_WORDS(__m512i, _mm512_add_epi64, _mm512_mul_epu32, _mm512_slli_ep
 
 static inline int _mm_cvtsi128_si32(__m128i a) { return (int)__m128i_word(a, 0); }
 
+static inline __m128i _mm_set_epi64x(int64_t high, int64_t low)
+{
+    __m128i x;
+    memcpy(x.byte, &low, 8);
+    memcpy(x.byte + 8, &high, 8);
+    return x;
+}
+
+/* PCLMULQDQ: bits 0 and 4 of `halves` say which half of a and of b are multiplied, as polynomials
+ * over GF(2). */
+static inline __m128i _mm_clmulepi64_si128(__m128i a, __m128i b, int halves)
+{
+    uint64_t x, y, low = 0, high = 0;
+    memcpy(&x, a.byte + 8 * (halves & 1), 8);
+    memcpy(&y, b.byte + 8 * (halves >> 4), 8);
+    for (unsigned bit = 0; bit < 64; bit++) {
+        if (!(y >> bit & 1))
+            continue;
+        low ^= x << bit;
+        high ^= bit ? x >> (64 - bit) : 0;
+    }
+    return _mm_set_epi64x((int64_t)high, (int64_t)low);
+}
+
 /* What the instruction leaves undefined is made wrong. */
 static inline __m256i _mm256_castsi128_si256(__m128i a)
 {

@@ -1,0 +1,129 @@
+/* See engine_write.h. */
+#define _GNU_SOURCE
+#include "engine_write.h"
+
+#include <errno.h>
+
+static size_t op_bytes(const engine_op *op)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < op->count; i++)
+        bytes += op->iov[i].length;
+    return bytes;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Reserve room ahead of a write that ends at `end`. No room for a step is no failure: the write
+ * will tell; but then it is not asked for again. */
+static void reserve(const engine_calls *calls, engine_file *file, int64_t end)
+{
+    if (!file->step_max || end <= file->allocated)
+        return;
+    int64_t step = smaller(end > file->step_min ? end : file->step_min, file->step_max);
+    int64_t target = smaller(end + step, file->limit);
+    if (target < end)
+        target = end;
+    if (calls->fallocate(file->fd, file->allocated, target - file->allocated) < 0)
+        file->step_max = 0;
+    else
+        file->allocated = target;
+}
+
+/* Drop the first `written` bytes of iov[from..count): the new `from`; count if nothing is left,
+ * -1 if more was reported written than was given. */
+static int advance(engine_iov *iov, int from, int count, size_t written)
+{
+    for (; from < count; from++) {
+        if (written < iov[from].length) {
+            iov[from].base = (char *)iov[from].base + written;
+            iov[from].length -= written;
+            return from;
+        }
+        written -= iov[from].length;
+    }
+    return written ? -1 : count;
+}
+
+static int write_all(const engine_calls *calls, int fd, engine_iov *iov, int count, int64_t offset,
+                     engine_counters *tally)
+{
+    for (int from = 0; from < count;) {
+        tally->writes++;
+        int64_t written = calls->pwritev(fd, iov + from, count - from, offset);
+        if (written == -EINTR)
+            continue;
+        if (written < 0)
+            return (int)-written;
+        from = advance(iov, from, count, (size_t)written);
+        if (written == 0 || from < 0)
+            return EIO;
+        tally->bytes_written += (uint64_t)written;
+        offset += written;
+    }
+    return 0;
+}
+
+/* Write everything for one file from `first` on, joining what lies next to each other. */
+static int write_runs(const engine_calls *calls, const engine_node *first, engine_counters *tally)
+{
+    engine_iov iov[ENGINE_IOV_MAX];
+    engine_file *file = first->op.file;
+    int count = 0, error = 0;
+    int64_t start = 0, end = 0;
+    for (const engine_node *n = first; n && !error; n = n->next) {
+        const engine_op *op = &n->op;
+        if (op->file != file)
+            continue;
+        if (count && (op->offset != end || count + op->count > ENGINE_IOV_MAX)) {
+            error = write_all(calls, file->fd, iov, count, start, tally);
+            count = 0;
+        }
+        if (!count)
+            start = end = op->offset;
+        for (int i = 0; i < op->count; i++)
+            if (op->iov[i].length)
+                iov[count++] = op->iov[i];
+        end = op->offset + (int64_t)op_bytes(op);
+    }
+    return error || !count ? error : write_all(calls, file->fd, iov, count, start, tally);
+}
+
+/* Write and sync everything for the file of `first`, and mark it. Any failure kills the file. */
+static void write_file(const engine_calls *calls, engine_node *first, engine_counters *tally)
+{
+    engine_file *file = first->op.file;
+    int32_t stage = file->error ? ENGINE_DEAD : ENGINE_WRITE;
+    if (!file->error) {
+        int64_t end = 0;
+        for (const engine_node *n = first; n; n = n->next) {
+            int64_t stop = n->op.offset + (int64_t)op_bytes(&n->op);
+            if (n->op.file == file && stop > end)
+                end = stop;
+        }
+        reserve(calls, file, end);
+        file->error = write_runs(calls, first, tally);
+    }
+    if (!file->error) {
+        /* EINTR too: after an interrupted sync nobody knows what the next one would promise. */
+        tally->syncs++;
+        int result = calls->fdatasync(file->fd);
+        file->error = result < 0 ? -result : 0;
+        stage = ENGINE_SYNC;
+    }
+    for (engine_node *n = first; n; n = n->next)
+        if (n->op.file == file) {
+            n->error = file->error;
+            n->stage = file->error ? stage : ENGINE_DONE;
+        }
+}
+
+void engine_write_batch(const engine_calls *calls, engine_node *first, engine_counters *tally)
+{
+    for (engine_node *n = first; n; n = n->next)
+        if (n->stage == ENGINE_PENDING)
+            write_file(calls, n, tally);
+}

@@ -1,0 +1,117 @@
+/* See hasher.h. */
+#define _GNU_SOURCE
+#include "hasher.h"
+
+#include <unistd.h>
+
+static void append(struct stripe_jobs *jobs, struct stripe_job *job)
+{
+    job->next = NULL;
+    if (jobs->first)
+        jobs->last->next = job;
+    else
+        jobs->first = job;
+    jobs->last = job;
+}
+
+static struct stripe_job *pop(struct stripe_jobs *jobs)
+{
+    struct stripe_job *job = jobs->first;
+    if (job)
+        jobs->first = job->next;
+    return job;
+}
+
+/* Who is told once comes for all of them. */
+static void tell(struct hasher *hasher, struct stripe_job *job)
+{
+    uint64_t one = 1;
+    pthread_mutex_lock(&hasher->mutex);
+    bool told = hasher->done.first;
+    append(&hasher->done, job);
+    /* It fails only when the counter is full, and then it is readable already. */
+    if (!told)
+        (void)!write(hasher->event_fd, &one, sizeof one);
+    pthread_mutex_unlock(&hasher->mutex);
+}
+
+/* One step of all. Each is told of as soon as it is done, so that it is written while the others
+ * are coded. How many go on, moved to the front. */
+static size_t step(struct hasher *hasher, struct stripe_job **jobs, size_t count)
+{
+    size_t left = 0;
+    stripe_md5(hasher->kernel, jobs, count, hasher->step_bytes);
+    for (size_t i = 0; i < count; i++) {
+        if (jobs[i]->md5->count) {
+            jobs[left++] = jobs[i];
+        } else {
+            stripe_finish(jobs[i]);
+            tell(hasher, jobs[i]);
+        }
+    }
+    return left;
+}
+
+static void *run(void *argument)
+{
+    struct hasher *hasher = argument;
+    struct stripe_job *jobs[STRIPES_TOGETHER_MAX];
+    size_t count = 0;
+    pthread_mutex_lock(&hasher->mutex);
+    while (!hasher->stopping) {
+        while (count < STRIPES_TOGETHER_MAX && hasher->queued.first)
+            jobs[count++] = pop(&hasher->queued);
+        if (!count) {
+            pthread_cond_wait(&hasher->work, &hasher->mutex);
+            continue;
+        }
+        hasher->crossings++;
+        hasher->advanced += count;
+        pthread_mutex_unlock(&hasher->mutex);
+        count = step(hasher, jobs, count);
+        pthread_mutex_lock(&hasher->mutex);
+    }
+    pthread_mutex_unlock(&hasher->mutex);
+    return NULL;
+}
+
+int hasher_start(struct hasher *hasher)
+{
+    pthread_mutex_init(&hasher->mutex, NULL);
+    pthread_cond_init(&hasher->work, NULL);
+    return -pthread_create(&hasher->thread, NULL, run, hasher);
+}
+
+void hasher_submit(struct hasher *hasher, struct stripe_job *const *jobs, size_t count)
+{
+    pthread_mutex_lock(&hasher->mutex);
+    for (size_t i = 0; i < count; i++)
+        append(&hasher->queued, jobs[i]);
+    pthread_cond_signal(&hasher->work);
+    pthread_mutex_unlock(&hasher->mutex);
+}
+
+size_t hasher_reap(struct hasher *hasher, uint64_t *tokens, size_t capacity)
+{
+    uint64_t some;
+    size_t count = 0;
+    struct stripe_job *job;
+    pthread_mutex_lock(&hasher->mutex);
+    /* It fails when nothing was told since the last time, and then it is as it should be. */
+    (void)!read(hasher->event_fd, &some, sizeof some);
+    while (count < capacity && (job = pop(&hasher->done)))
+        tokens[count++] = job->token;
+    pthread_mutex_unlock(&hasher->mutex);
+    return count;
+}
+
+void hasher_stop(struct hasher *hasher)
+{
+    pthread_mutex_lock(&hasher->mutex);
+    hasher->stopping = true;
+    pthread_cond_signal(&hasher->work);
+    pthread_mutex_unlock(&hasher->mutex);
+    pthread_join(hasher->thread, NULL);
+    pthread_cond_destroy(&hasher->work);
+    pthread_mutex_destroy(&hasher->mutex);
+}
