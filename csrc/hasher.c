@@ -65,8 +65,6 @@ static void *run(void *argument)
             pthread_cond_wait(&hasher->work, &hasher->mutex);
             continue;
         }
-        hasher->crossings++;
-        hasher->advanced += count;
         pthread_mutex_unlock(&hasher->mutex);
         count = step(hasher, jobs, count);
         pthread_mutex_lock(&hasher->mutex);

@@ -25,9 +25,7 @@ struct hasher {
     const struct md5_kernel *kernel;
     size_t step_bytes; /* of a job's MD5 before others may join: see stripe_md5 */
     int event_fd; /* non-blocking */
-    /* Its own, but for the counters, which may be read when all that went in has come out: */
-    uint64_t crossings; /* of the lanes, by some jobs together */
-    uint64_t advanced; /* jobs, each counted in every crossing that it took part in */
+    /* Its own: */
     bool stopping;
     struct stripe_jobs queued, done;
     pthread_mutex_t mutex;
