@@ -1,7 +1,7 @@
 /* See engine.h for what it does and the invariants. */
 #define _GNU_SOURCE
+#include "engine_direct.h"
 #include "engine_read.h"
-#include "engine_write.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -18,6 +18,7 @@ struct engine {
     int event_fd, slots, threads;
     bool stopped;
     engine_queue *queues; /* the slots' queues of writes, then those of reads */
+    uint8_t *gathers;     /* ENGINE_GATHER bytes for each queue of writes, behind what aligns them */
     pthread_t *running;   /* `threads` of them */
     pthread_mutex_t mutex; /* of everything below */
     engine_list done;
@@ -78,7 +79,7 @@ static void *write_thread(void *argument)
     engine_list batch;
     while (engine_queue_take(q, &batch, true)) {
         engine_counters tally = {.drains = 1};
-        engine_write_batch(&q->engine->calls, batch.first, &tally);
+        engine_write_batch(&q->engine->calls, batch.first, q->gather, &tally);
         complete(q->engine, q, &batch, &tally);
     }
     return NULL;
@@ -149,6 +150,13 @@ engine *engine_new(int slots, int readers, int event_fd, const engine_calls *cal
     e->slots = slots;
     for (int i = 0; i < 2 * slots; i++)
         engine_queue_init(&e->queues[i], e);
+    e->gathers = calls->allocate((size_t)slots * ENGINE_GATHER + ENGINE_BLOCK);
+    if (!e->gathers)
+        return fail(e, error, ENOMEM);
+    uintptr_t gather = (uintptr_t)e->gathers;
+    gather += -gather % ENGINE_BLOCK;
+    for (int i = 0; i < slots; i++, gather += ENGINE_GATHER)
+        e->queues[i].gather = (uint8_t *)gather;
     e->running = allocate_zeroed(calls, (size_t)slots * (1 + (size_t)readers) * sizeof(pthread_t));
     if (!e->running)
         return fail(e, error, ENOMEM);
@@ -179,13 +187,15 @@ void engine_free(engine *e)
     }
     if (e->queues)
         e->calls.release(e->queues);
+    if (e->gathers)
+        e->calls.release(e->gathers);
     if (e->running)
         e->calls.release(e->running);
     e->calls.release(e);
 }
 
 engine_file *engine_attach(engine *e, int fd, int64_t allocated, int64_t step_min,
-                           int64_t step_max, int64_t limit)
+                           int64_t step_max, int64_t limit, bool direct)
 {
     engine_file *file = allocate_zeroed(&e->calls, sizeof *file);
     if (file)
@@ -193,7 +203,9 @@ engine_file *engine_attach(engine *e, int fd, int64_t allocated, int64_t step_mi
                               .allocated = allocated,
                               .step_min = step_min,
                               .step_max = step_max,
-                              .limit = limit};
+                              .limit = limit,
+                              .direct = direct && e->calls.go_direct(fd),
+                              .end = -1};
     return file;
 }
 

@@ -34,6 +34,7 @@ enum {
     ENGINE_BUFFERS = 3,    /* of one write */
     ENGINE_READ_BUFFERS = 2, /* of a read: header and digests, blocks of the payload */
     ENGINE_IOV_MAX = 1024, /* of one pwritev: the kernel's UIO_MAXIOV */
+    ENGINE_BLOCK = 4096,   /* of writes past the page cache: no common device has a larger one */
     ENGINE_CHUNK = 256     /* operations allocated at a time; they are never given back */
 };
 
@@ -89,6 +90,9 @@ typedef struct {
     int64_t (*preadv)(int fd, const engine_iov *iov, int count, int64_t offset, bool now);
     int (*fdatasync)(int fd);
     int (*fallocate)(int fd, int64_t offset, int64_t length);
+    /* Whether the page cache is passed by from now on, and ENGINE_BLOCK is a multiple of what the
+     * file then asks for. */
+    bool (*go_direct)(int fd);
     int (*wake)(int event_fd);
     int (*clear)(int event_fd); /* no longer readable, until the next wake */
     int (*spawn)(void *thread, void *(*body)(void *), void *argument); /* thread: pthread_t* */
@@ -132,9 +136,11 @@ void engine_stop(engine *e);
 void engine_free(engine *e);
 
 /* Make a file known; NULL without memory. Its first `allocated` bytes are reserved; more is in
- * steps that double from step_min to step_max, never beyond limit; step_max 0 reserves none. */
+ * steps that double from step_min to step_max, never beyond limit; step_max 0 reserves none.
+ * `direct`: what is written is not to stay in memory, if that can be had; such a file is only
+ * appended to, for what follows a write up to the end of its block is zeros then. */
 engine_file *engine_attach(engine *e, int fd, int64_t allocated, int64_t step_min,
-                           int64_t step_max, int64_t limit);
+                           int64_t step_max, int64_t limit, bool direct);
 
 /* Forget a file of which nothing is under way. The descriptor stays the caller's. */
 void engine_detach(engine *e, engine_file *file);

@@ -1,11 +1,12 @@
 /* The engine's calls to the system: thin, each answering a negated errno. */
 #define _GNU_SOURCE
-#include "engine.h"
+#include "engine_direct.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -37,6 +38,19 @@ static int system_fallocate(int fd, int64_t offset, int64_t length)
     return fallocate(fd, 0, offset, length) < 0 ? -errno : 0;
 }
 
+static bool system_go_direct(int fd)
+{
+#ifdef STATX_DIOALIGN
+    struct statx told = {0}; /* what is not told stays 0 */
+    return statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &told) == 0 &&
+           engine_direct_fits(told.stx_dio_mem_align, told.stx_dio_offset_align) &&
+           fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT) == 0;
+#else
+    (void)fd;
+    return false; /* built where a file could not say what it asks for */
+#endif
+}
+
 static int system_wake(int event_fd)
 {
     uint64_t one = 1;
@@ -62,6 +76,7 @@ void engine_system_calls(engine_calls *calls)
         .preadv = system_preadv,
         .fdatasync = system_fdatasync,
         .fallocate = system_fallocate,
+        .go_direct = system_go_direct,
         .wake = system_wake,
         .clear = system_clear,
         .spawn = system_spawn,

@@ -26,6 +26,7 @@ typedef struct {
 
 typedef struct {
     engine *engine;
+    uint8_t *gather; /* of a queue of writes: see engine_direct.h */
     pthread_mutex_t mutex; /* of everything below */
     pthread_cond_t changed;
     engine_list pending;

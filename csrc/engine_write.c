@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "engine_write.h"
 
+#include "engine_direct.h"
+
 #include <errno.h>
 
 static size_t op_bytes(const engine_op *op)
@@ -48,7 +50,7 @@ static int advance(engine_iov *iov, int from, int count, size_t written)
     return written ? -1 : count;
 }
 
-static int write_all(const engine_calls *calls, int fd, engine_iov *iov, int count, int64_t offset,
+int engine_write_all(const engine_calls *calls, int fd, engine_iov *iov, int count, int64_t offset,
                      engine_counters *tally)
 {
     for (int from = 0; from < count;) {
@@ -67,8 +69,17 @@ static int write_all(const engine_calls *calls, int fd, engine_iov *iov, int cou
     return 0;
 }
 
+static int write_run(const engine_calls *calls, engine_file *file, engine_iov *iov, int count,
+                     int64_t offset, uint8_t *gather, engine_counters *tally)
+{
+    if (file->direct)
+        return engine_write_direct(calls, file, iov, count, offset, gather, tally);
+    return engine_write_all(calls, file->fd, iov, count, offset, tally);
+}
+
 /* Write everything for one file from `first` on, joining what lies next to each other. */
-static int write_runs(const engine_calls *calls, const engine_node *first, engine_counters *tally)
+static int write_runs(const engine_calls *calls, const engine_node *first, uint8_t *gather,
+                      engine_counters *tally)
 {
     engine_iov iov[ENGINE_IOV_MAX];
     engine_file *file = first->op.file;
@@ -79,7 +90,7 @@ static int write_runs(const engine_calls *calls, const engine_node *first, engin
         if (op->file != file)
             continue;
         if (count && (op->offset != end || count + op->count > ENGINE_IOV_MAX)) {
-            error = write_all(calls, file->fd, iov, count, start, tally);
+            error = write_run(calls, file, iov, count, start, gather, tally);
             count = 0;
         }
         if (!count)
@@ -89,11 +100,12 @@ static int write_runs(const engine_calls *calls, const engine_node *first, engin
                 iov[count++] = op->iov[i];
         end = op->offset + (int64_t)op_bytes(op);
     }
-    return error || !count ? error : write_all(calls, file->fd, iov, count, start, tally);
+    return error || !count ? error : write_run(calls, file, iov, count, start, gather, tally);
 }
 
 /* Write and sync everything for the file of `first`, and mark it. Any failure kills the file. */
-static void write_file(const engine_calls *calls, engine_node *first, engine_counters *tally)
+static void write_file(const engine_calls *calls, engine_node *first, uint8_t *gather,
+                       engine_counters *tally)
 {
     engine_file *file = first->op.file;
     int32_t stage = file->error ? ENGINE_DEAD : ENGINE_WRITE;
@@ -105,7 +117,7 @@ static void write_file(const engine_calls *calls, engine_node *first, engine_cou
                 end = stop;
         }
         reserve(calls, file, end);
-        file->error = write_runs(calls, first, tally);
+        file->error = write_runs(calls, first, gather, tally);
     }
     if (!file->error) {
         /* EINTR too: after an interrupted sync nobody knows what the next one would promise. */
@@ -121,9 +133,10 @@ static void write_file(const engine_calls *calls, engine_node *first, engine_cou
         }
 }
 
-void engine_write_batch(const engine_calls *calls, engine_node *first, engine_counters *tally)
+void engine_write_batch(const engine_calls *calls, engine_node *first, uint8_t *gather,
+                        engine_counters *tally)
 {
     for (engine_node *n = first; n; n = n->next)
         if (n->stage == ENGINE_PENDING)
-            write_file(calls, n, tally);
+            write_file(calls, n, gather, tally);
 }

@@ -330,6 +330,7 @@ class SegmentWriter:
             step_min=limits.allocate_min_bytes,
             step_max=limits.allocate_max_bytes,
             limit=limits.segment_bytes,
+            direct=True,
         )
         if file is None:
             self._fail_waiting(fault_of(errno.ENOMEM, f"slot {self.disk.slot}: a new segment"))

@@ -186,9 +186,20 @@ class Engine(Protocol):
         """Begin; `wake` is called on the loop when there are completions."""
 
     def attach(
-        self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
+        self,
+        fd: int,
+        size: int,
+        *,
+        step_min: int = 0,
+        step_max: int = 0,
+        limit: int = 0,
+        direct: bool = False,
     ) -> File:
-        """Make a file known. `size` is what is already reserved."""
+        """Make a file known. `size` is what is already reserved.
+
+        `direct`: it is only appended to, and what is written had better not stay in memory; the
+        descriptor may then be one whose writes all pass the page cache by.
+        """
 
     def detach(self, file: File) -> None:
         """Forget a file; nothing of it may be queued. The descriptor stays the caller's."""

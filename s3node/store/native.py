@@ -131,9 +131,16 @@ class NativeEngine:
         loop.add_reader(self._event_fd, wake)
 
     def attach(
-        self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
+        self,
+        fd: int,
+        size: int,
+        *,
+        step_min: int = 0,
+        step_max: int = 0,
+        limit: int = 0,
+        direct: bool = False,
     ) -> File:
-        pointer = lib.engine_attach(self._engine, fd, size, step_min, step_max, limit)
+        pointer = lib.engine_attach(self._engine, fd, size, step_min, step_max, limit, direct)
         if not pointer:
             raise MemoryError("no memory for a file of the disk engine")
         address = int(ffi.cast("uintptr_t", pointer))

@@ -100,7 +100,14 @@ class ThreadEngine:
         self._loop, self._wake = loop, wake
 
     def attach(
-        self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
+        self,
+        fd: int,
+        size: int,
+        *,
+        step_min: int = 0,
+        step_max: int = 0,
+        limit: int = 0,
+        direct: bool = False,
     ) -> File:
         return File(fd, size, step_min, step_max, limit)
 
@@ -182,7 +189,14 @@ class InlineEngine:
         self._loop, self._wake = loop, wake
 
     def attach(
-        self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
+        self,
+        fd: int,
+        size: int,
+        *,
+        step_min: int = 0,
+        step_max: int = 0,
+        limit: int = 0,
+        direct: bool = False,
     ) -> File:
         return File(fd, size, step_min, step_max, limit)
 

@@ -236,11 +236,20 @@ class Context:
         return silent
 
     def attach(
-        self, fd: int, size: int, *, step_min: int = 0, step_max: int = 0, limit: int = 0
+        self,
+        fd: int,
+        size: int,
+        *,
+        step_min: int = 0,
+        step_max: int = 0,
+        limit: int = 0,
+        direct: bool = False,
     ) -> File | None:
         """Make a file known to the engine; None, and it is closed, if there is no memory."""
         try:
-            return self.engine.attach(fd, size, step_min=step_min, step_max=step_max, limit=limit)
+            return self.engine.attach(
+                fd, size, step_min=step_min, step_max=step_max, limit=limit, direct=direct
+            )
         except MemoryError:
             self.fs.close(fd)
             return None

@@ -331,11 +331,11 @@ static void round_of(unsigned seed, unsigned faults)
     atomic_store(&allocations, -1);
     atomic_store(&threads_left, -1);
     atomic_store(&chance, faults);
-    atomic_store(&chunks, 0);
     engine *e = engine_new(SLOTS, 2, event_fd, &calls, &error);
     CHECK(e && !error);
+    atomic_store(&chunks, 0);
     for (int i = 0; i < FILES; i++)
-        CHECK((handles[i] = engine_attach(e, i, 0, 512, 4096, FILE_BYTES)));
+        CHECK((handles[i] = engine_attach(e, i, 0, 512, 4096, FILE_BYTES, false)));
     for (int i = 0; i < OPS; i++) {
         int file = (int)(next_random(&random) % FILES);
         all[i] = write_of(i, file, &ends[file], handles[file], &random);
@@ -376,7 +376,7 @@ static void one_is_stuck(unsigned seed)
     engine *e = engine_new(FILES, 3, event_fd, &calls, &error);
     CHECK(e);
     for (int i = 0; i < FILES; i++) {
-        CHECK((handles[i] = engine_attach(e, i, 0, 0, 0, 0)));
+        CHECK((handles[i] = engine_attach(e, i, 0, 0, 0, 0, false)));
         writes[i] = write_of(token++, i, &ends[i], handles[i], &random);
         writes[i].slot = i;
     }
@@ -417,7 +417,7 @@ static void stop_with_work(void)
     reset_files();
     engine *e = engine_new(SLOTS, 1, event_fd, &calls, &error);
     CHECK(e);
-    engine_file *handle = engine_attach(e, 0, 0, 0, 0, 0);
+    engine_file *handle = engine_attach(e, 0, 0, 0, 0, 0, false);
     for (int i = 0; i < BATCH; i++)
         all[i] = write_of(i, 0, &end, handle, &random);
     CHECK(engine_submit(e, all, BATCH, NULL, 0) == 0);
@@ -444,7 +444,7 @@ static void starved(void)
             CHECK(error == ENOMEM || error == EAGAIN);
             continue;
         }
-        engine_file *handle = engine_attach(e, 0, 0, 0, 0, 0);
+        engine_file *handle = engine_attach(e, 0, 0, 0, 0, 0, false);
         if (handle) {
             int64_t end = 0;
             engine_op op = write_of(0, 0, &end, handle, &random);
@@ -605,7 +605,7 @@ static void records(unsigned seed, unsigned faults)
     engine *e = engine_new(SLOTS, 1, event_fd, &calls, &error);
     CHECK(e && !error);
     for (int i = 0; i < SLOTS; i++)
-        CHECK((handles[i] = engine_attach(e, i, 0, 512, 4096, FILE_BYTES)));
+        CHECK((handles[i] = engine_attach(e, i, 0, 512, 4096, FILE_BYTES, false)));
     for (int i = 0; i < STRIPES; i++) {
         given[i] = stripe_of(i, handles, ends, &random);
         asked += (int)given[i].count;

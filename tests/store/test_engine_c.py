@@ -38,7 +38,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wpointe
 
 SOURCES = [
     *("csrc/engine.c", "csrc/engine_calls.c", "csrc/engine_queue.c"),
-    *("csrc/engine_read.c", "csrc/engine_write.c"),
+    *("csrc/engine_direct.c", "csrc/engine_read.c", "csrc/engine_write.c"),
     *("csrc/record.c", "csrc/record_digests.c", "csrc/crc32.c"),
     *("csrc/xxh3.c", "csrc/xxh3_avx2.c", "csrc/xxh3_avx512.c"),
 ]
@@ -77,6 +77,15 @@ def test_each_call_goes_wrong_in_each_way_under_sanitizers(sanitizer: str, tmp_p
     runs = int(result.stdout.split()[0])
     print(f"{runs} runs, another call failing in each")
     assert runs > 200
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_writes_past_the_page_cache_under_sanitizers(sanitizer: str, tmp_path: Path) -> None:
+    program = build("engine_direct_test", sanitizer, tmp_path)
+    result = subprocess.run(
+        [program, tmp_path], check=False, capture_output=True, text=True, timeout=1200
+    )
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr[-4000:]
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
