@@ -194,16 +194,13 @@ void engine_free(engine *e)
     e->calls.release(e);
 }
 
-engine_file *engine_attach(engine *e, int fd, int64_t allocated, int64_t step_min,
-                           int64_t step_max, int64_t limit, bool direct)
+engine_file *engine_attach(engine *e, int fd, int64_t allocated, engine_room room, bool direct)
 {
     engine_file *file = allocate_zeroed(&e->calls, sizeof *file);
     if (file)
         *file = (engine_file){.fd = fd,
                               .allocated = allocated,
-                              .step_min = step_min,
-                              .step_max = step_max,
-                              .limit = limit,
+                              .room = room,
                               .direct = direct && e->calls.go_direct(fd),
                               .end = -1};
     return file;

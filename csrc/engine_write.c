@@ -5,6 +5,7 @@
 #include "engine_direct.h"
 
 #include <errno.h>
+#include <string.h>
 
 static size_t op_bytes(const engine_op *op)
 {
@@ -19,20 +20,9 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Reserve room ahead of a write that ends at `end`. No room for a step is no failure: the write
- * will tell; but then it is not asked for again. */
-static void reserve(const engine_calls *calls, engine_file *file, int64_t end)
+static int64_t whole_blocks(int64_t bytes)
 {
-    if (!file->step_max || end <= file->allocated)
-        return;
-    int64_t step = smaller(end > file->step_min ? end : file->step_min, file->step_max);
-    int64_t target = smaller(end + step, file->limit);
-    if (target < end)
-        target = end;
-    if (calls->fallocate(file->fd, file->allocated, target - file->allocated) < 0)
-        file->step_max = 0;
-    else
-        file->allocated = target;
+    return (bytes + ENGINE_BLOCK - 1) / ENGINE_BLOCK * ENGINE_BLOCK;
 }
 
 /* Drop the first `written` bytes of iov[from..count): the new `from`; count if nothing is left,
@@ -103,6 +93,54 @@ static int write_runs(const engine_calls *calls, const engine_node *first, uint8
     return error || !count ? error : write_run(calls, file, iov, count, start, gather, tally);
 }
 
+/* Nothing is wrong with a file for which there is no room: what is written to it will tell. */
+static bool full(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+/* Write zeros from the block behind `end` on, up to `target` or a little further. */
+static int fill(const engine_calls *calls, engine_file *file, int64_t end, int64_t target,
+                uint8_t *gather, engine_counters *tally)
+{
+    int error = 0;
+    memset(gather, 0, ENGINE_GATHER);
+    file->allocated = whole_blocks(end);
+    while (file->allocated < target && !error) {
+        int64_t length = smaller(whole_blocks(target) - file->allocated, ENGINE_GATHER);
+        engine_iov zeros = {gather, (size_t)length};
+        error = engine_write_all(calls, file->fd, &zeros, 1, file->allocated, tally);
+        file->allocated += length;
+    }
+    return error;
+}
+
+/* Reserve room ahead of a write that ends at `end`: 0, or the errno that kills the file. If a step
+ * is not to be had it is not asked for again. */
+static int reserve(const engine_calls *calls, engine_file *file, int64_t end, uint8_t *gather,
+                   engine_counters *tally)
+{
+    const engine_room room = file->room;
+    if (!room.step_max || end <= file->allocated)
+        return 0;
+    int64_t step = smaller(end > room.step_min ? end : room.step_min, room.step_max);
+    int64_t target = smaller(end + step, room.limit);
+    int error = 0;
+    if (target < end)
+        target = end;
+    if (room.filled)
+        error = fill(calls, file, end, target, gather, tally);
+    else if (calls->fallocate(file->fd, file->allocated, target - file->allocated) < 0)
+        file->room.step_max = 0;
+    else
+        file->allocated = target;
+    if (full(error)) {
+        file->room.step_max = 0;
+        error = 0;
+    }
+    return error;
+}
+
 /* Write and sync everything for the file of `first`, and mark it. Any failure kills the file. */
 static void write_file(const engine_calls *calls, engine_node *first, uint8_t *gather,
                        engine_counters *tally)
@@ -116,9 +154,10 @@ static void write_file(const engine_calls *calls, engine_node *first, uint8_t *g
             if (n->op.file == file && stop > end)
                 end = stop;
         }
-        reserve(calls, file, end);
-        file->error = write_runs(calls, first, gather, tally);
+        file->error = reserve(calls, file, end, gather, tally);
     }
+    if (!file->error)
+        file->error = write_runs(calls, first, gather, tally);
     if (!file->error) {
         /* EINTR too: after an interrupted sync nobody knows what the next one would promise. */
         tally->syncs++;

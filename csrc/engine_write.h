@@ -9,7 +9,8 @@ enum { ENGINE_PENDING = -1 }; /* the stage of an operation that is not done */
 struct engine_file { /* changed by the writing thread of its slot alone; others read fd */
     int fd;
     int error;
-    int64_t allocated, step_min, step_max, limit;
+    int64_t allocated;
+    engine_room room;
     bool direct;  /* written past the page cache */
     int64_t end;  /* direct: where what was written last ends; -1 before anything was */
     uint8_t kept[ENGINE_BLOCK]; /* direct: of the block that it ends in, what lies before that */

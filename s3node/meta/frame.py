@@ -32,7 +32,8 @@ disk id (16); the entry count counts the members. Little-endian.
 
 The hash of a frame is XXH3-128 of all 112 bytes of its header; hashes and digests are written in
 their canonical, big-endian form. Sequences rise by one, epoch frames included. In a log, frames
-follow each other without a gap. A delete has 0 value bytes.
+follow each other without a gap, and what is behind the last is zeros (room written ahead) or a
+torn tail. A delete has 0 value bytes.
 
 Unknown version, flag, kind or op: FormatUnknown, and nothing may be written.
 """

@@ -31,7 +31,17 @@ from s3node.base.filesystem import FileSystem, Usage, write_all
 from s3node.store import record, seal, segment
 from s3node.store.checked import CRC_BYTES
 from s3node.store.disks import SEGMENTS
-from s3node.store.engine import Append, Completion, File, Lane, Target, Write, fault_from, fault_of
+from s3node.store.engine import (
+    Append,
+    Completion,
+    File,
+    Lane,
+    Room,
+    Target,
+    Write,
+    fault_from,
+    fault_of,
+)
 from s3node.store.limits import SECTOR
 from s3node.store.record import Heads
 from s3node.store.seams import Answered, DiskState, Place, Records
@@ -324,14 +334,8 @@ class SegmentWriter:
         fd, usage = made.result()
         self.disk.has_room(usage, self._context.limits)
         limits, context = self._context.limits, self._context
-        file = context.attach(
-            fd,
-            SECTOR,
-            step_min=limits.allocate_min_bytes,
-            step_max=limits.allocate_max_bytes,
-            limit=limits.segment_bytes,
-            direct=True,
-        )
+        room = Room(limits.allocate_min_bytes, limits.allocate_max_bytes, limits.segment_bytes)
+        file = context.attach(fd, SECTOR, room, direct=True)
         if file is None:
             self._fail_waiting(fault_of(errno.ENOMEM, f"slot {self.disk.slot}: a new segment"))
             return

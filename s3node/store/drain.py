@@ -11,7 +11,17 @@ from collections.abc import Iterator, Sequence
 
 from s3node.base.filesystem import Buffer, FileSystem
 from s3node.store import record
-from s3node.store.engine import Append, Completion, Counters, File, Read, Stage, Write
+from s3node.store.engine import (
+    FULL,
+    NO_ROOM,
+    Append,
+    Completion,
+    Counters,
+    File,
+    Read,
+    Stage,
+    Write,
+)
 from s3node.store.limits import IOV_MAX
 
 
@@ -36,7 +46,7 @@ def _write_file(
         return file.error, Stage.DEAD
     stage = Stage.WRITE
     try:
-        _reserve(fs, file, max(_end(one) for one in group))
+        _reserve(fs, file, max(_end(one) for one in group), counters)
         for offset, buffers in _runs(group):
             _write_run(fs, file.fd, offset, buffers, counters)
         stage = Stage.SYNC
@@ -52,17 +62,23 @@ def _end(write: Write) -> int:
     return write.offset + write.size
 
 
-def _reserve(fs: FileSystem, file: File, end: int) -> None:
+def _reserve(fs: FileSystem, file: File, end: int, counters: Counters) -> None:
     """Reserve room ahead of the writes. No room for a whole step is no failure: writes tell."""
-    if not file.step_max or end <= file.allocated:
+    room = file.room
+    if not room.step_max or end <= file.allocated:
         return
-    step = min(max(end, file.step_min), file.step_max)
-    target = max(end, min(end + step, file.limit))
+    step = min(max(end, room.step_min), room.step_max)
+    target = max(end, min(end + step, room.limit))
     try:
-        fs.fallocate(file.fd, file.allocated, target - file.allocated)
+        if room.filled:
+            _write_run(fs, file.fd, end, [bytes(target - end)], counters)
+        else:
+            fs.fallocate(file.fd, file.allocated, target - file.allocated)
         file.allocated = target
-    except OSError:
-        file.step_max = 0  # not to be had here, or no longer: do not ask again
+    except OSError as fault:
+        if room.filled and fault.errno not in FULL:
+            raise
+        file.room = NO_ROOM  # not to be had here, or no longer: do not ask again
 
 
 def _runs(group: Sequence[Write]) -> Iterator[tuple[int, list[Buffer]]]:

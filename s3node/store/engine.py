@@ -29,7 +29,10 @@ from s3node.store.seams import Records
 
 T = TypeVar("T")
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of a file system that has no room for what is written."""
+
+_FULL = FULL | {errno.EROFS}
 
 
 class Stage(IntEnum):
@@ -50,19 +53,30 @@ class Lane(IntEnum):
     READ = 1
 
 
+class Room(NamedTuple):
+    """Of a file, reserved ahead of what is appended to it.
+
+    In steps that double from `step_min` to `step_max` bytes, never beyond `limit`. With zeros if it
+    is to be `filled`: what is written there later changes no metadata, which a sync would have to
+    write too. That is for little that is waited for: it is written twice.
+    """
+
+    step_min: int
+    step_max: int
+    limit: int
+    filled: bool = False
+
+
+NO_ROOM = Room(0, 0, 0)
+
+
 @dataclass(slots=True, eq=False)
 class File:
-    """A file attached to an engine. The engine's alone, but for `fd`, which the owner closes.
-
-    Room is reserved ahead in steps that double from `step_min` to `step_max` bytes, never beyond
-    `limit`; `step_max` 0 reserves none.
-    """
+    """A file attached to an engine. The engine's alone, but for `fd`, which the owner closes."""
 
     fd: int
     allocated: int
-    step_min: int = 0
-    step_max: int = 0
-    limit: int = 0
+    room: Room = NO_ROOM
     error: int = 0
     address: int = 0  # an engine's own name for it
 
@@ -185,17 +199,8 @@ class Engine(Protocol):
     def start(self, loop: AbstractEventLoop, wake: Callable[[], None]) -> None:
         """Begin; `wake` is called on the loop when there are completions."""
 
-    def attach(
-        self,
-        fd: int,
-        size: int,
-        *,
-        step_min: int = 0,
-        step_max: int = 0,
-        limit: int = 0,
-        direct: bool = False,
-    ) -> File:
-        """Make a file known. `size` is what is already reserved.
+    def attach(self, fd: int, size: int, room: Room = NO_ROOM, *, direct: bool = False) -> File:
+        """Make a file known. `size` is what is reserved already, `room` what is to be.
 
         `direct`: it is only appended to, and what is written had better not stay in memory; the
         descriptor may then be one whose writes all pass the page cache by.

@@ -22,6 +22,7 @@ class Limits:
     wait is for whoever writes them to bound. `reserve_bytes`: room on a disk that shards leave to
     journal and checkpoints, at most one part in `reserve_share` of it. `allocate_min_bytes` and
     `allocate_max_bytes`: a segment's room is reserved in steps that double between these two.
+    `log_step_bytes`: a log's is filled with zeros in such steps.
     `read_files`: descriptors kept open for reading, per disk. `hung_looks`: a disk that was looked
     at so often without answering what it was asked before is taken out of service. `hung_max`: as
     long as no more than so many are in that state: else it is the machine and not the disks.
@@ -33,6 +34,7 @@ class Limits:
     reserve_share: int = DISK_RESERVE_SHARE
     allocate_min_bytes: int = MIB
     allocate_max_bytes: int = 16 * MIB
+    log_step_bytes: int = MIB
     read_files: int = 32
     hung_looks: int = 10
     hung_max: int = 1

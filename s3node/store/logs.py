@@ -1,5 +1,9 @@
 """The log of one disk: appends in order, one unsynced at a time; what they mean is not known here.
 
+Room is written ahead with zeros, so that an append changes none of the file's metadata: its sync
+waits for the bytes alone, and not for the file system's own journal, which on a spinning disk is
+elsewhere.
+
 After a failed append the log is dead: every later append fails with the same fault, until a
 rotation to a new name succeeds (I3). Appends and rotations take effect in the order of the calls.
 """
@@ -18,9 +22,12 @@ from functools import partial
 from s3node.base.errors import DiskOffline, StorageFault
 from s3node.base.filesystem import Buffer, FileSystem
 from s3node.store.disks import JOURNAL
-from s3node.store.engine import Completion, File, Lane, Write, fault_from, fault_of
+from s3node.store.engine import Completion, File, Lane, Room, Write, fault_from, fault_of
 from s3node.store.seams import DiskState, Fault
 from s3node.store.state import Context, Disk
+
+LIMIT = 1 << 62
+"""Bytes of a log, as far as this module goes: who appends to it rotates."""
 
 Answered = Callable[[int, Fault], None]
 
@@ -182,7 +189,9 @@ class LogWriter:
             self.disk.write_failed(getattr(error, "errno", None) or 0, 0, proven=False)
             self._answer(wanted, fault_from(error, f"slot {self.disk.slot}: log {wanted.name}"))
         else:
-            self._adopt(wanted, self._context.attach(made.result(), 0))
+            step = self._context.limits.log_step_bytes
+            room = Room(step, step, LIMIT, filled=True)
+            self._adopt(wanted, self._context.attach(made.result(), 0, room, direct=True))
         self._next()
 
     def _adopt(self, wanted: _Wanted, file: File | None) -> None:

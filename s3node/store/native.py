@@ -23,6 +23,7 @@ from s3node.store import record
 from s3node.store._engine import ffi, lib
 from s3node.store.engine import (
     BUFFERS_MAX,
+    NO_ROOM,
     SPOT,
     Append,
     Completion,
@@ -30,6 +31,7 @@ from s3node.store.engine import (
     File,
     Lane,
     Read,
+    Room,
     Stage,
     Write,
 )
@@ -130,21 +132,14 @@ class NativeEngine:
         self._loop, self._wake = loop, wake
         loop.add_reader(self._event_fd, wake)
 
-    def attach(
-        self,
-        fd: int,
-        size: int,
-        *,
-        step_min: int = 0,
-        step_max: int = 0,
-        limit: int = 0,
-        direct: bool = False,
-    ) -> File:
-        pointer = lib.engine_attach(self._engine, fd, size, step_min, step_max, limit, direct)
+    def attach(self, fd: int, size: int, room: Room = NO_ROOM, *, direct: bool = False) -> File:
+        pointer = lib.engine_attach(
+            self._engine, fd, size, ffi.new("engine_room *", room)[0], direct
+        )
         if not pointer:
             raise MemoryError("no memory for a file of the disk engine")
         address = int(ffi.cast("uintptr_t", pointer))
-        file = NativeFile(fd, size, pointer=pointer, address=address)
+        file = NativeFile(fd, size, room, pointer=pointer, address=address)
         self._files.add(file)
         return file
 

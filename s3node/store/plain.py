@@ -20,7 +20,17 @@ from typing import Any, TypeVar
 
 from s3node.base.filesystem import FileSystem
 from s3node.store.drain import drain_read, drain_writes, refused, writes_of
-from s3node.store.engine import Append, Completion, Counters, File, Lane, Read, Write
+from s3node.store.engine import (
+    NO_ROOM,
+    Append,
+    Completion,
+    Counters,
+    File,
+    Lane,
+    Read,
+    Room,
+    Write,
+)
 
 T = TypeVar("T")
 
@@ -99,17 +109,8 @@ class ThreadEngine:
     def start(self, loop: AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop, self._wake = loop, wake
 
-    def attach(
-        self,
-        fd: int,
-        size: int,
-        *,
-        step_min: int = 0,
-        step_max: int = 0,
-        limit: int = 0,
-        direct: bool = False,
-    ) -> File:
-        return File(fd, size, step_min, step_max, limit)
+    def attach(self, fd: int, size: int, room: Room = NO_ROOM, *, direct: bool = False) -> File:
+        return File(fd, size, room)
 
     def detach(self, file: File) -> None:
         file.fd = -1
@@ -188,17 +189,8 @@ class InlineEngine:
     def start(self, loop: AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop, self._wake = loop, wake
 
-    def attach(
-        self,
-        fd: int,
-        size: int,
-        *,
-        step_min: int = 0,
-        step_max: int = 0,
-        limit: int = 0,
-        direct: bool = False,
-    ) -> File:
-        return File(fd, size, step_min, step_max, limit)
+    def attach(self, fd: int, size: int, room: Room = NO_ROOM, *, direct: bool = False) -> File:
+        return File(fd, size, room)
 
     def detach(self, file: File) -> None:
         file.fd = -1

@@ -20,12 +20,14 @@ from s3node.base.errors import DiskFull, DiskOffline, StorageFault
 from s3node.base.filesystem import FileSystem, Usage
 from s3node.base.ids import EpochIds
 from s3node.store.engine import (
+    NO_ROOM,
     Append,
     Completion,
     Engine,
     File,
     Lane,
     Read,
+    Room,
     Stage,
     Target,
     Write,
@@ -236,20 +238,11 @@ class Context:
         return silent
 
     def attach(
-        self,
-        fd: int,
-        size: int,
-        *,
-        step_min: int = 0,
-        step_max: int = 0,
-        limit: int = 0,
-        direct: bool = False,
+        self, fd: int, size: int, room: Room = NO_ROOM, *, direct: bool = False
     ) -> File | None:
         """Make a file known to the engine; None, and it is closed, if there is no memory."""
         try:
-            return self.engine.attach(
-                fd, size, step_min=step_min, step_max=step_max, limit=limit, direct=direct
-            )
+            return self.engine.attach(fd, size, room, direct=direct)
         except MemoryError:
             self.fs.close(fd)
             return None

@@ -18,7 +18,8 @@ enum { FILE_BYTES = 4 << 20, HEADER = 512, PART = 3, ROUNDS = 60, TOGETHER = 7 }
 
 static uint8_t platter[FILE_BYTES], wanted[FILE_BYTES], source[FILE_BYTES];
 static int64_t there; /* bytes of the file */
-static int fail_write = -1, fail_read, interrupt_read, writes, largest; /* the write that fails */
+static int fail_write = -1, fail_with = EIO; /* the write that fails */
+static int fail_read, interrupt_read, writes, largest;
 static bool cut; /* writes end early, at a block's end */
 
 static int64_t write_blocks(int fd, const engine_iov *iov, int count, int64_t offset)
@@ -28,7 +29,7 @@ static int64_t write_blocks(int fd, const engine_iov *iov, int count, int64_t of
     REQUIRE(!((uintptr_t)iov->base % ENGINE_BLOCK) && !(length % ENGINE_BLOCK), "%zu", length);
     REQUIRE(offset % ENGINE_BLOCK == 0, "at %lld", (long long)offset);
     if (writes++ == fail_write)
-        return -EIO;
+        return -fail_with;
     if (writes % 5 == 0)
         return -EINTR;
     if (cut && length > ENGINE_BLOCK)
@@ -75,12 +76,12 @@ static struct {
     int event_fd;
 } w;
 
-static void open_file(const engine_calls *calls, int fd)
+static void open_file(const engine_calls *calls, int fd, engine_room room)
 {
     int error;
     w.event_fd = eventfd(0, EFD_NONBLOCK);
     w.engine = engine_new(1, 1, w.event_fd, calls, &error);
-    REQUIRE(w.engine && (w.file = engine_attach(w.engine, fd, 0, 0, 0, 0, true)), "an engine");
+    REQUIRE(w.engine && (w.file = engine_attach(w.engine, fd, 0, room, true)), "an engine");
 }
 
 static void close_file(void)
@@ -128,7 +129,7 @@ static void same(int64_t end, const char *what)
 }
 
 /* A file with a header that something else wrote, in the middle of a block. */
-static void begin(const engine_calls *calls)
+static void begin_with(const engine_calls *calls, engine_room room)
 {
     memset(platter, 0, sizeof platter);
     memset(wanted, 0, sizeof wanted);
@@ -136,7 +137,12 @@ static void begin(const engine_calls *calls)
     memset(wanted, 'h', HEADER);
     there = HEADER;
     writes = 0;
-    open_file(calls, 0);
+    open_file(calls, 0, room);
+}
+
+static void begin(const engine_calls *calls)
+{
+    begin_with(calls, (engine_room){0});
 }
 
 static void many(const engine_calls *calls, unsigned seed)
@@ -209,6 +215,51 @@ static void failing(const engine_calls *calls)
     close_file();
 }
 
+static const engine_room filled = {2 * ENGINE_GATHER, 2 * ENGINE_GATHER, FILE_BYTES / 2, true};
+
+/* What is appended lies before zeros that were written: a step of them, or up to the limit. */
+static void filling(const engine_calls *calls)
+{
+    const size_t small = 1000, large = FILE_BYTES / 2;
+    int64_t at = HEADER, ahead;
+    begin_with(calls, filled);
+    memset(platter + HEADER, 'g', FILE_BYTES - HEADER);
+    REQUIRE(append(&at, &small, 1) == 0 && there >= at + filled.step_max, "a step ahead");
+    ahead = there;
+    for (int64_t zero = at; zero < ahead; zero++)
+        REQUIRE(!platter[zero], "zeros");
+    writes = 0;
+    while (at + (int64_t)small <= ahead)
+        REQUIRE(append(&at, &small, 1) == 0 && there == ahead, "nothing is written ahead");
+    REQUIRE(append(&at, &small, 1) == 0 && there >= at + filled.step_max, "a step more");
+    REQUIRE(append(&at, &large, 1) == 0 && there < at + ENGINE_BLOCK, "not beyond the limit");
+    same(at, "appended");
+    close_file();
+}
+
+/* A file system that is full takes what it still takes; another fault is the file's. */
+static void failing_to_fill(const engine_calls *calls)
+{
+    static const int full[] = {ENOSPC, EDQUOT, EFBIG};
+    const size_t small = 1000;
+    for (int i = 0; i < 4; i++) {
+        int64_t at = HEADER;
+        begin_with(calls, filled);
+        fail_write = 0;
+        fail_with = i < 3 ? full[i] : EIO;
+        int error = append(&at, &small, 1);
+        REQUIRE(error == (i < 3 ? 0 : EIO), "%d for %d", error, fail_with);
+        fail_write = -1;
+        REQUIRE(append(&at, &small, 1) == error, "and so it stays");
+        if (!error) {
+            REQUIRE(there < at + ENGINE_BLOCK, "nothing is written ahead any more");
+            same(at, "appended");
+        }
+        close_file();
+    }
+    fail_with = EIO;
+}
+
 static bool no(int fd)
 {
     (void)fd;
@@ -227,7 +278,7 @@ static bool on_a_file(const char *folder, const engine_calls *calls)
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     int reader = open(path, O_RDONLY), nowhere = open(path, O_PATH);
     int64_t at = HEADER;
-    open_file(calls, fd);
+    open_file(calls, fd, (engine_room){0});
     for (int i = 0; i < 4; i++) {
         REQUIRE(append(&at, &some[i], 1) == 0, "%zu bytes", some[i]);
         REQUIRE(pread(reader, found, (size_t)at, 0) == at, "read back");
@@ -263,6 +314,8 @@ int main(int argc, char **argv)
     whole_blocks(&calls);
     elsewhere(&calls);
     failing(&calls);
+    filling(&calls);
+    failing_to_fill(&calls);
     REQUIRE(engine_direct_fits(512, 512) && engine_direct_fits(4, ENGINE_BLOCK), "common ones");
     REQUIRE(!engine_direct_fits(0, 0) && !engine_direct_fits(512, 0), "none is to be had");
     REQUIRE(!engine_direct_fits(3, 512) && !engine_direct_fits(512, 2 * ENGINE_BLOCK), "others");

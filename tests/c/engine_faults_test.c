@@ -131,6 +131,9 @@ static void test_release(void *memory)
     libc_calls.release(memory);
 }
 
+static const engine_room no_room, ahead = {PIECE, 4 * PIECE, ENDS, false};
+static const engine_room little = {10, 20, 10, false}; /* less than is written */
+
 static engine_calls table(void)
 {
     return (engine_calls){.pwritev = test_pwritev,
@@ -285,7 +288,7 @@ static void history(const char *folder)
     if (!w.engine)
         CHECK(kind == FAIL && ((hit == 'a' && error == ENOMEM) || (hit == 't' && error == number)));
     for (int i = 0; w.engine && i < SLOTS; i++) {
-        w.files[i] = engine_attach(w.engine, w.fds[i], 0, PIECE, 4 * PIECE, ENDS, false);
+        w.files[i] = engine_attach(w.engine, w.fds[i], 0, ahead, false);
         if (!w.files[i])
             CHECK(hit == 'a');
     }
@@ -341,7 +344,7 @@ static void many_joined(const char *folder)
     w.event_fd = eventfd(0, EFD_NONBLOCK);
     w.fds[0] = open(folder, O_TMPFILE | O_RDWR, 0600);
     w.engine = engine_new(1, 1, w.event_fd, &calls, &error);
-    CHECK(w.engine && (w.files[0] = engine_attach(w.engine, w.fds[0], 0, 10, 20, 10, false)));
+    CHECK(w.engine && (w.files[0] = engine_attach(w.engine, w.fds[0], 0, little, false)));
     for (int i = 0; i < MANY; i++) {
         ops[i] = (engine_op){.token = (uint64_t)i,
                              .file = w.files[0],
@@ -416,7 +419,7 @@ static void read_at_once(const char *folder)
     w.fds[0] = open(folder, O_TMPFILE | O_RDWR, 0600);
     CHECK(write(w.fds[0], record, sizeof record) == sizeof record);
     w.engine = engine_new(1, 1, w.event_fd, &calls, &error);
-    CHECK(w.engine && (w.files[0] = engine_attach(w.engine, w.fds[0], 0, 0, 0, 0, false)));
+    CHECK(w.engine && (w.files[0] = engine_attach(w.engine, w.fds[0], 0, no_room, false)));
     for (int i = 0; i < 4; i++)
         reads[i] = read_record(w.files[0], (uint64_t)i, heads[i], &bodies[i]);
     reads[1].claim.k = 2;
@@ -473,7 +476,7 @@ static void at_hand(const char *folder)
     w.fds[0] = open(folder, O_TMPFILE | O_RDWR, 0600);
     CHECK(write(w.fds[0], file, sizeof file) == sizeof file);
     w.engine = engine_new(1, 1, w.event_fd, &calls, &error);
-    CHECK(w.engine && (w.files[0] = engine_attach(w.engine, w.fds[0], 0, 0, 0, 0, false)));
+    CHECK(w.engine && (w.files[0] = engine_attach(w.engine, w.fds[0], 0, no_room, false)));
     for (unsigned i = 0; i < 5; i++)
         spots[i] = (engine_spot){.file = w.files[0], .offset = i * APART, .bytes = 1, .at = i};
     spots[3].offset = 0;
@@ -511,7 +514,7 @@ static void stopped_without_a_wake(const char *folder)
     int error, event_fd = eventfd(0, EFD_NONBLOCK), fd = open(folder, O_TMPFILE | O_RDWR, 0600);
     calls.wake = never_wake;
     engine *e = engine_new(1, 1, event_fd, &calls, &error);
-    engine_file *file = engine_attach(e, fd, 0, 0, 0, 0, false);
+    engine_file *file = engine_attach(e, fd, 0, no_room, false);
     engine_op op = {.file = file, .count = 1, .iov = {{"x", 1}}};
     CHECK(engine_submit(e, &op, 1, NULL, 0) == 0);
     engine_stop(e);

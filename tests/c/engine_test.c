@@ -165,6 +165,8 @@ static void *test_allocate(size_t size)
     return libc_calls.allocate(size);
 }
 
+static const engine_room no_room, room = {512, 4096, FILE_BYTES, false};
+
 static engine_calls table(void)
 {
     engine_system_calls(&libc_calls);
@@ -335,7 +337,7 @@ static void round_of(unsigned seed, unsigned faults)
     CHECK(e && !error);
     atomic_store(&chunks, 0);
     for (int i = 0; i < FILES; i++)
-        CHECK((handles[i] = engine_attach(e, i, 0, 512, 4096, FILE_BYTES, false)));
+        CHECK((handles[i] = engine_attach(e, i, 0, room, false)));
     for (int i = 0; i < OPS; i++) {
         int file = (int)(next_random(&random) % FILES);
         all[i] = write_of(i, file, &ends[file], handles[file], &random);
@@ -376,7 +378,7 @@ static void one_is_stuck(unsigned seed)
     engine *e = engine_new(FILES, 3, event_fd, &calls, &error);
     CHECK(e);
     for (int i = 0; i < FILES; i++) {
-        CHECK((handles[i] = engine_attach(e, i, 0, 0, 0, 0, false)));
+        CHECK((handles[i] = engine_attach(e, i, 0, no_room, false)));
         writes[i] = write_of(token++, i, &ends[i], handles[i], &random);
         writes[i].slot = i;
     }
@@ -417,7 +419,7 @@ static void stop_with_work(void)
     reset_files();
     engine *e = engine_new(SLOTS, 1, event_fd, &calls, &error);
     CHECK(e);
-    engine_file *handle = engine_attach(e, 0, 0, 0, 0, 0, false);
+    engine_file *handle = engine_attach(e, 0, 0, no_room, false);
     for (int i = 0; i < BATCH; i++)
         all[i] = write_of(i, 0, &end, handle, &random);
     CHECK(engine_submit(e, all, BATCH, NULL, 0) == 0);
@@ -444,7 +446,7 @@ static void starved(void)
             CHECK(error == ENOMEM || error == EAGAIN);
             continue;
         }
-        engine_file *handle = engine_attach(e, 0, 0, 0, 0, 0, false);
+        engine_file *handle = engine_attach(e, 0, 0, no_room, false);
         if (handle) {
             int64_t end = 0;
             engine_op op = write_of(0, 0, &end, handle, &random);
@@ -605,7 +607,7 @@ static void records(unsigned seed, unsigned faults)
     engine *e = engine_new(SLOTS, 1, event_fd, &calls, &error);
     CHECK(e && !error);
     for (int i = 0; i < SLOTS; i++)
-        CHECK((handles[i] = engine_attach(e, i, 0, 512, 4096, FILE_BYTES, false)));
+        CHECK((handles[i] = engine_attach(e, i, 0, room, false)));
     for (int i = 0; i < STRIPES; i++) {
         given[i] = stripe_of(i, handles, ends, &random);
         asked += (int)given[i].count;

@@ -46,7 +46,11 @@ PART_BYTES_MIN = 1
 
 EPOCH_MS = 1_750_000_000_000
 LIMITS = Limits(
-    segment_bytes=9000, reserve_bytes=0, allocate_min_bytes=512, allocate_max_bytes=2048
+    segment_bytes=9000,
+    reserve_bytes=0,
+    allocate_min_bytes=512,
+    allocate_max_bytes=2048,
+    log_step_bytes=512,
 )
 SETTINGS = Settings(
     JournalLimits(log_bytes=6000, lag_bytes=20_000, retry_seconds=0.05),

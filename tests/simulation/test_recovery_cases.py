@@ -93,13 +93,16 @@ def journal(fs: SimulatedFileSystem, slot: int) -> bytes:
 
 
 def joined_append(universe: Universe, model: Model) -> tuple[SimulatedFileSystem, str]:
-    """A power cut just before a lagging disk syncs an append of several frames: disks, and log."""
+    """A power cut just before a lagging disk syncs an append of several frames: disks, and log.
+
+    More than four sectors: one frame, and the zeros behind it, do not take so many.
+    """
     universe.slow[2] = 0.7
     found: list[tuple[SimulatedFileSystem, str, Model]] = []
 
     def before(name: str) -> None:
         for one in universe.fs.unsynced() if name == "fdatasync" else ():
-            if one.path.startswith("/d2/journal/") and one.kind == "sectors" and one.count > 3:
+            if one.path.startswith("/d2/journal/") and one.kind == "sectors" and one.count > 4:
                 lost = ChosenFates([one._replace(count=2)])
                 found.append((universe.fs.crashed(lost), one.path, model.copy()))
 

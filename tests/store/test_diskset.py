@@ -251,9 +251,9 @@ def test_logs_append_in_order_one_sync_each(world: World) -> None:
 
     world.run(scenario)
     expected = b"".join(b"%03d;" % n for n in range(20)) + b"last"
-    assert world.content(f"{world.paths[0]}/journal/first.log") == expected
-    assert world.content(f"{world.paths[0]}/journal/second.log") == b"new"
-    assert world.content(f"{world.paths[1]}/journal/first.log") == b""
+    assert world.log(0, "first.log") == expected
+    assert world.log(0, "second.log") == b"new"
+    assert world.log(1, "first.log") == b""
 
 
 @pytest.mark.parametrize("call", ["pwritev", "fdatasync"])
@@ -274,7 +274,7 @@ def test_a_failed_log_is_dead_until_it_is_rotated(world: World, call: str) -> No
         await log_append(disks, 0, b"alive")
 
     world.run(scenario)
-    assert world.content(f"{world.paths[0]}/journal/c") == b"alive"
+    assert world.log(0, "c") == b"alive"
 
 
 def test_a_taken_log_name_is_refused_and_the_open_log_stays(world: World) -> None:
@@ -285,7 +285,7 @@ def test_a_taken_log_name_is_refused_and_the_open_log_stays(world: World) -> Non
         await log_append(disks, 0, b"here")
 
     world.run(scenario)
-    assert world.content(f"{world.paths[0]}/journal/a") == b"here"
+    assert world.log(0, "a") == b"here"
 
 
 def test_one_disks_log_and_shards_do_not_share_a_fault(world: World) -> None:

@@ -133,6 +133,10 @@ class World:
     def content(self, path: str) -> bytes:
         return read_file(self.fs, path)
 
+    def log(self, slot: int, name: str) -> bytes:
+        """What was appended to a log: behind it are zeros."""
+        return self.content(f"{self.paths[slot]}/journal/{name}").rstrip(b"\0")
+
     def overwrite(self, path: str, offset: int, data: bytes) -> None:
         fd = self.fs.open(path, os.O_RDWR)
         self.fs.pwritev(fd, [data], offset)
