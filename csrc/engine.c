@@ -18,7 +18,7 @@ struct engine {
     int event_fd, slots, threads;
     bool stopped;
     engine_queue *queues; /* the slots' queues of writes, then those of reads */
-    uint8_t *gathers;     /* ENGINE_GATHER bytes for each queue of writes, behind what aligns them */
+    uint8_t *gathers;     /* ENGINE_GATHER bytes for each queue of writes, and what aligns them */
     pthread_t *running;   /* `threads` of them */
     pthread_mutex_t mutex; /* of everything below */
     engine_list done;

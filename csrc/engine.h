@@ -58,9 +58,10 @@ typedef struct { /* as struct iovec */
 
 typedef struct { /* of a file, reserved ahead of what is appended to it */
     int64_t step_min, step_max; /* in steps that double from the one to the other; 0: none */
-    int64_t limit;              /* never beyond this */
-    bool filled; /* with zeros, so that what is written there later changes no metadata that a
-                    sync would have to write too: for little that is waited for */
+    int64_t limit;              /* no step ends beyond this, or the block that it lies in */
+    bool filled; /* with zeros, behind every write but the first that needs it: what is written
+                    there later changes no metadata that a sync would have to write too. For
+                    little that is waited for: it is written twice */
 } engine_room;
 
 typedef struct { /* of a record: blocks of its payload, to be read if they are in memory */
@@ -142,8 +143,9 @@ void engine_stop(engine *e);
 /* After engine_stop and the last engine_detach. */
 void engine_free(engine *e);
 
-/* Make a file known; NULL without memory. Its first `allocated` bytes are reserved. `direct`: what is written is not to stay in memory, if that can be had; such a file is only
- * appended to, for what follows a write up to the end of its block is zeros then. */
+/* Make a file known; NULL without memory. Its first `allocated` bytes are there already. `direct`:
+ * what is written is not to stay in memory, if that can be had; such a file is only appended to,
+ * for what follows a write up to the end of its block is zeros then. */
 engine_file *engine_attach(engine *e, int fd, int64_t allocated, engine_room room, bool direct);
 
 /* Forget a file of which nothing is under way. The descriptor stays the caller's. */

@@ -32,11 +32,17 @@ static int begin(run *r, size_t before)
     }
     const engine_iov block = {r->gather, ENGINE_BLOCK};
     int64_t got;
-    memset(r->gather, 0, before); /* where the file ends there is nothing */
     do
         got = r->calls->preadv(file->fd, &block, 1, r->at, false);
     while (got == -EINTR);
-    return got < 0 ? (int)-got : 0;
+    if (got < 0)
+        return (int)-got;
+    if (got < (int64_t)before) { /* the file ends, or else it was cut short */
+        if (r->at + got < file->end || r->at + got < file->allocated)
+            return EIO;
+        memset(r->gather + got, 0, before - (size_t)got);
+    }
+    return 0;
 }
 
 static int flush(run *r)

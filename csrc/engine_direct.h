@@ -7,8 +7,8 @@
  * before; the one in which it ends is filled up with zeros. (The page cache does just that, in
  * pages of the same size: what is written again is what was there.)
  *
- * Invariant: bytes before the run are written as they are on the platter: they are the last that
- * were written through here, or are read from the medium. */
+ * Invariant: bytes before the run are written as they are on the platter. Those of the last run
+ * are kept, so that nothing has to be read; others are read from the medium. */
 #ifndef S3NODE_ENGINE_DIRECT_H
 #define S3NODE_ENGINE_DIRECT_H
 

@@ -93,47 +93,55 @@ static int write_runs(const engine_calls *calls, const engine_node *first, uint8
     return error || !count ? error : write_run(calls, file, iov, count, start, gather, tally);
 }
 
-/* Nothing is wrong with a file for which there is no room: what is written to it will tell. */
+/* Nothing is wrong with a file that is not filled because there is no room. */
 static bool full(int error)
 {
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
-/* Write zeros from the block behind `end` on, up to `target` or a little further. */
-static int fill(const engine_calls *calls, engine_file *file, int64_t end, int64_t target,
-                uint8_t *gather, engine_counters *tally)
+/* Whether more is to be reserved for a write that ends at `end`; up to where. */
+static bool wants_room(const engine_file *file, int64_t end, int64_t *target)
 {
-    int error = 0;
-    memset(gather, 0, ENGINE_GATHER);
-    file->allocated = whole_blocks(end);
-    while (file->allocated < target && !error) {
-        int64_t length = smaller(whole_blocks(target) - file->allocated, ENGINE_GATHER);
-        engine_iov zeros = {gather, (size_t)length};
-        error = engine_write_all(calls, file->fd, &zeros, 1, file->allocated, tally);
-        file->allocated += length;
-    }
-    return error;
+    const engine_room *room = &file->room;
+    int64_t step = smaller(end > room->step_min ? end : room->step_min, room->step_max);
+    *target = smaller(end + step, room->limit);
+    if (*target < end)
+        *target = end;
+    return room->step_max && end > file->allocated;
 }
 
-/* Reserve room ahead of a write that ends at `end`: 0, or the errno that kills the file. If a step
- * is not to be had it is not asked for again. */
-static int reserve(const engine_calls *calls, engine_file *file, int64_t end, uint8_t *gather,
-                   engine_counters *tally)
+/* Reserve room ahead of a write that ends at `end`. If it is not to be had the write will tell; but
+ * then it is not asked for again. */
+static void reserve(const engine_calls *calls, engine_file *file, int64_t end)
 {
-    const engine_room room = file->room;
-    if (!room.step_max || end <= file->allocated)
-        return 0;
-    int64_t step = smaller(end > room.step_min ? end : room.step_min, room.step_max);
-    int64_t target = smaller(end + step, room.limit);
-    int error = 0;
-    if (target < end)
-        target = end;
-    if (room.filled)
-        error = fill(calls, file, end, target, gather, tally);
-    else if (calls->fallocate(file->fd, file->allocated, target - file->allocated) < 0)
+    int64_t target;
+    if (file->room.filled || !wants_room(file, end, &target))
+        return;
+    if (calls->fallocate(file->fd, file->allocated, target - file->allocated) < 0)
         file->room.step_max = 0;
     else
         file->allocated = target;
+}
+
+/* Behind what was written up to `end`, and so never in its stead, write zeros for what comes next:
+ * 0, or the errno that kills the file. Not behind the first write: logs that fail at once are made
+ * again and again. */
+static int fill(const engine_calls *calls, engine_file *file, int64_t end, uint8_t *gather,
+                engine_counters *tally)
+{
+    int64_t target, at = whole_blocks(end);
+    bool first = !file->allocated;
+    int error = 0;
+    if (!file->room.filled || !wants_room(file, end, &target))
+        return 0;
+    file->allocated = first ? at : whole_blocks(target);
+    memset(gather, 0, ENGINE_GATHER);
+    while (at < file->allocated && !error) {
+        int64_t length = smaller(file->allocated - at, ENGINE_GATHER);
+        engine_iov zeros = {gather, (size_t)length};
+        error = engine_write_all(calls, file->fd, &zeros, 1, at, tally);
+        at += length;
+    }
     if (full(error)) {
         file->room.step_max = 0;
         error = 0;
@@ -147,17 +155,18 @@ static void write_file(const engine_calls *calls, engine_node *first, uint8_t *g
 {
     engine_file *file = first->op.file;
     int32_t stage = file->error ? ENGINE_DEAD : ENGINE_WRITE;
+    int64_t end = 0;
     if (!file->error) {
-        int64_t end = 0;
         for (const engine_node *n = first; n; n = n->next) {
             int64_t stop = n->op.offset + (int64_t)op_bytes(&n->op);
             if (n->op.file == file && stop > end)
                 end = stop;
         }
-        file->error = reserve(calls, file, end, gather, tally);
+        reserve(calls, file, end);
+        file->error = write_runs(calls, first, gather, tally);
     }
     if (!file->error)
-        file->error = write_runs(calls, first, gather, tally);
+        file->error = fill(calls, file, end, gather, tally);
     if (!file->error) {
         /* EINTR too: after an interrupted sync nobody knows what the next one would promise. */
         tally->syncs++;

@@ -344,16 +344,15 @@ class Store:
         while 0 <= at < len(raw):
             try:
                 head, middle = FRAME.read(raw[at : at + FRAME.size]), at + FRAME.size
-                head.chain, head.payload = (
-                    xxh3_128_digest(raw[at:middle]),
-                    raw[middle : middle + head.size],
-                )
+                head.chain = xxh3_128_digest(raw[at:middle])
+                head.payload = raw[middle : middle + head.size]
                 if xxh3_128_digest(head.payload) != head.digest:
                     raise Damaged("the payload's digest differs")
                 yield head
                 at = middle + head.size
             except Damaged as fault:
-                note(f"{path} at {at}: {fault}")
+                if any(raw[at:]):  # else it is room that was written ahead
+                    note(f"{path} at {at}: {fault}")
                 at = raw.find(b"s3nFRAM\n", at + 1)
 
     def _blocks(self, path: Path, offset: int, wanted: dict[str, Any]) -> list[bytes | None]:

@@ -288,6 +288,9 @@ def test_killed(tmp_path: Path) -> None:
     disks = [node.disk_path(slot) for slot in (0, 2, 3, 5)]
     status, said, _ = read(disks, tmp_path / "out")
     assert (status, said.count("LOST")) == (0, 0), said
+    logs = [log for disk in disks for log in (disk / "journal").iterdir()]
+    assert any(log.read_bytes().endswith(bytes(4096)) for log in logs), "room was written ahead"
+    assert "a header should be here" not in said
     assert_equal(extracted(tmp_path / "out"), world)
 
 

@@ -46,9 +46,11 @@ def _write_file(
         return file.error, Stage.DEAD
     stage = Stage.WRITE
     try:
-        _reserve(fs, file, max(_end(one) for one in group), counters)
+        end = max(_end(one) for one in group)
+        _reserve(fs, file, end)
         for offset, buffers in _runs(group):
             _write_run(fs, file.fd, offset, buffers, counters)
+        _fill_ahead(fs, file, end, counters)
         stage = Stage.SYNC
         counters.syncs += 1
         fs.fdatasync(file.fd)
@@ -62,23 +64,46 @@ def _end(write: Write) -> int:
     return write.offset + write.size
 
 
-def _reserve(fs: FileSystem, file: File, end: int, counters: Counters) -> None:
-    """Reserve room ahead of the writes. No room for a whole step is no failure: writes tell."""
+def _room_for(file: File, end: int) -> int:
+    """Up to where room is to be reserved for writes that end at `end`; 0: no more is."""
     room = file.room
     if not room.step_max or end <= file.allocated:
-        return
+        return 0
     step = min(max(end, room.step_min), room.step_max)
-    target = max(end, min(end + step, room.limit))
+    return max(end, min(end + step, room.limit))
+
+
+def _reserve(fs: FileSystem, file: File, end: int) -> None:
+    """Reserve room ahead of the writes. No room for a whole step is no failure: writes tell."""
+    target = _room_for(file, end)
+    if not target or file.room.filled:
+        return
     try:
-        if room.filled:
-            _write_run(fs, file.fd, end, [bytes(target - end)], counters)
-        else:
-            fs.fallocate(file.fd, file.allocated, target - file.allocated)
+        fs.fallocate(file.fd, file.allocated, target - file.allocated)
         file.allocated = target
-    except OSError as fault:
-        if room.filled and fault.errno not in FULL:
-            raise
+    except OSError:
         file.room = NO_ROOM  # not to be had here, or no longer: do not ask again
+
+
+def _fill_ahead(fs: FileSystem, file: File, end: int, counters: Counters) -> None:
+    """Behind what was written, and so never in its stead, write zeros for what comes next.
+
+    Not behind the first write: logs that fail at once are made again and again.
+    """
+    target = _room_for(file, end)
+    if not target or not file.room.filled:
+        return
+    if not file.allocated:
+        target = end
+    file.allocated = target
+    if target == end:
+        return
+    try:
+        _write_run(fs, file.fd, end, [bytes(target - end)], counters)
+    except OSError as fault:
+        if fault.errno not in FULL:
+            raise
+        file.room = NO_ROOM
 
 
 def _runs(group: Sequence[Write]) -> Iterator[tuple[int, list[Buffer]]]:

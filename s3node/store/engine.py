@@ -56,9 +56,10 @@ class Lane(IntEnum):
 class Room(NamedTuple):
     """Of a file, reserved ahead of what is appended to it.
 
-    In steps that double from `step_min` to `step_max` bytes, never beyond `limit`. With zeros if it
-    is to be `filled`: what is written there later changes no metadata, which a sync would have to
-    write too. That is for little that is waited for: it is written twice.
+    In steps that double from `step_min` to `step_max` bytes, never beyond `limit`. If it is to be
+    `filled`, zeros are written behind what needs it, but for the first: what is written there later
+    changes no metadata, which a sync would have to write too. That is for little that is waited
+    for: it is written twice.
     """
 
     step_min: int

@@ -1,8 +1,8 @@
 """The log of one disk: appends in order, one unsynced at a time; what they mean is not known here.
 
-Room is written ahead with zeros, so that an append changes none of the file's metadata: its sync
-waits for the bytes alone, and not for the file system's own journal, which on a spinning disk is
-elsewhere.
+Room is written ahead with zeros, so that most appends change none of the file's metadata: their
+sync waits for the bytes alone, and not for the file system's own journal, which on a spinning disk
+is elsewhere.
 
 After a failed append the log is dead: every later append fails with the same fault, until a
 rotation to a new name succeeds (I3). Appends and rotations take effect in the order of the calls.
@@ -25,6 +25,9 @@ from s3node.store.disks import JOURNAL
 from s3node.store.engine import Completion, File, Lane, Room, Write, fault_from, fault_of
 from s3node.store.seams import DiskState, Fault
 from s3node.store.state import Context, Disk
+
+BLOCK = 4096
+"""A file is cut at multiples of this: within a block it would be read, and written again."""
 
 LIMIT = 1 << 62
 """Bytes of a log, as far as this module goes: who appends to it rotates."""
@@ -68,6 +71,19 @@ def create_log(fs: FileSystem, disk_path: str, name: str) -> int:
             fs.unlink(f"{directory}/{name}")
         raise
     return fd
+
+
+def end_log(fs: FileSystem, fd: int, end: int | None) -> None:
+    """Close a log; the zeros behind `end` are given back, but for those of its block.
+
+    A dead one (None) is touched no more, nor is this tried again: what stays costs room alone.
+    """
+    try:
+        if end is not None:
+            with contextlib.suppress(OSError):
+                fs.ftruncate(fd, -(-end // BLOCK) * BLOCK)
+    finally:
+        fs.close(fd)
 
 
 class LogWriter:
@@ -210,6 +226,6 @@ class LogWriter:
             closed: Future[None] = self._context.loop.create_future()
             closed.set_result(None)
             return closed
-        fd = file.fd
+        work = partial(end_log, self._context.fs, file.fd, None if self._fault else self._end)
         self._context.engine.detach(file)
-        return self._context.run(self.disk.slot, Lane.WRITE, partial(self._context.fs.close, fd))
+        return self._context.run(self.disk.slot, Lane.WRITE, work)

@@ -12,7 +12,7 @@ offset size field         the fault it defends against
 48     8    segment id    a file under another name
 56     8    epoch         the life of the engine that wrote it; earlier lives write no more
 64     8    created       (milliseconds since 1970, for people)
-72     436  room          zero; fills the sector, so that no append touches the header
+72     436  room          zero; fills the sector, so that no append changes or tears the header
 508    4    crc           bit rot and torn writes; CRC-32 of all bytes before
 ====== ==== ============= ==============================================================
 

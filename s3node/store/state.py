@@ -20,6 +20,7 @@ from s3node.base.errors import DiskFull, DiskOffline, StorageFault
 from s3node.base.filesystem import FileSystem, Usage
 from s3node.base.ids import EpochIds
 from s3node.store.engine import (
+    FULL,
     NO_ROOM,
     Append,
     Completion,
@@ -41,7 +42,6 @@ T = TypeVar("T")
 _ORDER = (DiskState.ONLINE, DiskState.READONLY, DiskState.FENCED, DiskState.OFFLINE)
 READABLE = (DiskState.ONLINE, DiskState.READONLY)
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ESTALE, errno.ENOTCONN}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 TOLD_SHARE = 64
@@ -101,20 +101,23 @@ class Disk:
     def write_failed(self, error: int, stage: int, proven: bool) -> None:
         """A write or sync failed. `proven`: the file had taken something before.
 
-        No room or no permission: read-only. A failed sync leaves open what the kernel dropped,
-        and a file that never took anything is no better than the next one: read-only until
-        somebody has probed it. A failed write to a file that worked: the next file may do, as
-        after a moment without memory, which is no disk's fault.
+        No room or no permission: read-only. A failed sync leaves open what the kernel dropped, a
+        write past the page cache is told there and then that the medium failed, and a file that
+        never took anything is no better than the next one: read-only until somebody has probed
+        it. Any other failed write to a file that worked: the next file may do, as after a moment
+        without memory, which is no disk's fault.
         """
         name = errno.errorcode.get(error, str(error))
         if error in _GONE:
             self.demote(DiskState.OFFLINE, f"the device is gone ({name})")
-        elif error in _FULL:
+        elif error in FULL:
             self.demote(DiskState.READONLY, f"full ({name}): free some room or add a disk")
         elif error == errno.EROFS:
             self.demote(DiskState.READONLY, "the file system is read-only (EROFS): see dmesg")
-        elif stage == Stage.SYNC:
-            self.demote(DiskState.READONLY, f"a sync failed ({name}): see dmesg, replace the disk")
+        elif stage == Stage.SYNC or (stage == Stage.WRITE and error == errno.EIO):
+            what = "sync" if stage == Stage.SYNC else "write"
+            reason = f"a {what} failed ({name}): see dmesg, replace the disk"
+            self.demote(DiskState.READONLY, reason)
         elif not proven and error != errno.ENOMEM:
             self.demote(DiskState.READONLY, f"writes fail ({name}): see dmesg, replace the disk")
 

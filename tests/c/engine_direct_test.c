@@ -9,9 +9,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { FILE_BYTES = 4 << 20, HEADER = 512, PART = 3, ROUNDS = 60, TOGETHER = 7 };
@@ -21,6 +23,8 @@ static int64_t there; /* bytes of the file */
 static int fail_write = -1, fail_with = EIO; /* the write that fails */
 static int fail_read, interrupt_read, writes, largest;
 static bool cut; /* writes end early, at a block's end */
+static int64_t quota = FILE_BYTES; /* where the file system is full */
+static int syncs, cut_read;
 
 static int64_t write_blocks(int fd, const engine_iov *iov, int count, int64_t offset)
 {
@@ -32,6 +36,8 @@ static int64_t write_blocks(int fd, const engine_iov *iov, int count, int64_t of
         return -fail_with;
     if (writes % 5 == 0)
         return -EINTR;
+    if (offset + (int64_t)length > quota)
+        return -ENOSPC;
     if (cut && length > ENGINE_BLOCK)
         length -= ENGINE_BLOCK;
     memcpy(platter + offset, iov->base, length);
@@ -54,6 +60,8 @@ static int64_t read_block(int fd, const engine_iov *iov, int count, int64_t offs
         return -EIO;
     int64_t left = there > offset ? there - offset : 0;
     int64_t length = left < ENGINE_BLOCK ? left : ENGINE_BLOCK;
+    if (cut_read)
+        length = cut_read;
     memcpy(iov->base, platter + offset, (size_t)length);
     return length;
 }
@@ -61,7 +69,14 @@ static int64_t read_block(int fd, const engine_iov *iov, int count, int64_t offs
 static int sync_nothing(int fd)
 {
     (void)fd;
+    syncs++;
     return 0;
+}
+
+static int sync_file(int fd)
+{
+    syncs++;
+    return fdatasync(fd);
 }
 
 static bool yes(int fd)
@@ -109,6 +124,7 @@ static int append(int64_t *at, const size_t *lengths, int count)
         memcpy(wanted + *at, from, lengths[i]);
         *at += (int64_t)lengths[i];
     }
+    int before = syncs;
     REQUIRE(engine_submit(w.engine, ops, count, NULL, 0) == 0, "taken");
     while (came < count) {
         REQUIRE(poll(&ready, 1, 30000) == 1, "completions");
@@ -117,6 +133,7 @@ static int append(int64_t *at, const size_t *lengths, int count)
             error = error ? error : done[i].error;
         came += some;
     }
+    REQUIRE(error || syncs > before, "synced before it completes");
     return error;
 }
 
@@ -213,18 +230,35 @@ static void failing(const engine_calls *calls)
     REQUIRE(append(&at, &some, 1) == EIO && writes == 0, "what was there is not known");
     fail_read = 0;
     close_file();
+    for (int known = 0; known < 2; known++) { /* by what was written, or by what was there */
+        at = HEADER;
+        begin(calls);
+        if (known)
+            w.file->allocated = HEADER;
+        else
+            REQUIRE(append(&at, &some, 1) == 0, "some");
+        cut_read = 100;
+        at -= 200 * !known; /* not where it ended: it is read */
+        writes = 0;
+        REQUIRE(append(&at, &some, 1) == EIO && writes == 0, "less came than is there");
+        cut_read = 0;
+        close_file();
+    }
 }
 
 static const engine_room filled = {2 * ENGINE_GATHER, 2 * ENGINE_GATHER, FILE_BYTES / 2, true};
 
-/* What is appended lies before zeros that were written: a step of them, or up to the limit. */
+/* What is appended lies before zeros that were written: a step of them, or up to the limit, but
+ * none behind the first. */
 static void filling(const engine_calls *calls)
 {
-    const size_t small = 1000, large = FILE_BYTES / 2;
+    const size_t small = 1000, more = 2 * ENGINE_BLOCK, large = FILE_BYTES / 2;
     int64_t at = HEADER, ahead;
     begin_with(calls, filled);
     memset(platter + HEADER, 'g', FILE_BYTES - HEADER);
-    REQUIRE(append(&at, &small, 1) == 0 && there >= at + filled.step_max, "a step ahead");
+    REQUIRE(append(&at, &small, 1) == 0 && there == ENGINE_BLOCK, "the first by itself");
+    REQUIRE(append(&at, &more, 1) == 0 && there >= at + filled.step_max, "a step ahead");
+    REQUIRE(there < at + filled.step_max + ENGINE_BLOCK, "and no more");
     ahead = there;
     for (int64_t zero = at; zero < ahead; zero++)
         REQUIRE(!platter[zero], "zeros");
@@ -237,20 +271,23 @@ static void filling(const engine_calls *calls)
     close_file();
 }
 
-/* A file system that is full takes what it still takes; another fault is the file's. */
+/* A file system that is full takes what it still takes; another fault is the file's. Whichever
+ * piece of the zeros it is. */
 static void failing_to_fill(const engine_calls *calls)
 {
     static const int full[] = {ENOSPC, EDQUOT, EFBIG};
-    const size_t small = 1000;
-    for (int i = 0; i < 4; i++) {
+    const size_t small = 1000, more = 2 * ENGINE_BLOCK, large = 3 * ENGINE_GATHER;
+    for (int i = 0; i < 8; i++) {
         int64_t at = HEADER;
         begin_with(calls, filled);
-        fail_write = 0;
-        fail_with = i < 3 ? full[i] : EIO;
-        int error = append(&at, &small, 1);
-        REQUIRE(error == (i < 3 ? 0 : EIO), "%d for %d", error, fail_with);
+        REQUIRE(append(&at, &small, 1) == 0, "the first");
+        writes = 0;
+        fail_write = 1 + i / 4; /* behind what is appended */
+        fail_with = i % 4 < 3 ? full[i % 4] : EIO;
+        int error = append(&at, &more, 1);
+        REQUIRE(error == (i % 4 < 3 ? 0 : EIO), "%d for %d", error, fail_with);
         fail_write = -1;
-        REQUIRE(append(&at, &small, 1) == error, "and so it stays");
+        REQUIRE(append(&at, &large, 1) == error, "and so it stays");
         if (!error) {
             REQUIRE(there < at + ENGINE_BLOCK, "nothing is written ahead any more");
             same(at, "appended");
@@ -260,10 +297,44 @@ static void failing_to_fill(const engine_calls *calls)
     fail_with = EIO;
 }
 
+/* As long as there is room for what is appended it is taken: zeros are never in its stead. */
+static void nearly_full(const engine_calls *calls)
+{
+    const size_t small = 1000, frame = 7 * ENGINE_BLOCK;
+    for (int blocks = 8; blocks < 400; blocks += 7) {
+        int64_t at = HEADER;
+        begin_with(calls, filled);
+        quota = (int64_t)blocks * ENGINE_BLOCK;
+        REQUIRE(append(&at, &small, 1) == 0, "the first");
+        while (at + (int64_t)frame <= quota)
+            REQUIRE(append(&at, &frame, 1) == 0, "%d blocks: %lld", blocks, (long long)at);
+        same(at, "appended");
+        REQUIRE(append(&at, &frame, 1) == ENOSPC, "until there is none");
+        close_file();
+    }
+    quota = FILE_BYTES;
+}
+
 static bool no(int fd)
 {
     (void)fd;
     return false;
+}
+
+/* Found out by trying: whether a file takes whole blocks past the page cache. (One in memory does
+ * as if.) */
+static bool takes_direct(const char *path)
+{
+    struct statfs of;
+    if (statfs(path, &of) == 0 && of.f_type == TMPFS_MAGIC)
+        return false;
+    void *block = aligned_alloc(ENGINE_BLOCK, ENGINE_BLOCK);
+    int fd = open(path, O_RDWR | O_DIRECT);
+    bool takes = fd >= 0 && pread(fd, block, ENGINE_BLOCK, 0) >= 0;
+    if (fd >= 0)
+        close(fd);
+    free(block);
+    return takes;
 }
 
 /* On a real file; whether its file system has such writes. */
@@ -286,6 +357,7 @@ static bool on_a_file(const char *folder, const engine_calls *calls)
     }
     bool direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
     REQUIRE(direct == calls->go_direct(fd), "it says what it did");
+    REQUIRE(direct == (calls->go_direct != no && takes_direct(path)), "where it is to be had");
     close_file();
     REQUIRE(!calls->go_direct(-1) && !calls->go_direct(nowhere), "no files");
     int folder_fd = open(folder, O_RDONLY);
@@ -302,6 +374,7 @@ int main(int argc, char **argv)
     const char *folder = argc > 1 ? argv[1] : "/tmp";
     engine_calls calls, of_the_system;
     engine_system_calls(&of_the_system);
+    of_the_system.fdatasync = sync_file;
     calls = of_the_system;
     calls.pwritev = write_blocks;
     calls.preadv = read_block;
@@ -316,6 +389,7 @@ int main(int argc, char **argv)
     failing(&calls);
     filling(&calls);
     failing_to_fill(&calls);
+    nearly_full(&calls);
     REQUIRE(engine_direct_fits(512, 512) && engine_direct_fits(4, ENGINE_BLOCK), "common ones");
     REQUIRE(!engine_direct_fits(0, 0) && !engine_direct_fits(512, 0), "none is to be had");
     REQUIRE(!engine_direct_fits(3, 512) && !engine_direct_fits(512, 2 * ENGINE_BLOCK), "others");

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -15,6 +18,7 @@ import pytest
 from s3node.base.errors import StorageFault
 from s3node.store import disks
 from s3node.store.diskset import Disks
+from s3node.store.logs import BLOCK
 from s3node.store.native import NativeEngine
 from s3node.store.seams import Place
 from tests.simulation.faults import Faults, faulty_calls
@@ -231,3 +235,54 @@ def test_a_moment_without_memory_takes_no_disk(tmp_path: Path) -> None:
         await opened.close()
 
     asyncio.run(asyncio.wait_for(scenario(), TEST_S_MAX))
+
+
+def test_segments_and_logs_pass_the_page_cache_and_logs_are_filled(tmp_path: Path) -> None:
+    """Where the file system has such writes; a log that is closed gives its zeros back."""
+    world = World("native", tmp_path)
+
+    def flags(part: str) -> set[int]:
+        """Of what is open for writing below a folder of that name."""
+        found = set()
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if f"/{part}/" in os.readlink(f"/proc/self/fd/{fd}"):
+                    found.add(fcntl.fcntl(int(fd), fcntl.F_GETFL))
+        return {one & os.O_DIRECT for one in found if one & os.O_ACCMODE == os.O_RDWR}
+
+    async def scenario(opened: Disks) -> None:
+        (place,) = await asyncio.gather(*appended(opened, [append_of(b"x" * 100)]))
+        await opened.log_rotate(0, "first.log")
+        log = Path(world.paths[0]) / "journal" / "first.log"
+        frame = b"f" * 3000
+        await log_append(opened, 0, frame)
+        assert log.stat().st_size <= BLOCK, "a log that may fail at once is not filled"
+        for _ in range(3):
+            await log_append(opened, 0, frame)
+        step = opened._context.limits.log_step_bytes
+        assert step <= log.stat().st_size < 2 * step
+        if direct_is_to_be_had(Path(world.segment_path(place))):
+            assert flags("segments") == flags("journal") == {os.O_DIRECT}
+        await opened.log_rotate(0, "second.log")
+        await log_append(opened, 0, frame)
+        await until(lambda: log.stat().st_size == 3 * BLOCK)
+        assert world.log(0, "first.log") == 4 * frame
+
+    world.run(scenario)
+
+
+def direct_is_to_be_had(path: Path) -> bool:
+    """Found out by trying; files in memory (major 0) only do as if."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+    except OSError:
+        return False
+    return os.major(path.stat().st_dev) != 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it has not come to that")

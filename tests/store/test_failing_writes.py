@@ -41,7 +41,7 @@ from tests.store.world import (
         ("pwritev", errno.ENOSPC, DiskFull, DiskState.READONLY),
         ("pwritev", errno.EDQUOT, DiskFull, DiskState.READONLY),
         ("pwritev", errno.EROFS, DiskFull, DiskState.READONLY),
-        ("pwritev", errno.EIO, DiskFailed, DiskState.ONLINE),
+        ("pwritev", errno.EIO, DiskFailed, DiskState.READONLY),
         ("pwritev", errno.ENODEV, DiskFailed, DiskState.OFFLINE),
         ("fdatasync", errno.EIO, DiskFailed, DiskState.READONLY),
         ("fdatasync", errno.ENOSPC, DiskFull, DiskState.READONLY),
