@@ -1,10 +1,10 @@
 /* The engine's calls to the system: thin, each answering a negated errno. */
 #define _GNU_SOURCE
 #include "engine_direct.h"
+#include "system.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -49,24 +49,6 @@ static bool system_go_direct(int fd)
     (void)fd;
     return false; /* built where a file could not say what it asks for */
 #endif
-}
-
-static int system_wake(int event_fd)
-{
-    uint64_t one = 1;
-    /* EAGAIN: the counter is full, so the descriptor is readable already. */
-    return write(event_fd, &one, sizeof one) < 0 && errno != EAGAIN ? -errno : 0;
-}
-
-static int system_clear(int event_fd)
-{
-    uint64_t count;
-    return read(event_fd, &count, sizeof count) < 0 && errno != EAGAIN ? -errno : 0;
-}
-
-static int system_spawn(void *thread, void *(*body)(void *), void *argument)
-{
-    return -pthread_create(thread, NULL, body, argument);
 }
 
 void engine_system_calls(engine_calls *calls)

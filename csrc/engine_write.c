@@ -99,23 +99,23 @@ static bool full(int error)
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
-/* Whether more is to be reserved for a write that ends at `end`; up to where. */
-static bool wants_room(const engine_file *file, int64_t end, int64_t *target)
+/* Up to where room is to be reserved for a write that ends at `end`; 0: no more is. */
+static int64_t room_for(const engine_file *file, int64_t end)
 {
     const engine_room *room = &file->room;
+    if (!room->step_max || end <= file->allocated)
+        return 0;
     int64_t step = smaller(end > room->step_min ? end : room->step_min, room->step_max);
-    *target = smaller(end + step, room->limit);
-    if (*target < end)
-        *target = end;
-    return room->step_max && end > file->allocated;
+    int64_t target = smaller(end + step, room->limit);
+    return target > end ? target : end;
 }
 
 /* Reserve room ahead of a write that ends at `end`. If it is not to be had the write will tell; but
  * then it is not asked for again. */
 static void reserve(const engine_calls *calls, engine_file *file, int64_t end)
 {
-    int64_t target;
-    if (file->room.filled || !wants_room(file, end, &target))
+    int64_t target = room_for(file, end);
+    if (!target || file->room.filled)
         return;
     if (calls->fallocate(file->fd, file->allocated, target - file->allocated) < 0)
         file->room.step_max = 0;
@@ -129,10 +129,10 @@ static void reserve(const engine_calls *calls, engine_file *file, int64_t end)
 static int fill(const engine_calls *calls, engine_file *file, int64_t end, uint8_t *gather,
                 engine_counters *tally)
 {
-    int64_t target, at = whole_blocks(end);
+    int64_t target = room_for(file, end), at = whole_blocks(end);
     bool first = !file->allocated;
     int error = 0;
-    if (!file->room.filled || !wants_room(file, end, &target))
+    if (!file->room.filled || !target)
         return 0;
     file->allocated = first ? at : whole_blocks(target);
     memset(gather, 0, ENGINE_GATHER);

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "hasher.h"
 
-#include <unistd.h>
+#include "system.h"
 
 static void append(struct stripe_jobs *jobs, struct stripe_job *job)
 {
@@ -25,13 +25,11 @@ static struct stripe_job *pop(struct stripe_jobs *jobs)
 /* Who is told once comes for all of them. */
 static void tell(struct hasher *hasher, struct stripe_job *job)
 {
-    uint64_t one = 1;
     pthread_mutex_lock(&hasher->mutex);
     bool told = hasher->done.first;
     append(&hasher->done, job);
-    /* It fails only when the counter is full, and then it is readable already. */
     if (!told)
-        (void)!write(hasher->event_fd, &one, sizeof one);
+        system_wake(hasher->event_fd); /* which cannot fail: the descriptor is open */
     pthread_mutex_unlock(&hasher->mutex);
 }
 
@@ -77,7 +75,7 @@ int hasher_start(struct hasher *hasher)
 {
     pthread_mutex_init(&hasher->mutex, NULL);
     pthread_cond_init(&hasher->work, NULL);
-    return -pthread_create(&hasher->thread, NULL, run, hasher);
+    return system_spawn(&hasher->thread, run, hasher);
 }
 
 void hasher_submit(struct hasher *hasher, struct stripe_job *const *jobs, size_t count)
@@ -91,12 +89,10 @@ void hasher_submit(struct hasher *hasher, struct stripe_job *const *jobs, size_t
 
 size_t hasher_reap(struct hasher *hasher, uint64_t *tokens, size_t capacity)
 {
-    uint64_t some;
     size_t count = 0;
     struct stripe_job *job;
     pthread_mutex_lock(&hasher->mutex);
-    /* It fails when nothing was told since the last time, and then it is as it should be. */
-    (void)!read(hasher->event_fd, &some, sizeof some);
+    system_clear(hasher->event_fd);
     while (count < capacity && (job = pop(&hasher->done)))
         tokens[count++] = job->token;
     pthread_mutex_unlock(&hasher->mutex);

@@ -1,10 +1,10 @@
 /* The sender's calls to the system: thin, each answering a negated errno. */
 #define _GNU_SOURCE
 #include "send.h"
+#include "system.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -31,24 +31,6 @@ static int system_duplicate(int fd)
 static int system_close(int fd)
 {
     return close(fd) < 0 ? -errno : 0;
-}
-
-static int system_wake(int event_fd)
-{
-    uint64_t one = 1;
-    /* EAGAIN: the counter is full, so the descriptor is readable already. */
-    return write(event_fd, &one, sizeof one) < 0 && errno != EAGAIN ? -errno : 0;
-}
-
-static int system_clear(int event_fd)
-{
-    uint64_t count;
-    return read(event_fd, &count, sizeof count) < 0 && errno != EAGAIN ? -errno : 0;
-}
-
-static int system_spawn(void *thread, void *(*body)(void *), void *argument)
-{
-    return -pthread_create(thread, NULL, body, argument);
 }
 
 void send_system_calls(send_calls *calls)

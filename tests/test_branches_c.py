@@ -102,6 +102,7 @@ def require_all(told: dict[str, Branches], names: Iterable[str]) -> None:
 
 def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
     names = [f"engine{part}.c" for part in ("", "_calls", "_direct", "_queue", "_read", "_write")]
+    names.append("system.c")
     formats = [CSRC / "record.c", CSRC / "crc32.c", *sorted(CSRC.glob("xxh3*.c"))]
     objects = compiled([*(CSRC / name for name in names), *formats], ["-std=gnu11"], tmp_path)
     programs = [["engine_test", "1", "10"]]
@@ -119,7 +120,7 @@ def test_every_branch_of_the_engine_is_taken(tmp_path: Path) -> None:
 
 def test_every_branch_of_the_sender_is_taken(tmp_path: Path) -> None:
     names = ["send.c", "send_calls.c"]
-    objects = compiled([CSRC / name for name in names], ["-std=gnu11"], tmp_path)
+    objects = compiled([CSRC / name for name in [*names, "system.c"]], ["-std=gnu11"], tmp_path)
     options = ["-std=gnu11", "-pthread", "--coverage", f"-I{CSRC}"]
     run(["gcc", *options, CTESTS / "send_test.c", *objects, "-o", "send_test"], tmp_path)
     run([tmp_path / "send_test"], tmp_path)
@@ -157,7 +158,7 @@ def test_every_branch_of_a_stripes_job_is_taken(stem: str, tmp_path: Path) -> No
     """With the kernels of this CPU: those are looked at above."""
     parts = [CSRC / "record_digests.c", *sorted(CSRC.glob("gf*.c")), *sorted(CSRC.glob("md5*.c"))]
     parts += [*sorted(CSRC.glob("xxh3*.c")), *sorted(CSRC.glob("crc64*.c"))]
-    parts += [CSRC / "stripe.c", CSRC / "hasher.c"]
+    parts += [CSRC / "stripe.c", CSRC / "hasher.c", CSRC / "system.c"]
     objects = compiled(parts, ["-std=c11"], tmp_path)
     options = ["-std=c11", "-O1", "-pthread", "--coverage", f"-I{CSRC}"]
     program = f"{stem}_test"

@@ -21,7 +21,8 @@ from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
 
-_DIRECT_ALIGN = 4096  # of offsets, lengths and memory: no common device asks for more
+DIRECT_ALIGN = 4096
+"""Of offsets, lengths and memory of what passes the page cache: no common device asks for more."""
 
 
 class Usage(NamedTuple):
@@ -116,8 +117,8 @@ class RealFileSystem:
         return os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
 
     def pread_direct(self, fd: int, length: int, offset: int) -> bytes:
-        begin = offset & -_DIRECT_ALIGN
-        size = (offset + length - begin + _DIRECT_ALIGN - 1) & -_DIRECT_ALIGN
+        begin = offset & -DIRECT_ALIGN
+        size = (offset + length - begin + DIRECT_ALIGN - 1) & -DIRECT_ALIGN
         with mmap.mmap(-1, size) as pages:  # memory that is aligned, as such reads ask for
             got = os.preadv(fd, [pages], begin)
             return pages[offset - begin : max(offset - begin, min(offset - begin + length, got))]

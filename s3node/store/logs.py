@@ -20,14 +20,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from s3node.base.errors import DiskOffline, StorageFault
-from s3node.base.filesystem import Buffer, FileSystem
+from s3node.base.filesystem import DIRECT_ALIGN, Buffer, FileSystem
 from s3node.store.disks import JOURNAL
 from s3node.store.engine import Completion, File, Lane, Room, Write, fault_from, fault_of
 from s3node.store.seams import DiskState, Fault
 from s3node.store.state import Context, Disk
-
-BLOCK = 4096
-"""A file is cut at multiples of this: within a block it would be read, and written again."""
 
 LIMIT = 1 << 62
 """Bytes of a log, as far as this module goes: who appends to it rotates."""
@@ -74,14 +71,15 @@ def create_log(fs: FileSystem, disk_path: str, name: str) -> int:
 
 
 def end_log(fs: FileSystem, fd: int, end: int | None) -> None:
-    """Close a log; the zeros behind `end` are given back, but for those of its block.
+    """Close a log; the zeros behind `end` are given back, but for those of its block: cut within
+    one it would be read, and written again.
 
     A dead one (None) is touched no more, nor is this tried again: what stays costs room alone.
     """
     try:
         if end is not None:
             with contextlib.suppress(OSError):
-                fs.ftruncate(fd, -(-end // BLOCK) * BLOCK)
+                fs.ftruncate(fd, -(-end // DIRECT_ALIGN) * DIRECT_ALIGN)
     finally:
         fs.close(fd)
 

@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from s3node.base.errors import StorageFault
+from s3node.base.filesystem import DIRECT_ALIGN
 from s3node.base.limits import DISKS_MAX
 from s3node.store import record
 from s3node.store._engine import ffi, lib
@@ -86,6 +87,7 @@ assert lib.RECORD_SHARDS_MAX == DISKS_MAX, "the same"
 assert lib.ENGINE_VERIFIED == Stage.VERIFIED, "the same"
 assert lib.ENGINE_BUFFERS == BUFFERS_MAX, "the seam and the engine agree"
 assert lib.ENGINE_IOV_MAX == IOV_MAX, "the same"
+assert lib.ENGINE_BLOCK == DIRECT_ALIGN, "the same"
 
 
 @dataclass(slots=True, eq=False)

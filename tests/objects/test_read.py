@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -59,23 +59,29 @@ def test_a_read_holds_two_stripes_at_most(
     run(scenario())
 
 
-def test_what_is_in_memory_is_read_in_strides(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But for the first stripe. A read holds one, and looks at each row once."""
-    monkeypatch.setattr("s3node.objects.reading.CLIENT_SLOW_S", 3600.0)  # on no machine
-    asked: list[int] = []
+def noting(asked: list[int]) -> Callable[[ReadTx, bytes, int], LocationRow | None]:
+    """Locates stripes as ever, and notes the runs that are asked for."""
     located = tables.get_locations
 
     def noted(tx: ReadTx, data_id: bytes, run_index: int) -> LocationRow | None:
         asked.append(run_index)
         return located(tx, data_id, run_index)
 
+    return noted
+
+
+def test_what_is_in_memory_is_read_in_strides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the first stripe. A read holds one, and looks at each row once."""
+    monkeypatch.setattr("s3node.objects.reading.CLIENT_SLOW_S", 3600.0)  # on no machine
+    asked: list[int] = []
+
     async def scenario() -> None:
         async with ObjectNode(tmp_path, native=True) as node:
             row = await node.put(content(3 * STRIPE + 12_345))
             await node.get(row)  # files are opened
-            monkeypatch.setattr(tables, "get_locations", noted)
+            monkeypatch.setattr(tables, "get_locations", noting(asked))
             budget = node.store.reading
             for start, stop in ((0, row.size), (7, STRIPE + 1), (STRIPE - 1, row.size - 1)):
                 asked.clear()
@@ -313,17 +319,12 @@ def test_a_range_of_a_large_object_touches_the_rows_of_its_stripes_alone(
     monkeypatch.setattr("s3node.objects.layout.stripe_bytes", lambda k: k * BLOCK_BYTES)
     stripe, rows = 4 * BLOCK_BYTES, 5
     asked: list[int] = []
-    located = tables.get_locations
-
-    def noted(tx: ReadTx, data_id: bytes, run_index: int) -> LocationRow | None:
-        asked.append(run_index)
-        return located(tx, data_id, run_index)
 
     async def scenario() -> None:
         async with ObjectNode(tmp_path) as node:
             size = (rows - 1) * STRIPES_PER_RUN * stripe + 10 * stripe
             row = await node.put(content(size), piece=1 << 20)
-            monkeypatch.setattr(tables, "get_locations", noted)
+            monkeypatch.setattr(tables, "get_locations", noting(asked))
             run_bytes = STRIPES_PER_RUN * stripe
             for start, stop, runs in (
                 (0, 1, {0}),

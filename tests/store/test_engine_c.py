@@ -16,9 +16,9 @@ from random import Random
 import pytest
 
 from s3node.base.errors import StorageFault
+from s3node.base.filesystem import DIRECT_ALIGN
 from s3node.store import disks
 from s3node.store.diskset import Disks
-from s3node.store.logs import BLOCK
 from s3node.store.native import NativeEngine
 from s3node.store.seams import Place
 from tests.simulation.faults import Faults, faulty_calls
@@ -42,6 +42,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wpointe
 
 SOURCES = [
     *("csrc/engine.c", "csrc/engine_calls.c", "csrc/engine_queue.c"),
+    "csrc/system.c",
     *("csrc/engine_direct.c", "csrc/engine_read.c", "csrc/engine_write.c"),
     *("csrc/record.c", "csrc/record_digests.c", "csrc/crc32.c"),
     *("csrc/xxh3.c", "csrc/xxh3_avx2.c", "csrc/xxh3_avx512.c"),
@@ -256,7 +257,7 @@ def test_segments_and_logs_pass_the_page_cache_and_logs_are_filled(tmp_path: Pat
         log = Path(world.paths[0]) / "journal" / "first.log"
         frame = b"f" * 3000
         await log_append(opened, 0, frame)
-        assert log.stat().st_size <= BLOCK, "a log that may fail at once is not filled"
+        assert log.stat().st_size <= DIRECT_ALIGN, "a log that may fail at once is not filled"
         for _ in range(3):
             await log_append(opened, 0, frame)
         step = opened._context.limits.log_step_bytes
@@ -265,7 +266,7 @@ def test_segments_and_logs_pass_the_page_cache_and_logs_are_filled(tmp_path: Pat
             assert flags("segments") == flags("journal") == {os.O_DIRECT}
         await opened.log_rotate(0, "second.log")
         await log_append(opened, 0, frame)
-        await until(lambda: log.stat().st_size == 3 * BLOCK)
+        await until(lambda: log.stat().st_size == 3 * DIRECT_ALIGN)
         assert world.log(0, "first.log") == 4 * frame
 
     world.run(scenario)
