@@ -168,7 +168,7 @@ async def test_what_arrives_is_the_beginning_of_what_was_sent(
                 assert disturbed or not patient or came == wanted
         await until(lambda: not server.connections)
     assert calls.sends > 50 and answering.whole > 20
-    await until(lambda: descriptors() == before)
+    await until(lambda: descriptors() <= before)
 
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ECONNRESET, errno.ENOBUFS])
