@@ -13,6 +13,7 @@ Rules of use that the callers keep:
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -23,6 +24,13 @@ Buffer = bytes | bytearray | memoryview
 
 DIRECT_ALIGN = 4096
 """Of offsets, lengths and memory of what passes the page cache: no common device asks for more."""
+
+
+DIRECT_BYTES_MIN = 128 << 10
+"""New files from this size on pass the page cache by, for nobody reads them soon."""
+
+_DIRECT_STEP = 1 << 20  # written at once
+assert _DIRECT_STEP % DIRECT_ALIGN == 0
 
 
 class Usage(NamedTuple):
@@ -46,7 +54,9 @@ class Reads(Protocol):
 
 class FileSystem(Protocol):
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
-        """A descriptor, as os.open; O_CLOEXEC is implied."""
+        """A descriptor, as os.open; O_CLOEXEC is implied. O_DIRECT: OSError(EINVAL) where that is
+        not to be had, here or at a `pwritev` that is not of whole blocks of the device.
+        """
 
     def close(self, fd: int) -> None: ...
 
@@ -229,11 +239,45 @@ def write_file(fs: FileSystem, directory: str, name: str, data: Buffer) -> None:
     Written to a temporary name, synced, renamed, and the directory synced.
     """
     temporary = f"{directory}/{name}.tmp"
-    fd = fs.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if len(data) < DIRECT_BYTES_MIN or not _create_direct(fs, temporary, data):
+        _create(fs, temporary, data)
+    fs.rename(temporary, f"{directory}/{name}")
+    fs.fsync_dir(directory)
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+def _create(fs: FileSystem, path: str, data: Buffer) -> None:
+    fd = fs.open(path, _NEW)
     try:
         write_all(fs, fd, data, 0)
         fs.fdatasync(fd)
     finally:
         fs.close(fd)
-    fs.rename(temporary, f"{directory}/{name}")
-    fs.fsync_dir(directory)
+
+
+def _create_direct(fs: FileSystem, path: str, data: Buffer) -> bool:
+    """The same past the page cache, whose pages would cost more than the write; False: that is
+    not to be had here, and what is there is to be written again.
+    """
+    view = memoryview(data)
+    pages = mmap.mmap(-1, _DIRECT_STEP)  # aligned; gone with the last that refers to it
+    try:
+        fd = fs.open(path, _NEW | os.O_DIRECT)
+        try:
+            for start in range(0, len(view), _DIRECT_STEP):
+                piece = view[start : start + _DIRECT_STEP]
+                padding = -len(piece) % DIRECT_ALIGN
+                pages[: len(piece)] = piece
+                pages[len(piece) : len(piece) + padding] = bytes(padding)
+                write_all(fs, fd, memoryview(pages)[: len(piece) + padding], start)
+            fs.ftruncate(fd, len(view))
+            fs.fdatasync(fd)
+        finally:
+            fs.close(fd)
+    except OSError as fault:
+        if fault.errno != errno.EINVAL:
+            raise
+        return False
+    return True

@@ -30,7 +30,7 @@ from random import Random
 
 import xxhash
 
-from s3node.base.filesystem import Buffer, Usage
+from s3node.base.filesystem import DIRECT_ALIGN, Buffer, Usage
 from tests.simulation.fates import (
     ChosenFates,
     Fates,
@@ -49,6 +49,7 @@ class Descriptor:
     node: Node
     path: str
     writable: bool
+    direct: bool
 
 
 def fault(number: int, path: str = "") -> OSError:
@@ -68,7 +69,7 @@ class SimulatedFileSystem:
         self.read_only = False
         self.short: Random | None = None
         self.failed_sync = FailedSync.NEW_IN_CACHE
-        self.direct = True  # whether it has reads past the cache
+        self.direct = True  # whether its cache can be passed by
         self.gone: set[str] = set()  # first parts of paths: the device does not answer
         self.calls = 0
         self.trace: list[str] = []
@@ -173,6 +174,8 @@ class SimulatedFileSystem:
 
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
         self._call("open", path)
+        if flags & os.O_DIRECT and not self.direct:
+            raise fault(errno.EINVAL, path)
         parent, name = self._parent(path)
         node = parent.seen.get(name) if name else self.root
         writable = flags & (os.O_WRONLY | os.O_RDWR) != 0
@@ -192,7 +195,8 @@ class SimulatedFileSystem:
         if isinstance(node, File) and flags & os.O_TRUNC:
             self._truncate(node, 0)
         self._next_fd += 1
-        self._descriptors[self._next_fd] = Descriptor(node, path, writable)
+        direct = flags & os.O_DIRECT != 0
+        self._descriptors[self._next_fd] = Descriptor(node, path, writable, direct)
         return self._next_fd
 
     def close(self, fd: int) -> None:
@@ -268,6 +272,8 @@ class SimulatedFileSystem:
         self._call("pwritev", path)
         self._may_write(path)
         data = b"".join(bytes(buffer) for buffer in buffers)
+        if self._descriptors[fd].direct and (offset % DIRECT_ALIGN or len(data) % DIRECT_ALIGN):
+            raise fault(errno.EINVAL, path)
         if self.short and len(data) > 1:
             data = data[: self.short.randrange(1, len(data) + 1)]
         if self.capacity < UNLIMITED:

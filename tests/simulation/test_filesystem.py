@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from s3node.base import filesystem
 from s3node.base.filesystem import (
+    DIRECT_BYTES_MIN,
     FileSystem,
     RealFileSystem,
     read_file,
@@ -237,20 +239,67 @@ def test_a_rename_is_there_or_not_never_half() -> None:
     assert crashes(fs, "/a") == {b"old", b"new"}
 
 
-def test_write_file_is_whole_or_not_at_all() -> None:
+LARGE = DIRECT_BYTES_MIN // 3 + 77  # three times that passes the page cache by
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("count", [1000, LARGE])
+def test_write_file_is_whole_or_not_at_all(count: int, direct: bool) -> None:
     for nth in range(1, 12):
         fs = SimulatedFileSystem()
-        write_file(fs, "/", "a", b"old" * 1000)
+        fs.direct = direct
+        write_file(fs, "/", "a", b"old" * count)
         fs.fail_at(nth)
         try:
-            write_file(fs, "/", "a", b"new" * 1000)
+            write_file(fs, "/", "a", b"new" * count)
             written = True
         except OSError:
             written = False
+        assert fs.open_descriptors() == 0
         found = crashes(fs, "/a", 50)
-        assert found <= {b"old" * 1000, b"new" * 1000}
-        if written and nth > 6:
-            assert found == {b"new" * 1000}
+        assert found <= {b"old" * count, b"new" * count}
+        if written and nth > 8:
+            assert found == {b"new" * count}
+
+
+def test_a_large_file_is_written_past_the_page_cache_or_through_it(rooted: Rooted) -> None:
+    """Whatever the file system has, and however short its writes are."""
+    fs, root = rooted
+    for size in (DIRECT_BYTES_MIN - 1, DIRECT_BYTES_MIN, (1 << 20) + 1, (3 << 20) + 4097):
+        data = Random(size).randbytes(size)
+        write_file(fs, root, "large", data)
+        if isinstance(fs, RealFileSystem) and size > DIRECT_BYTES_MIN and has_direct(root):
+            assert cached_pages(f"{root}/large") <= 1, "the last, which was cut"
+        assert read_file(fs, f"{root}/large") == data
+    assert fs.listdir(root) == ["large"]
+
+
+def has_direct(folder: str) -> bool:
+    """Found out by trying; files in memory (major 0) only do as if."""
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_DIRECT))
+    except OSError:
+        return False
+    return os.major(os.stat(folder).st_dev) != 0
+
+
+def cached_pages(path: str) -> int:
+    with open(path, "rb") as file:
+        return filesystem._cached_pages(file.fileno())
+
+
+def test_what_no_device_takes_past_the_page_cache_goes_through_it() -> None:
+    data = Random(1).randbytes(DIRECT_BYTES_MIN + 5)
+    for short in (None, Random(2)):  # short writes are of no whole blocks
+        fs = SimulatedFileSystem()
+        fs.short = short
+        write_file(fs, "/", "a", data)
+        assert crashes(fs, "/a", 20) == {data}
+        assert ("ftruncate //a.tmp" in fs.trace) == (short is None)
+    fs = SimulatedFileSystem()
+    fs.fail("pwritev", errno.EIO)
+    assert errno_of(lambda: write_file(fs, "/", "a", data)) == errno.EIO, "no other way is tried"
+    assert fs.trace.count("pwritev //a.tmp") == 1
 
 
 def test_a_later_sync_does_not_save_what_a_failed_one_gave_up() -> None:
