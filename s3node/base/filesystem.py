@@ -17,7 +17,7 @@ import errno
 import fcntl
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -233,14 +233,14 @@ def read_file(fs: Reads, path: str, piece: int = 1 << 20) -> bytes:
         fs.close(fd)
 
 
-def write_file(fs: FileSystem, directory: str, name: str, data: Buffer) -> None:
+def write_file(fs: FileSystem, directory: str, name: str, *pieces: Buffer) -> None:
     """Put `name` into `directory` so that after a crash it is there whole or not at all.
 
-    Written to a temporary name, synced, renamed, and the directory synced.
+    Written to a temporary name, synced, renamed, and the directory synced. `pieces`: its bytes.
     """
     temporary = f"{directory}/{name}.tmp"
-    if len(data) < DIRECT_BYTES_MIN or not _create_direct(fs, temporary, data):
-        _create(fs, temporary, data)
+    if sum(map(len, pieces)) < DIRECT_BYTES_MIN or not _create_direct(fs, temporary, pieces):
+        _create(fs, temporary, pieces)
     fs.rename(temporary, f"{directory}/{name}")
     fs.fsync_dir(directory)
 
@@ -248,31 +248,34 @@ def write_file(fs: FileSystem, directory: str, name: str, data: Buffer) -> None:
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
-def _create(fs: FileSystem, path: str, data: Buffer) -> None:
+def _create(fs: FileSystem, path: str, pieces: Sequence[Buffer]) -> None:
     fd = fs.open(path, _NEW)
     try:
-        write_all(fs, fd, data, 0)
+        end = 0
+        for piece in pieces:
+            write_all(fs, fd, piece, end)
+            end += len(piece)
         fs.fdatasync(fd)
     finally:
         fs.close(fd)
 
 
-def _create_direct(fs: FileSystem, path: str, data: Buffer) -> bool:
+def _create_direct(fs: FileSystem, path: str, pieces: Sequence[Buffer]) -> bool:
     """The same past the page cache, whose pages would cost more than the write; False: that is
     not to be had here, and what is there is to be written again.
     """
-    view = memoryview(data)
-    pages = mmap.mmap(-1, _DIRECT_STEP)  # aligned; gone with the last that refers to it
+    # Aligned; gone with the last that refers to it, which after a fault is not this function.
+    window = memoryview(mmap.mmap(-1, _DIRECT_STEP))
     try:
         fd = fs.open(path, _NEW | os.O_DIRECT)
         try:
-            for start in range(0, len(view), _DIRECT_STEP):
-                piece = view[start : start + _DIRECT_STEP]
-                padding = -len(piece) % DIRECT_ALIGN
-                pages[: len(piece)] = piece
-                pages[len(piece) : len(piece) + padding] = bytes(padding)
-                write_all(fs, fd, memoryview(pages)[: len(piece) + padding], start)
-            fs.ftruncate(fd, len(view))
+            end = 0
+            for filled in _fillings(window, pieces):
+                padded = filled + -filled % DIRECT_ALIGN
+                window[filled:padded] = bytes(padded - filled)
+                write_all(fs, fd, window[:padded], end)
+                end += filled
+            fs.ftruncate(fd, end)
             fs.fdatasync(fd)
         finally:
             fs.close(fd)
@@ -281,3 +284,21 @@ def _create_direct(fs: FileSystem, path: str, data: Buffer) -> bool:
             raise
         return False
     return True
+
+
+def _fillings(window: memoryview, pieces: Sequence[Buffer]) -> Iterator[int]:
+    """Copy the pieces there one behind the other; yields whenever it is full, and at the end: how
+    much of it is used.
+    """
+    used = 0
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            count = min(len(view), len(window) - used)
+            window[used : used + count] = view[:count]
+            used, view = used + count, view[count:]
+            if used == len(window):
+                yield used
+                used = 0
+    if used:
+        yield used

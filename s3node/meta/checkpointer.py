@@ -232,10 +232,13 @@ class Checkpointer:
         header = RangeHeader(
             self._current.deployment_id, self._epoch, position.sequence, number, start, stop
         )
-        data = rangefile.pack(header, rows)
-        digest = xxhash.xxh3_128_digest(data)
-        one = Range(start, stop, self._epoch, number, len(data), digest, position)
-        self._put(one, data, self._need, set())
+        pieces = rangefile.pack(header, rows)
+        whole = xxhash.xxh3_128()
+        for piece in pieces:
+            whole.update(piece)
+        size = sum(map(len, pieces))
+        one = Range(start, stop, self._epoch, number, size, whole.digest(), position)
+        self._put(one, pieces, self._need, set())
         return one
 
     def _take(
@@ -251,7 +254,7 @@ class Checkpointer:
             size += len(key) + len(value)
         return rows, end
 
-    def _put(self, one: Range, data: bytes, copies: int, holders: set[int]) -> None:
+    def _put(self, one: Range, pieces: Sequence[bytes], copies: int, holders: set[int]) -> None:
         """Write a file to `copies` live disks that do not hold it. QuorumLost."""
         faults = []
         for slot in self._ranked(one.name):
@@ -262,7 +265,7 @@ class Checkpointer:
             home = self._homes[slot]
             try:
                 make_checkpoints(home)
-                write_file(home.fs, home.checkpoints, one.name, data)
+                write_file(home.fs, home.checkpoints, one.name, *pieces)
                 copies -= 1
             except OSError as error:
                 faults.append(f"slot {slot}: {error}")
@@ -349,7 +352,7 @@ class Checkpointer:
             if data is None:
                 missing.lost.add(one.name)
             else:
-                self._put(one, data, self._need - len(holders), holders)
+                self._put(one, [data], self._need - len(holders), holders)
                 missing.restored += self._need - len(holders)
         return missing
 

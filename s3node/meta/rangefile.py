@@ -83,8 +83,11 @@ class RangeHeader(NamedTuple):
     end: bytes
 
 
-def pack(header: RangeHeader, rows: Iterable[Row]) -> bytes:
-    """The whole file. Rows must lie in the range, in order."""
+def pack(header: RangeHeader, rows: Iterable[Row]) -> list[bytes]:
+    """The whole file, in pieces: so large that joining them would hold the interpreter for long.
+
+    Rows must lie in the range, in order.
+    """
     pieces = [_pack_header(header)]
     chain = xxhash.xxh3_128()
     row_count = block_count = 0
@@ -97,7 +100,7 @@ def pack(header: RangeHeader, rows: Iterable[Row]) -> bytes:
         pieces += [block, payload]
         row_count, block_count = row_count + count, block_count + 1
     footer = FOOTER.pack(FOOTER_MAGIC, row_count, block_count, chain.digest(), 0)[: -CRC.size]
-    return b"".join([*pieces, footer, CRC.pack(zlib.crc32(footer))])
+    return [*pieces, footer, CRC.pack(zlib.crc32(footer))]
 
 
 def _pack_header(header: RangeHeader) -> bytes:

@@ -87,7 +87,7 @@ FORMATS: dict[str, tuple[bytes, Callable[[bytes], Any], Any]] = {
     "seal": (index_seal.pack(SEAL), index_seal.unpack, SEAL),
     "promise": (promise.pack(PROMISE), promise.unpack, PROMISE),
     "manifest": (manifest.pack(MANIFEST), manifest.unpack, MANIFEST),
-    "range": (rangefile.pack(RANGE, RANGE_ROWS), read_range, (RANGE, RANGE_ROWS)),
+    "range": (b"".join(rangefile.pack(RANGE, RANGE_ROWS)), read_range, (RANGE, RANGE_ROWS)),
 }
 each = pytest.mark.parametrize("name", FORMATS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -270,6 +271,10 @@ def test_a_large_file_is_written_past_the_page_cache_or_through_it(rooted: Roote
         write_file(fs, root, "large", data)
         if isinstance(fs, RealFileSystem) and size > DIRECT_BYTES_MIN and has_direct(root):
             assert cached_pages(f"{root}/large") <= 1, "the last, which was cut"
+        assert read_file(fs, f"{root}/large") == data
+        cuts = sorted(Random(size).sample(range(size), 5))
+        parts = [data[begin:end] for begin, end in pairwise([0, *cuts, size])]
+        write_file(fs, root, "large", *parts, b"")
         assert read_file(fs, f"{root}/large") == data
     assert fs.listdir(root) == ["large"]
 
