@@ -17,7 +17,6 @@ import xxhash
 
 from ec import Geometry
 from s3node.base.errors import DiskFull, QuorumLost
-from s3node.base.limits import DISK_RESERVE_BYTES, DISK_RESERVE_SHARE
 from s3node.store.seams import DiskStatus, ShardDisks
 
 _UNIT = (1 << 64) + 1
@@ -53,23 +52,13 @@ def write_quorum(geometry: Geometry) -> int:
     return geometry.k + max(1, geometry.m // 2)
 
 
-def room(disk: DiskStatus) -> int:
-    """Bytes that shards may still take on a disk: journal and checkpoints keep a reserve."""
-    return _rooms([disk])[0][0]
-
-
 def ranked(disks: Sequence[DiskStatus], data_id: bytes, stripe_index: int) -> list[int]:
     """Slots in order of preference for one stripe."""
     return _by_score(_rooms(disks), data_id, stripe_index)
 
 
 def _rooms(disks: Sequence[DiskStatus]) -> list[Roomy]:
-    """In one go: this is asked for every stripe."""
-    most, part = DISK_RESERVE_BYTES, DISK_RESERVE_SHARE
-    return [
-        (free - min(most, total // part), slot, disk_id or b"")
-        for slot, _, disk_id, _, _, total, free in disks
-    ]
+    return [(one.room, one.slot, one.disk_id or b"") for one in disks]
 
 
 def _by_score(roomy: Sequence[Roomy], data_id: bytes, stripe_index: int) -> list[int]:
@@ -130,7 +119,6 @@ def roomy_disks(disks: Sequence[DiskStatus], wanted: Geometry, stripe_bytes: int
 
 
 def need_room(disks: ShardDisks, wanted: Geometry, stripe_bytes: int) -> None:
-    """Return where `roomy_disks` does not raise; looks no further than it takes to know."""
-    some = disks.writable(wanted.m + 1)
-    if len(some) <= wanted.m or any(room(disk) < stripe_bytes for disk in some):
+    """Return where `roomy_disks` does not raise."""
+    if not disks.have_room(wanted.m + 1, stripe_bytes):
         roomy_disks(disks.writable(), wanted, stripe_bytes)

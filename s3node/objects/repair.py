@@ -25,7 +25,7 @@ from s3node.base.errors import QuorumLost, StorageFault
 from s3node.meta import tables
 from s3node.meta.kv import Kv, ReadTx, WriteTx
 from s3node.model.rows import STRIPES_PER_RUN, Data, Location, LocationRow, Stripe
-from s3node.objects.placement import ranked, room
+from s3node.objects.placement import ranked
 from s3node.objects.read import StripeReader, place_of, shard_identity
 from s3node.objects.write import owed_row
 from s3node.store.digests import shard_digests
@@ -229,7 +229,7 @@ class Repairer:
         free = [
             disk
             for disk in self._disks.writable()
-            if disk.slot not in taken | self._silent and room(disk) >= stripe.stripe_bytes
+            if disk.slot not in taken | self._silent and disk.room >= stripe.stripe_bytes
         ]
         return ranked(free, data_id, index)
 

@@ -88,8 +88,11 @@ class RemoteDisks:
     def status(self) -> Sequence[DiskStatus]:
         return self._status
 
-    def writable(self, most: int | None = None) -> Sequence[DiskStatus]:
-        return self._writable[:most]
+    def writable(self) -> Sequence[DiskStatus]:
+        return self._writable
+
+    def have_room(self, count: int, size: int) -> bool:
+        return sum(one.room >= size for one in self._writable) >= count
 
     def counters(self) -> Counters:
         """What was read here since the start."""

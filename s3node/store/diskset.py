@@ -11,7 +11,6 @@ import asyncio
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 from s3node.base.clock import Clock
@@ -91,9 +90,14 @@ class Disks:
     def status(self) -> Sequence[DiskStatus]:
         return [disk.status() for disk in self._disks]
 
-    def writable(self, most: int | None = None) -> Sequence[DiskStatus]:
-        found = (writer.disk.status() for writer in self._writers if writer.refusal() is None)
-        return list(islice(found, most))
+    def writable(self) -> Sequence[DiskStatus]:
+        return [writer.disk.status() for writer in self._writers if writer.refusal() is None]
+
+    def have_room(self, count: int, size: int) -> bool:
+        for writer in self._writers:
+            if count and writer.refusal(size) is None:
+                count -= 1
+        return not count
 
     def counters(self) -> Counters:
         """What the engine did since it started."""

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from s3node.base.errors import StorageFault
 from s3node.base.filesystem import Buffer
+from s3node.base.limits import DISK_RESERVE_BYTES, DISK_RESERVE_SHARE
 from s3node.store.epoch import Epoch
 from s3node.store.identity import Identity, Standing
 
@@ -145,6 +146,11 @@ class DiskStatus(NamedTuple):
     total_bytes: int
     free_bytes: int
 
+    @property
+    def room(self) -> int:
+        """Bytes that shards may still take: journal and checkpoints keep a reserve."""
+        return self.free_bytes - min(DISK_RESERVE_BYTES, self.total_bytes // DISK_RESERVE_SHARE)
+
 
 class Probe(NamedTuple):
     """What is found at a disk's path now. `writable` only if everything else is in order."""
@@ -175,8 +181,11 @@ class ShardDisks(Protocol):
 
     def status(self) -> Sequence[DiskStatus]: ...
 
-    def writable(self, most: int | None = None) -> Sequence[DiskStatus]:
-        """Disks that take appends now; no more than `most`, if that is enough to know."""
+    def writable(self) -> Sequence[DiskStatus]:
+        """Disks that take appends now."""
+
+    def have_room(self, count: int, size: int) -> bool:
+        """Whether at least so many disks take so many bytes now: of `writable`, and less work."""
 
     def append(
         self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered

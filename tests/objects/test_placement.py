@@ -17,7 +17,6 @@ from s3node.objects.placement import (
     leave_out,
     plan_stripe,
     ranked,
-    room,
     write_quorum,
 )
 from s3node.store.seams import DiskState, DiskStatus
@@ -77,7 +76,7 @@ def test_the_order_is_by_the_score_of_the_hash(
     def score(one: DiskStatus) -> tuple[float, int]:
         seed = key + stripe.to_bytes(4, "big") + (one.disk_id or b"")
         h = (xxhash.xxh3_64_intdigest(seed) + 1) / (2**64 + 1)
-        return -room(one) / math.log(h), one.slot
+        return -one.room / math.log(h), one.slot
 
     best = [one.slot for one in sorted(disks, key=score, reverse=True)]
     assert ranked(disks, key, stripe) == best

@@ -42,7 +42,7 @@ class NoDisks:
     def status(self) -> list[Any]:
         return []
 
-    def writable(self, most: int | None = None) -> list[Any]:
+    def writable(self) -> list[Any]:
         return []
 
     def unpin(self, places: list[Any]) -> None:

@@ -19,7 +19,7 @@ from s3node.store.seams import DiskState
 from tests.meta.kvs import lmdb_kv
 from tests.processes.border import knock, make_door, run, until
 from tests.simulation.faults import Faults
-from tests.store.world import World, append_of, appended, crossed, outcomes, read_back
+from tests.store.world import World, append_of, appended, assert_room, crossed, outcomes, read_back
 
 # ---- disks
 
@@ -38,6 +38,7 @@ def test_what_disks_are_like_is_told(tmp_path: Path) -> None:
         disks.fence(1, "out")
         await until(lambda: link.disks.status()[1].state is DiskState.FENCED)
         assert [one.slot for one in link.disks.writable()] == [0, 2]
+        assert_room(link.disks, 2)
         assert isinstance(
             (await outcomes(appended(link.disks, [append_of(b"x", 1)])))[0], DiskOffline
         )

@@ -19,6 +19,7 @@ from tests.store.world import (
     World,
     append_of,
     appended,
+    assert_room,
     disk_id,
     log_append,
     outcomes,
@@ -93,6 +94,7 @@ def test_a_disk_that_does_not_answer_is_taken_out_and_comes_back_when_it_has(
         assert disks.status()[0].state is DiskState.OFFLINE
         assert "does not answer" in disks.status()[0].reason
         assert [one.slot for one in disks.writable()] == [1, 2]
+        assert_room(disks, 2)
         await asyncio.gather(*appended(disks, [append_of(b"y", slot) for slot in (1, 2)]))
         assert "not answered" in (await disks.probe(0)).reason
         with pytest.raises(DiskOffline):

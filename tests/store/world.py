@@ -231,6 +231,13 @@ def append_of(payload: bytes, slot: int = 0, index: int = 0, hint: bytes = b"") 
     return Append(slot, shard_of(payload, index), payload, hint)
 
 
+def assert_room(disks: ShardDisks, count: int) -> None:
+    """So many disks have room, but not without end: exactly as `writable` tells of them."""
+    least = sorted(one.room for one in disks.writable())[-count]
+    assert disks.have_room(count, 0) and not disks.have_room(count + 1, 0)
+    assert not disks.have_room(count, 2 * least) and disks.have_room(count, least // 2)
+
+
 def appended(opened: ShardDisks, batch: Sequence[Append]) -> list[asyncio.Future[Place]]:
     """Append records that have nothing to do with each other; the answer to each."""
     loop = asyncio.get_running_loop()
