@@ -17,7 +17,7 @@ import errno
 import fcntl
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -26,10 +26,9 @@ DIRECT_ALIGN = 4096
 """Of offsets, lengths and memory of what passes the page cache: no common device asks for more."""
 
 
-DIRECT_BYTES_MIN = 128 << 10
-"""New files from this size on pass the page cache by, for nobody reads them soon."""
+_DIRECT_STEP = 256 << 10
+"""Written at once: what others write to the device meanwhile waits behind no more than this."""
 
-_DIRECT_STEP = 1 << 20  # written at once
 assert _DIRECT_STEP % DIRECT_ALIGN == 0
 
 
@@ -233,14 +232,35 @@ def read_file(fs: Reads, path: str, piece: int = 1 << 20) -> bytes:
         fs.close(fd)
 
 
-def write_file(fs: FileSystem, directory: str, name: str, *pieces: Buffer) -> None:
+class Sheet:
+    """Bytes, at least one, in aligned memory, with zeros up to the end of the last block: so that a file of them
+    can be written past the page cache, whose pages would cost more than the write.
+    """
+
+    def __init__(self, pieces: Sequence[Buffer]) -> None:
+        self.size = sum(map(len, pieces))
+        # Never closed: who was told of a fault may refer to it for a while.
+        self.blocks = memoryview(mmap.mmap(-1, self.size + -self.size % DIRECT_ALIGN))
+        end = 0
+        for piece in pieces:
+            self.blocks[end : end + len(piece)] = piece
+            end += len(piece)
+
+    @property
+    def content(self) -> memoryview:
+        return self.blocks[: self.size]
+
+
+def write_file(fs: FileSystem, directory: str, name: str, data: Buffer | Sheet) -> None:
     """Put `name` into `directory` so that after a crash it is there whole or not at all.
 
-    Written to a temporary name, synced, renamed, and the directory synced. `pieces`: its bytes.
+    Written to a temporary name, synced, renamed, and the directory synced.
     """
     temporary = f"{directory}/{name}.tmp"
-    if sum(map(len, pieces)) < DIRECT_BYTES_MIN or not _create_direct(fs, temporary, pieces):
-        _create(fs, temporary, pieces)
+    if not isinstance(data, Sheet):
+        _create(fs, temporary, data)
+    elif not _create_direct(fs, temporary, data):
+        _create(fs, temporary, data.content)
     fs.rename(temporary, f"{directory}/{name}")
     fs.fsync_dir(directory)
 
@@ -248,34 +268,25 @@ def write_file(fs: FileSystem, directory: str, name: str, *pieces: Buffer) -> No
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
-def _create(fs: FileSystem, path: str, pieces: Sequence[Buffer]) -> None:
+def _create(fs: FileSystem, path: str, data: Buffer) -> None:
     fd = fs.open(path, _NEW)
     try:
-        end = 0
-        for piece in pieces:
-            write_all(fs, fd, piece, end)
-            end += len(piece)
+        write_all(fs, fd, data, 0)
         fs.fdatasync(fd)
     finally:
         fs.close(fd)
 
 
-def _create_direct(fs: FileSystem, path: str, pieces: Sequence[Buffer]) -> bool:
-    """The same past the page cache, whose pages would cost more than the write; False: that is
-    not to be had here, and what is there is to be written again.
+def _create_direct(fs: FileSystem, path: str, data: Sheet) -> bool:
+    """The same past the page cache; False: that is not to be had here, and what is there is to be
+    written again.
     """
-    # Aligned; gone with the last that refers to it, which after a fault is not this function.
-    window = memoryview(mmap.mmap(-1, _DIRECT_STEP))
     try:
         fd = fs.open(path, _NEW | os.O_DIRECT)
         try:
-            end = 0
-            for filled in _fillings(window, pieces):
-                padded = filled + -filled % DIRECT_ALIGN
-                window[filled:padded] = bytes(padded - filled)
-                write_all(fs, fd, window[:padded], end)
-                end += filled
-            fs.ftruncate(fd, end)
+            for start in range(0, len(data.blocks), _DIRECT_STEP):
+                write_all(fs, fd, data.blocks[start : start + _DIRECT_STEP], start)
+            fs.ftruncate(fd, data.size)
             fs.fdatasync(fd)
         finally:
             fs.close(fd)
@@ -284,21 +295,3 @@ def _create_direct(fs: FileSystem, path: str, pieces: Sequence[Buffer]) -> bool:
             raise
         return False
     return True
-
-
-def _fillings(window: memoryview, pieces: Sequence[Buffer]) -> Iterator[int]:
-    """Copy the pieces there one behind the other; yields whenever it is full, and at the end: how
-    much of it is used.
-    """
-    used = 0
-    for piece in pieces:
-        view = memoryview(piece)
-        while view:
-            count = min(len(view), len(window) - used)
-            window[used : used + count] = view[:count]
-            used, view = used + count, view[count:]
-            if used == len(window):
-                yield used
-                used = 0
-    if used:
-        yield used

@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 import xxhash
 
 from s3node.base.errors import FormatError, QuorumLost
-from s3node.base.filesystem import read_file, write_file
+from s3node.base.filesystem import Sheet, read_file, write_file
 from s3node.meta import manifest as manifests
 from s3node.meta import rangefile, schema
 from s3node.meta.frame import Position
@@ -232,13 +232,10 @@ class Checkpointer:
         header = RangeHeader(
             self._current.deployment_id, self._epoch, position.sequence, number, start, stop
         )
-        pieces = rangefile.pack(header, rows)
-        whole = xxhash.xxh3_128()
-        for piece in pieces:
-            whole.update(piece)
-        size = sum(map(len, pieces))
-        one = Range(start, stop, self._epoch, number, size, whole.digest(), position)
-        self._put(one, pieces, self._need, set())
+        data = Sheet(rangefile.pack(header, rows))
+        digest = xxhash.xxh3_128_digest(data.content)
+        one = Range(start, stop, self._epoch, number, data.size, digest, position)
+        self._put(one, data, self._need, set())
         return one
 
     def _take(
@@ -254,7 +251,7 @@ class Checkpointer:
             size += len(key) + len(value)
         return rows, end
 
-    def _put(self, one: Range, pieces: Sequence[bytes], copies: int, holders: set[int]) -> None:
+    def _put(self, one: Range, data: Sheet, copies: int, holders: set[int]) -> None:
         """Write a file to `copies` live disks that do not hold it. QuorumLost."""
         faults = []
         for slot in self._ranked(one.name):
@@ -265,7 +262,7 @@ class Checkpointer:
             home = self._homes[slot]
             try:
                 make_checkpoints(home)
-                write_file(home.fs, home.checkpoints, one.name, *pieces)
+                write_file(home.fs, home.checkpoints, one.name, data)
                 copies -= 1
             except OSError as error:
                 faults.append(f"slot {slot}: {error}")
@@ -352,7 +349,7 @@ class Checkpointer:
             if data is None:
                 missing.lost.add(one.name)
             else:
-                self._put(one, [data], self._need - len(holders), holders)
+                self._put(one, Sheet([data]), self._need - len(holders), holders)
                 missing.restored += self._need - len(holders)
         return missing
 

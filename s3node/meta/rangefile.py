@@ -84,10 +84,7 @@ class RangeHeader(NamedTuple):
 
 
 def pack(header: RangeHeader, rows: Iterable[Row]) -> list[bytes]:
-    """The whole file, in pieces: so large that joining them would hold the interpreter for long.
-
-    Rows must lie in the range, in order.
-    """
+    """The whole file, in pieces. Rows must lie in the range, in order."""
     pieces = [_pack_header(header)]
     chain = xxhash.xxh3_128()
     row_count = block_count = 0

@@ -14,9 +14,9 @@ import pytest
 
 from s3node.base import filesystem
 from s3node.base.filesystem import (
-    DIRECT_BYTES_MIN,
     FileSystem,
     RealFileSystem,
+    Sheet,
     read_file,
     write_all,
     write_file,
@@ -240,43 +240,43 @@ def test_a_rename_is_there_or_not_never_half() -> None:
     assert crashes(fs, "/a") == {b"old", b"new"}
 
 
-LARGE = DIRECT_BYTES_MIN // 3 + 77  # three times that passes the page cache by
+def buffers(data: bytes) -> list[bytes | Sheet]:
+    """As it may be given to be written."""
+    cuts = sorted(Random(len(data)).sample(range(len(data)), 5))
+    return [data, Sheet([data[begin:end] for begin, end in pairwise([0, *cuts, len(data)])])]
 
 
 @pytest.mark.parametrize("direct", [True, False])
-@pytest.mark.parametrize("count", [1000, LARGE])
-def test_write_file_is_whole_or_not_at_all(count: int, direct: bool) -> None:
+@pytest.mark.parametrize("kind", [0, 1])
+def test_write_file_is_whole_or_not_at_all(kind: int, direct: bool) -> None:
+    old, new = b"old" * 3000, b"new" * 3000
     for nth in range(1, 12):
         fs = SimulatedFileSystem()
         fs.direct = direct
-        write_file(fs, "/", "a", b"old" * count)
+        write_file(fs, "/", "a", buffers(old)[kind])
         fs.fail_at(nth)
         try:
-            write_file(fs, "/", "a", b"new" * count)
+            write_file(fs, "/", "a", buffers(new)[kind])
             written = True
         except OSError:
             written = False
         assert fs.open_descriptors() == 0
         found = crashes(fs, "/a", 50)
-        assert found <= {b"old" * count, b"new" * count}
+        assert found <= {old, new}
         if written and nth > 8:
-            assert found == {b"new" * count}
+            assert found == {new}
 
 
-def test_a_large_file_is_written_past_the_page_cache_or_through_it(rooted: Rooted) -> None:
-    """Whatever the file system has, and however short its writes are."""
+@pytest.mark.parametrize("size", [5, 4095, 4096, 4097, (3 << 20) + 5])
+def test_a_file_is_written_past_the_page_cache_or_through_it(rooted: Rooted, size: int) -> None:
     fs, root = rooted
-    for size in (DIRECT_BYTES_MIN - 1, DIRECT_BYTES_MIN, (1 << 20) + 1, (3 << 20) + 4097):
-        data = Random(size).randbytes(size)
-        write_file(fs, root, "large", data)
-        if isinstance(fs, RealFileSystem) and size > DIRECT_BYTES_MIN and has_direct(root):
-            assert cached_pages(f"{root}/large") <= 1, "the last, which was cut"
-        assert read_file(fs, f"{root}/large") == data
-        cuts = sorted(Random(size).sample(range(size), 5))
-        parts = [data[begin:end] for begin, end in pairwise([0, *cuts, size])]
-        write_file(fs, root, "large", *parts, b"")
-        assert read_file(fs, f"{root}/large") == data
-    assert fs.listdir(root) == ["large"]
+    data = Random(size).randbytes(size)
+    for given in buffers(data):
+        write_file(fs, root, "w", given)
+        if isinstance(fs, RealFileSystem) and isinstance(given, Sheet) and has_direct(root):
+            assert cached_pages(f"{root}/w") <= 1, "the last, which was cut"
+        assert read_file(fs, f"{root}/w") == data
+    assert fs.listdir(root) == ["w"]
 
 
 def has_direct(folder: str) -> bool:
@@ -294,17 +294,17 @@ def cached_pages(path: str) -> int:
 
 
 def test_what_no_device_takes_past_the_page_cache_goes_through_it() -> None:
-    data = Random(1).randbytes(DIRECT_BYTES_MIN + 5)
+    data = Random(1).randbytes(9000)
     for short in (None, Random(2)):  # short writes are of no whole blocks
         fs = SimulatedFileSystem()
         fs.short = short
-        write_file(fs, "/", "a", data)
+        write_file(fs, "/", "a", Sheet([data]))
         assert crashes(fs, "/a", 20) == {data}
         assert ("ftruncate //a.tmp" in fs.trace) == (short is None)
     fs = SimulatedFileSystem()
     fs.fail("pwritev", errno.EIO)
-    assert errno_of(lambda: write_file(fs, "/", "a", data)) == errno.EIO, "no other way is tried"
-    assert fs.trace.count("pwritev //a.tmp") == 1
+    assert errno_of(lambda: write_file(fs, "/", "a", Sheet([data]))) == errno.EIO
+    assert fs.trace.count("pwritev //a.tmp") == 1, "no other way is tried"
 
 
 def test_a_later_sync_does_not_save_what_a_failed_one_gave_up() -> None:
