@@ -10,6 +10,7 @@ needs when it is called: HTTP, the index and the codecs take most of a second to
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from s3node.base.errors import ConfigError
@@ -22,6 +23,7 @@ def _serve(config: Config, announce: Announce, again: Again) -> int:
     import uvloop
 
     from s3node.base.clock import SystemClock
+    from s3node.base.limits import SWITCH_S
     from s3node.linked import Linker
     from s3node.node import open_engine, open_node
     from s3node.ops import OPERATIONS
@@ -31,6 +33,7 @@ def _serve(config: Config, announce: Announce, again: Again) -> int:
     from s3node.serving.seats import ENGINE
     from s3node.serving.supervisor import Inherited, supervise
 
+    sys.setswitchinterval(SWITCH_S)
     clock, random = SystemClock(), os.urandom
 
     def become(given: Inherited) -> int:

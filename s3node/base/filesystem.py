@@ -233,22 +233,40 @@ def read_file(fs: Reads, path: str, piece: int = 1 << 20) -> bytes:
 
 
 class Sheet:
-    """Bytes, at least one, in aligned memory, with zeros up to the end of the last block: so that a file of them
+    """Bytes in aligned memory, with zeros up to the end of the last block: so that a file of them
     can be written past the page cache, whose pages would cost more than the write.
     """
 
-    def __init__(self, pieces: Sequence[Buffer]) -> None:
+    def __init__(self, *pieces: Buffer) -> None:
+        self._memory = memoryview(bytearray())
+        self.size = 0
+        self.fill(pieces)
+
+    def fill(self, pieces: Sequence[Buffer]) -> None:
+        """With these instead, one behind the other."""
         self.size = sum(map(len, pieces))
-        # Never closed: who was told of a fault may refer to it for a while.
-        self.blocks = memoryview(mmap.mmap(-1, self.size + -self.size % DIRECT_ALIGN))
-        end = 0
+        if len(self._memory) < self._end:
+            # Never closed: who was told of a fault may refer to it for a while.
+            self._memory = memoryview(mmap.mmap(-1, self._end))
+        at = 0
         for piece in pieces:
-            self.blocks[end : end + len(piece)] = piece
-            end += len(piece)
+            self._memory[at : at + len(piece)] = piece
+            at += len(piece)
+        self._memory[at : self._end] = bytes(self._end - at)
+
+    @property
+    def _end(self) -> int:
+        """Of the last block."""
+        return self.size + -self.size % DIRECT_ALIGN
 
     @property
     def content(self) -> memoryview:
-        return self.blocks[: self.size]
+        return self._memory[: self.size]
+
+    @property
+    def blocks(self) -> memoryview:
+        """With the zeros."""
+        return self._memory[: self._end]
 
 
 def write_file(fs: FileSystem, directory: str, name: str, data: Buffer | Sheet) -> None:
@@ -284,8 +302,9 @@ def _create_direct(fs: FileSystem, path: str, data: Sheet) -> bool:
     try:
         fd = fs.open(path, _NEW | os.O_DIRECT)
         try:
-            for start in range(0, len(data.blocks), _DIRECT_STEP):
-                write_all(fs, fd, data.blocks[start : start + _DIRECT_STEP], start)
+            blocks = data.blocks
+            for start in range(0, len(blocks), _DIRECT_STEP):
+                write_all(fs, fd, blocks[start : start + _DIRECT_STEP], start)
             fs.ftruncate(fd, data.size)
             fs.fdatasync(fd)
         finally:

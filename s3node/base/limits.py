@@ -251,6 +251,10 @@ TLS_RELOAD_S = 30.0
 RETRY_AFTER_S = 5
 """What a 503 tells clients to wait."""
 
+SWITCH_S = 0.0002
+"""For how long a thread that computes in Python keeps the loop from the interpreter. With
+CPython's 5 ms a checkpoint holds up every request for as long as it takes to pack a range."""
+
 DESCRIPTORS_SPARE = 512
 """File descriptors needed beside those of connections: segments, logs, the index, stdio, and
 connections that are turned away."""

@@ -3,7 +3,7 @@
 The keys are divided into ranges, each with a file as of its own sequence on m + 1 disks. A range
 that no frame touched since is true as of now without being written again; touched ones are
 written again, the oldest first, when the journal after the oldest has grown beyond a bound. Each
-piece is read in a short transaction and written outside of it. Only when the manifest that names
+piece is packed in a short transaction and written outside of it. Only when the manifest that names
 the new files is on m + 1 disks are old files removed and the journal cut.
 
 Invariants: a manifest names only files that are synced on m + 1 disks; a range is `dirty` from
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -31,7 +31,7 @@ from s3node.meta.homes import Home, make_checkpoints
 from s3node.meta.index import Index
 from s3node.meta.kv import ReadTx
 from s3node.meta.manifest import Manifest, Range
-from s3node.meta.rangefile import RangeHeader
+from s3node.meta.rangefile import Body, RangeHeader, Row
 from s3node.meta.rebuild import read_range
 from s3node.meta.transaction import Rows
 
@@ -107,6 +107,7 @@ class Checkpointer:
         self._starts = [r.start for r in current.ranges]
         self._generation = current.generation
         self._numbers = 0
+        self._sheets: list[Sheet] = []  # to be used again: fresh pages cost more than the copy
         self._busy = asyncio.Lock()
         self._stopping = False
 
@@ -224,32 +225,44 @@ class Checkpointer:
 
     def _write_piece(self, start: bytes, end: bytes) -> Range:
         """One file with the rows from `start` on, as far as they fit. In a thread."""
-        rows, stop, position = self._index.read(lambda tx, at: (*self._take(tx, start, end), at))
+        body, stop, position = self._index.read(lambda tx, at: (*self._pack(tx, start, end), at))
         self._numbers += 1
         number = self._numbers
-        if not rows:
+        if not body.row_count:
             return Range(start, stop, self._epoch, number, 0, bytes(16), position)
         header = RangeHeader(
             self._current.deployment_id, self._epoch, position.sequence, number, start, stop
         )
-        data = Sheet(rangefile.pack(header, rows))
+        data = self._take_sheet()
+        data.fill(rangefile.pack(header, body))
         digest = xxhash.xxh3_128_digest(data.content)
         one = Range(start, stop, self._epoch, number, data.size, digest, position)
         self._put(one, data, self._need, set())
+        self._sheets.append(data)
         return one
 
-    def _take(
-        self, tx: ReadTx, start: bytes, end: bytes
-    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """Rows of the range up to the bound, and where they end."""
-        rows: list[tuple[bytes, bytes]] = []
-        size = 0
-        for key, value in tx.scan(start, end or schema.KEYS_END):
-            if size >= self._sizes.range_bytes:
-                return rows, key
-            rows.append((key, value))
-            size += len(key) + len(value)
-        return rows, end
+    def _take_sheet(self) -> Sheet:
+        """For one thread: that of a round which was cancelled may go on beside the next one's."""
+        try:
+            return self._sheets.pop()
+        except IndexError:
+            return Sheet()
+
+    def _pack(self, tx: ReadTx, start: bytes, end: bytes) -> tuple[Body, bytes]:
+        """Rows of the range up to the bound, packed as they are read, and where they end."""
+        stop = end
+
+        def rows() -> Iterator[Row]:
+            nonlocal stop
+            size = 0
+            for key, value in tx.scan(start, end or schema.KEYS_END):
+                if size >= self._sizes.range_bytes:
+                    stop = key
+                    return
+                yield key, value
+                size += len(key) + len(value)
+
+        return rangefile.pack_body(rows()), stop
 
     def _put(self, one: Range, data: Sheet, copies: int, holders: set[int]) -> None:
         """Write a file to `copies` live disks that do not hold it. QuorumLost."""
@@ -349,7 +362,7 @@ class Checkpointer:
             if data is None:
                 missing.lost.add(one.name)
             else:
-                self._put(one, Sheet([data]), self._need - len(holders), holders)
+                self._put(one, Sheet(data), self._need - len(holders), holders)
                 missing.restored += self._need - len(holders)
         return missing
 

@@ -83,9 +83,23 @@ class RangeHeader(NamedTuple):
     end: bytes
 
 
-def pack(header: RangeHeader, rows: Iterable[Row]) -> list[bytes]:
-    """The whole file, in pieces. Rows must lie in the range, in order."""
-    pieces = [_pack_header(header)]
+class Body(NamedTuple):
+    """All of a file but its header, in pieces."""
+
+    pieces: list[bytes]
+    row_count: int
+
+
+def pack(header: RangeHeader, body: Body) -> list[bytes]:
+    """The whole file, in pieces."""
+    return [_pack_header(header), *body.pieces]
+
+
+def pack_body(rows: Iterable[Row]) -> Body:
+    """Of these rows, which lie in the range, in order. No row is kept: it may be freed as soon as
+    the next one is asked for.
+    """
+    pieces: list[bytes] = []
     chain = xxhash.xxh3_128()
     row_count = block_count = 0
     for count, payload in _blocks(rows):
@@ -97,7 +111,7 @@ def pack(header: RangeHeader, rows: Iterable[Row]) -> list[bytes]:
         pieces += [block, payload]
         row_count, block_count = row_count + count, block_count + 1
     footer = FOOTER.pack(FOOTER_MAGIC, row_count, block_count, chain.digest(), 0)[: -CRC.size]
-    return [*pieces, footer, CRC.pack(zlib.crc32(footer))]
+    return Body([*pieces, footer, CRC.pack(zlib.crc32(footer))], row_count)
 
 
 def _pack_header(header: RangeHeader) -> bytes:

@@ -75,6 +75,10 @@ def read_frame(data: bytes) -> Any:
     return dict(frame.unpack_entries(found.header, payload))
 
 
+def packed_range() -> bytes:
+    return b"".join(rangefile.pack(RANGE, rangefile.pack_body(RANGE_ROWS)))
+
+
 def read_range(data: bytes) -> Any:
     header, rows = rangefile.unpack(data)
     return header, list(rows)
@@ -87,7 +91,7 @@ FORMATS: dict[str, tuple[bytes, Callable[[bytes], Any], Any]] = {
     "seal": (index_seal.pack(SEAL), index_seal.unpack, SEAL),
     "promise": (promise.pack(PROMISE), promise.unpack, PROMISE),
     "manifest": (manifest.pack(MANIFEST), manifest.unpack, MANIFEST),
-    "range": (b"".join(rangefile.pack(RANGE, RANGE_ROWS)), read_range, (RANGE, RANGE_ROWS)),
+    "range": (packed_range(), read_range, (RANGE, RANGE_ROWS)),
 }
 each = pytest.mark.parametrize("name", FORMATS)
 

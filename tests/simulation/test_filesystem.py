@@ -243,7 +243,9 @@ def test_a_rename_is_there_or_not_never_half() -> None:
 def buffers(data: bytes) -> list[bytes | Sheet]:
     """As it may be given to be written."""
     cuts = sorted(Random(len(data)).sample(range(len(data)), 5))
-    return [data, Sheet([data[begin:end] for begin, end in pairwise([0, *cuts, len(data)])])]
+    sheet = Sheet(b"x" * 5000)  # filled before
+    sheet.fill([data[begin:end] for begin, end in pairwise([0, *cuts, len(data)])])
+    return [data, sheet]
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -298,12 +300,12 @@ def test_what_no_device_takes_past_the_page_cache_goes_through_it() -> None:
     for short in (None, Random(2)):  # short writes are of no whole blocks
         fs = SimulatedFileSystem()
         fs.short = short
-        write_file(fs, "/", "a", Sheet([data]))
+        write_file(fs, "/", "a", Sheet(data))
         assert crashes(fs, "/a", 20) == {data}
         assert ("ftruncate //a.tmp" in fs.trace) == (short is None)
     fs = SimulatedFileSystem()
     fs.fail("pwritev", errno.EIO)
-    assert errno_of(lambda: write_file(fs, "/", "a", Sheet([data]))) == errno.EIO
+    assert errno_of(lambda: write_file(fs, "/", "a", Sheet(data))) == errno.EIO
     assert fs.trace.count("pwritev //a.tmp") == 1, "no other way is tried"
 
 
