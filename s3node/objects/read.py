@@ -113,14 +113,26 @@ class StripeReader:
         if row is None or position >= len(row.stripes):
             return None
         stripe = row.stripes[position]
-        found = self._disks.at_hand(
-            stripe_identity(wanted.data, wanted.stripe, stripe),
-            layout.shard_bytes(stripe.stripe_bytes, stripe.k),
-            stripe.shards,
-            wanted.start,
-            wanted.stop,
-        )
+        identity = stripe_identity(wanted.data, wanted.stripe, stripe)
+        size = layout.shard_bytes(stripe.stripe_bytes, stripe.k)
+        found = self._disks.at_hand(identity, size, stripe.shards, wanted.start, wanted.stop)
+        if found is None and wanted.stop - wanted.start == stripe.stripe_bytes:
+            found = self._around(identity, size, stripe)
         return None if found is None else (found,)
+
+    def _around(self, identity: Shard, size: int, stripe: Stripe) -> memoryview | None:
+        """A whole stripe without the disks that cannot be asked, if that is little work."""
+        if stripe.m * size > REBUILD_INLINE_BYTES_MAX:
+            return None
+        found = self._disks.at_hand_around(identity, size, stripe.shards, stripe.k)
+        if found is None:
+            return None
+        memory, sources = found
+        lost = [shard for shard in range(stripe.k) if shard not in sources]
+        out = [memory[shard * size : (shard + 1) * size] for shard in lost]
+        self._codec.rebuild(Geometry(stripe.k, stripe.m), sources, lost, out)
+        self._counters.stripes_degraded += 1
+        return memory[: stripe.stripe_bytes].toreadonly()
 
     async def read(self, wanted: StripeRange, row: LocationRow | None) -> Pieces:
         """The bytes of one stripe range, verified; ShardMissing or QuorumLost when it cannot.

@@ -143,6 +143,12 @@ class RemoteDisks:
         self._refuse_when_closed()
         return self._reads.at_hand(stripe, payload_bytes, places, start, stop)
 
+    def at_hand_around(
+        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], count: int
+    ) -> tuple[memoryview, dict[int, memoryview]] | None:
+        self._refuse_when_closed()
+        return self._reads.at_hand_around(stripe, payload_bytes, places, count)
+
     # ---- what the engine answers and tells
 
     def placed(self, places: Sequence[tuple[int, int, int]]) -> None:

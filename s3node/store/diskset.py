@@ -141,6 +141,12 @@ class Disks:
         self._check_open()
         return self._reads.at_hand(stripe, payload_bytes, places, start, stop)
 
+    def at_hand_around(
+        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], count: int
+    ) -> tuple[memoryview, dict[int, memoryview]] | None:
+        self._check_open()
+        return self._reads.at_hand_around(stripe, payload_bytes, places, count)
+
     def unpin(self, places: Sequence[Place]) -> None:
         for place in places:
             self._writers[place.slot].unpin(place.segment)

@@ -315,14 +315,47 @@ class Reads:
             size = end - first
             spots += (address, place.segment, place.offset, at, first, size, shard, disk_id)
             shard, left, first, at = shard + 1, left - payload_bytes, 0, at + size
-        count = len(spots) // _SPOT_FIELDS
-        memory = self._memory(at)
-        claim = record.claim(stripe, 0, payload_bytes, _ANY_DISK, 0, 0, 0)
-        there = self._context.engine.at_hand(memory, claim, _SPOTS[count].pack(*spots))
-        if there != (1 << count) - 1:
+        memory = self._filled(at, stripe, payload_bytes, spots)
+        if memory is None:
             return None
         begin %= BLOCK_BYTES
         return memory[begin : begin + stop - start].toreadonly()
+
+    def at_hand_around(
+        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], count: int
+    ) -> tuple[memoryview, dict[int, memoryview]] | None:
+        """See `ShardDisks.at_hand_around`."""
+        spots: list[int | bytes] = []
+        found: dict[int, int] = {}  # shard: where it goes
+        end = count * payload_bytes
+        for shard, place in enumerate(places):
+            opened = self._readers[place.slot].at_rest(place.segment) if place else None
+            if place is None or opened is None:
+                continue
+            address, disk_id = opened
+            at = shard * payload_bytes
+            if shard >= count:
+                at, end = end, end + payload_bytes
+            spots += (address, place.segment, place.offset, at, 0, payload_bytes, shard, disk_id)
+            found[shard] = at
+            if len(found) == count:
+                break
+        if len(found) < count or end == count * payload_bytes:
+            return None
+        memory = self._filled(end, stripe, payload_bytes, spots)
+        if memory is None:
+            return None
+        return memory, {shard: memory[at : at + payload_bytes] for shard, at in found.items()}
+
+    def _filled(
+        self, size: int, stripe: Shard, payload_bytes: int, spots: Sequence[int | bytes]
+    ) -> memoryview | None:
+        """Memory with what the spots say, verified, if all of that is in memory already."""
+        count = len(spots) // _SPOT_FIELDS
+        memory = self._memory(size)
+        claim = record.claim(stripe, 0, payload_bytes, _ANY_DISK, 0, 0, 0)
+        there = self._context.engine.at_hand(memory, claim, _SPOTS[count].pack(*spots))
+        return memory if there == (1 << count) - 1 else None
 
     def fetch(
         self,

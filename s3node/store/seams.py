@@ -239,6 +239,17 @@ class ShardDisks(Protocol):
         memory, or not right, or nothing is read from its disk now: then nothing is known.
         """
 
+    def at_hand_around(
+        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], count: int
+    ) -> tuple[memoryview, dict[int, memoryview]] | None:
+        """Where `at_hand` has to do without a disk: `count` other shards, verified, if no disk has
+        to be asked for them.
+
+        The memory of `count` payloads side by side, and more behind it, in which the data shards
+        that were found lie where they belong; and by index all that were found, the data first.
+        None when they are not in memory, or not right, or when no disk has to be done without.
+        """
+
 
 class DiskSet(ShardDisks, Protocol):
     """The D disks of a node."""

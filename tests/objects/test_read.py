@@ -97,6 +97,27 @@ def test_what_is_in_memory_is_read_in_strides(
     run(scenario())
 
 
+@pytest.mark.parametrize("size", [STRIPE, STRIPE // 3 + 1, INLINE_BYTES_MAX + 1, 2 * STRIPE + 9])
+def test_what_is_in_memory_is_read_around_lost_disks_at_once(tmp_path: Path, size: int) -> None:
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, native=True) as node:
+            row = await node.put(content(size))
+            await node.get(row)
+            located = node.kv.read(lambda tx: tables.get_locations(tx, row.data.data_id, 0))
+            assert located is not None
+            for place in located.stripes[0].shards[:2]:
+                assert place is not None
+                node.disks.fence(place.slot, "test")
+            assert await node.get(row) == content(size)  # files are opened
+            asked, degraded = node.disks.counters().wakes, node.store.counters.stripes_degraded
+            assert degraded > 0
+            assert await node.get(row) == content(size)
+            assert node.store.counters.stripes_degraded == 2 * degraded
+            assert node.disks.counters().wakes == asked, "no thread was asked"
+
+    run(scenario())
+
+
 def test_too_few_disks_for_the_first_stripe_are_an_error_before_any_byte(tmp_path: Path) -> None:
     """However much of it is in memory."""
 

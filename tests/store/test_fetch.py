@@ -152,6 +152,51 @@ def test_nothing_is_at_hand_of_what_cannot_be_had_or_is_wrong(slot: int, tmp_pat
     world.run(scenario)
 
 
+@pytest.mark.parametrize("lost", range(SLOTS))
+@pytest.mark.parametrize("fenced", [True, False])
+def test_a_stripe_is_at_hand_around_what_is_lost(lost: int, fenced: bool, tmp_path: Path) -> None:
+    """Data shards where they belong, others behind them; nothing unless one is done without."""
+    world = World("native", tmp_path)
+    count = SLOTS - 1
+
+    async def scenario(disks: Disks) -> None:
+        places: list[Place | None] = [*await asyncio.gather(*appended(disks, stripe()))]
+
+        def around() -> tuple[memoryview, dict[int, memoryview]] | None:
+            return disks.at_hand_around(stripe()[0].shard, SIZE, places, count)
+
+        assert around() is None, "no file is open"
+        await fetched(disks, places, 0, SIZE, None)
+        assert around() is None, "no disk has to be done without"
+        if fenced:
+            disks.fence(lost, "test")
+        else:
+            places[lost] = None
+        found = around()
+        others = [one for one in range(SLOTS) if one != lost]
+        if lost >= count:
+            assert found is None, "all that is data is there"
+        else:
+            assert found is not None
+            memory, payloads = found
+            assert {one: bytes(view) for one, view in payloads.items()} == {
+                one: payload_of(one) for one in others
+            }
+            assert [memory[one * SIZE : (one + 1) * SIZE] for one in others[:-1]] == [
+                payload_of(one) for one in others[:-1]
+            ]
+            place = places[others[-1]]
+            assert place is not None
+            world.flip(world.segment_path(place), place.offset + 5000)
+            assert around() is None, "it is wrong"
+            world.flip(world.segment_path(place), place.offset + 5000)
+            assert around() is not None
+        places[others[0]] = None
+        assert around() is None, "too few"
+
+    world.run(scenario)
+
+
 def test_a_part_that_fails_has_room_and_others_their_bytes(world: World) -> None:
     async def scenario(disks: Disks) -> None:
         places: list[Place | None] = [*await asyncio.gather(*appended(disks, stripe()))]
