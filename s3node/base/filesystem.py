@@ -232,6 +232,9 @@ def read_file(fs: Reads, path: str, piece: int = 1 << 20) -> bytes:
         fs.close(fd)
 
 
+_OURS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
+
 class Sheet:
     """Bytes in aligned memory, with zeros up to the end of the last block: so that a file of them
     can be written past the page cache, whose pages would cost more than the write.
@@ -247,7 +250,7 @@ class Sheet:
         self.size = sum(map(len, pieces))
         if len(self._memory) < self._end:
             # Never closed: who was told of a fault may refer to it for a while.
-            self._memory = memoryview(mmap.mmap(-1, self._end))
+            self._memory = memoryview(mmap.mmap(-1, self._end, flags=_OURS))
         at = 0
         for piece in pieces:
             self._memory[at : at + len(piece)] = piece
