@@ -36,8 +36,7 @@ function init(args)
   end
 end
 
--- A head as long as the longest: more space before the version would not be HTTP, behind a header
--- it is (RFC 9112, section 5).
+-- A head as long as the longest, by a header that nobody reads.
 function padded(head)
   return head .. "\r\nX-Padding: " .. string.rep("-", room - #head)
 end

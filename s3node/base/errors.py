@@ -88,7 +88,7 @@ class BufferLost(StorageFault):
 
 
 class MemoryShort(StorageFault):
-    """No place in an arena: more payload is under way than it was made for."""
+    """No place in an arena, more payload being under way than it was made for; or no memory."""
 
 
 class FormatError(StorageFault):

@@ -237,7 +237,8 @@ _OURS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 class Sheet:
     """Bytes in aligned memory, with zeros up to the end of the last block: so that a file of them
-    can be written past the page cache, whose pages would cost more than the write.
+    can be written past the page cache, whose pages would cost more than the write. (The file is
+    cut to its size; the zeros see to it that nothing of an earlier one is on the disk behind it.)
     """
 
     def __init__(self, *pieces: Buffer) -> None:
@@ -246,7 +247,7 @@ class Sheet:
         self.fill(pieces)
 
     def fill(self, pieces: Sequence[Buffer]) -> None:
-        """With these instead, one behind the other."""
+        """With these instead, one behind the other. OSError without memory."""
         self.size = sum(map(len, pieces))
         if len(self._memory) < self._end:
             # Never closed: who was told of a fault may refer to it for a while.
@@ -255,6 +256,7 @@ class Sheet:
         for piece in pieces:
             self._memory[at : at + len(piece)] = piece
             at += len(piece)
+        assert at == self.size, "what was counted is what was copied"
         self._memory[at : self._end] = bytes(self._end - at)
 
     @property

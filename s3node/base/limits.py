@@ -253,7 +253,8 @@ RETRY_AFTER_S = 5
 
 SWITCH_S = 0.0002
 """For how long a thread that computes in Python keeps the loop from the interpreter. With
-CPython's 5 ms a checkpoint holds up every request for as long as it takes to pack a range."""
+CPython's 5 ms a checkpoint holds up every request for as long as it takes to pack a range. (What
+a single call into C takes comes on top of it.)"""
 
 DESCRIPTORS_SPARE = 512
 """File descriptors needed beside those of connections: segments, logs, the index, stdio, and

@@ -18,11 +18,12 @@ import asyncio
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple, Protocol
 
 import xxhash
 
-from s3node.base.errors import FormatError, QuorumLost
+from s3node.base.errors import FormatError, MemoryShort, QuorumLost
 from s3node.base.filesystem import Sheet, read_file, write_file
 from s3node.meta import manifest as manifests
 from s3node.meta import rangefile, schema
@@ -106,7 +107,7 @@ class Checkpointer:
         self._pieces = [_Piece(r) for r in current.ranges]
         self._starts = [r.start for r in current.ranges]
         self._generation = current.generation
-        self._numbers = 0
+        self._numbers = count(1)
         self._sheets: list[Sheet] = []  # to be used again: fresh pages cost more than the copy
         self._busy = asyncio.Lock()
         self._stopping = False
@@ -226,27 +227,38 @@ class Checkpointer:
     def _write_piece(self, start: bytes, end: bytes) -> Range:
         """One file with the rows from `start` on, as far as they fit. In a thread."""
         body, stop, position = self._index.read(lambda tx, at: (*self._pack(tx, start, end), at))
-        self._numbers += 1
-        number = self._numbers
+        number = next(self._numbers)
         if not body.row_count:
             return Range(start, stop, self._epoch, number, 0, bytes(16), position)
         header = RangeHeader(
             self._current.deployment_id, self._epoch, position.sequence, number, start, stop
         )
-        data = self._take_sheet()
-        data.fill(rangefile.pack(header, body))
-        digest = xxhash.xxh3_128_digest(data.content)
-        one = Range(start, stop, self._epoch, number, data.size, digest, position)
+        pieces = rangefile.pack(header, body)
+        del body
+        digest = xxhash.xxh3_128()
+        for piece in pieces:  # each by itself: the loop need not wait for all of it
+            digest.update(piece)
+        data = self._sheet_of(pieces)
+        del pieces
+        one = Range(start, stop, self._epoch, number, data.size, digest.digest(), position)
         self._put(one, data, self._need, set())
         self._sheets.append(data)
         return one
 
-    def _take_sheet(self) -> Sheet:
-        """For one thread: that of a round which was cancelled may go on beside the next one's."""
+    def _sheet_of(self, pieces: Sequence[bytes]) -> Sheet:
+        """For one thread: that of a round which was cancelled may go on beside the next one's.
+
+        MemoryShort.
+        """
         try:
-            return self._sheets.pop()
+            sheet = self._sheets.pop()
         except IndexError:
-            return Sheet()
+            sheet = Sheet()
+        try:
+            sheet.fill(pieces)
+        except OSError as fault:
+            raise MemoryShort(f"no memory to write a range file from: {fault.strerror}") from None
+        return sheet
 
     def _pack(self, tx: ReadTx, start: bytes, end: bytes) -> tuple[Body, bytes]:
         """Rows of the range up to the bound, packed as they are read, and where they end."""
@@ -362,7 +374,7 @@ class Checkpointer:
             if data is None:
                 missing.lost.add(one.name)
             else:
-                self._put(one, Sheet(data), self._need - len(holders), holders)
+                self._put(one, self._sheet_of([data]), self._need - len(holders), holders)
                 missing.restored += self._need - len(holders)
         return missing
 

@@ -96,8 +96,8 @@ def pack(header: RangeHeader, body: Body) -> list[bytes]:
 
 
 def pack_body(rows: Iterable[Row]) -> Body:
-    """Of these rows, which lie in the range, in order. No row is kept: it may be freed as soon as
-    the next one is asked for.
+    """Of these rows, which lie in the range, in order. A row is kept until its block is full, and
+    must not change until then; no block's rows are kept beyond that.
     """
     pieces: list[bytes] = []
     chain = xxhash.xxh3_128()
@@ -156,7 +156,17 @@ def unpack(data: bytes) -> tuple[RangeHeader, Iterator[Row]]:
     """Header and rows; every byte is verified before the rows that depend on it are given."""
     header = unpack_header(data)
     offset = LAYOUT.size + len(header.start) + len(header.end)
-    return header, _rows(data, offset)
+    return header, _in_range(header, _rows(data, offset))
+
+
+def _in_range(header: RangeHeader, rows: Iterator[Row]) -> Iterator[Row]:
+    """A row that is another range's would be true as of another moment than its own range says."""
+    last = b""
+    for key, value in rows:
+        if not (header.start <= key and last < key and (key < header.end or not header.end)):
+            raise FormatError(f"range file: the row {key.hex()} is out of its range or its order")
+        last = key
+        yield key, value
 
 
 def _rows(data: bytes, offset: int) -> Iterator[Row]:

@@ -95,9 +95,10 @@ class Disks:
 
     def have_room(self, count: int, size: int) -> bool:
         for writer in self._writers:
-            if count and writer.refusal(size) is None:
-                count -= 1
-        return not count
+            if count <= 0:
+                break
+            count -= writer.refusal(size) is None
+        return count <= 0
 
     def counters(self) -> Counters:
         """What the engine did since it started."""

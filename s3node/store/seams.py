@@ -185,7 +185,9 @@ class ShardDisks(Protocol):
         """Disks that take appends now."""
 
     def have_room(self, count: int, size: int) -> bool:
-        """Whether at least so many disks take so many bytes now: of `writable`, and less work."""
+        """Whether at least so many disks take so many bytes now: what `writable` tells, with less
+        work, and perhaps less for one that is rounded there.
+        """
 
     def append(
         self, records: Records, targets: Sequence[tuple[int, int]], answered: Answered

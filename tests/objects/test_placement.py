@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import xxhash
@@ -11,10 +13,11 @@ from hypothesis import strategies as st
 
 from ec import Geometry
 from s3node.base.errors import DiskFull, QuorumLost
-from s3node.base.limits import GIB
+from s3node.base.limits import GIB, MIB
 from s3node.objects.placement import (
     Plan,
     leave_out,
+    need_room,
     plan_stripe,
     ranked,
     write_quorum,
@@ -44,6 +47,40 @@ def test_too_few_disks_and_too_little_room_are_told_apart() -> None:
     full = [disk(i, free=0) for i in range(6)]
     with pytest.raises(DiskFull):
         plan_stripe(full, Geometry(4, 2), b"x" * 16, 0, 1000)
+
+
+def test_room_is_what_is_free_but_for_the_reserve() -> None:
+    assert disk(0, free=100 * GIB).room == 100 * GIB - 256 * MIB
+    assert disk(0)._replace(total_bytes=32 * MIB, free_bytes=5 * MIB).room == 4 * MIB
+    assert disk(0, free=0).room < 0
+
+
+class Disks:
+    """As many as are told of."""
+
+    def __init__(self, *disks: DiskStatus) -> None:
+        self._writable = disks
+
+    def writable(self) -> Sequence[DiskStatus]:
+        return self._writable
+
+    def have_room(self, count: int, size: int) -> bool:
+        return sum(one.room >= size for one in self._writable) >= count
+
+
+def test_small_objects_are_refused_where_large_ones_are() -> None:
+    def need(*frees: int, size: int = 1000) -> None:
+        disks: Any = Disks(*(disk(slot, free) for slot, free in enumerate(frees)))
+        need_room(disks, Geometry(4, 2), size)
+
+    need(GIB, GIB, GIB)
+    need(0, GIB, 0, GIB, GIB)
+    with pytest.raises(QuorumLost):
+        need(GIB, GIB)
+    with pytest.raises(DiskFull):
+        need(GIB, GIB, 0)
+    with pytest.raises(DiskFull):
+        need(GIB, GIB, GIB, size=GIB)
 
 
 def test_full_disks_are_left_out() -> None:

@@ -295,6 +295,16 @@ def cached_pages(path: str) -> int:
         return filesystem._cached_pages(file.fileno())
 
 
+def test_behind_what_a_sheet_holds_are_zeros_whatever_it_held_before() -> None:
+    sheet = Sheet(b"x" * 9000)
+    for size in (4097, 1, 4096, 9000, 20_000):
+        sheet.fill([b"y" * size])
+        assert sheet.content == b"y" * size and sheet.size == size
+        assert sheet.blocks[size:] == bytes(-size % 4096)
+    with pytest.raises(AssertionError):
+        sheet.fill(iter([b"once"]))  # type: ignore[arg-type]
+
+
 def test_what_no_device_takes_past_the_page_cache_goes_through_it() -> None:
     data = Random(1).randbytes(9000)
     for short in (None, Random(2)):  # short writes are of no whole blocks

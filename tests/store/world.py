@@ -232,10 +232,10 @@ def append_of(payload: bytes, slot: int = 0, index: int = 0, hint: bytes = b"") 
 
 
 def assert_room(disks: ShardDisks, count: int) -> None:
-    """So many disks have room, but not without end: exactly as `writable` tells of them."""
-    least = sorted(one.room for one in disks.writable())[-count]
+    """So many disks have room, but not without end: as `writable` tells of them."""
+    told = min(one.room for one in disks.writable())
     assert disks.have_room(count, 0) and not disks.have_room(count + 1, 0)
-    assert not disks.have_room(count, 2 * least) and disks.have_room(count, least // 2)
+    assert not disks.have_room(count, 2 * told) and disks.have_room(count, told // 2)
 
 
 def appended(opened: ShardDisks, batch: Sequence[Append]) -> list[asyncio.Future[Place]]:
