@@ -124,7 +124,8 @@ class StripeReader:
         """A whole stripe without the disks that cannot be asked, if that is little work."""
         if stripe.m * size > REBUILD_INLINE_BYTES_MAX:
             return None
-        found = self._disks.at_hand_around(identity, size, stripe.shards, stripe.k)
+        patience = self._patience.seconds
+        found = self._disks.at_hand_around(identity, size, stripe.shards, stripe.k, patience)
         if found is None:
             return None
         memory, sources = found

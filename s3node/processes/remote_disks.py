@@ -144,10 +144,15 @@ class RemoteDisks:
         return self._reads.at_hand(stripe, payload_bytes, places, start, stop)
 
     def at_hand_around(
-        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], count: int
+        self,
+        stripe: Shard,
+        payload_bytes: int,
+        places: Sequence[At | None],
+        count: int,
+        hurry_s: float,
     ) -> tuple[memoryview, dict[int, memoryview]] | None:
         self._refuse_when_closed()
-        return self._reads.at_hand_around(stripe, payload_bytes, places, count)
+        return self._reads.at_hand_around(stripe, payload_bytes, places, count, hurry_s)
 
     # ---- what the engine answers and tells
 

@@ -143,10 +143,15 @@ class Disks:
         return self._reads.at_hand(stripe, payload_bytes, places, start, stop)
 
     def at_hand_around(
-        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], count: int
+        self,
+        stripe: Shard,
+        payload_bytes: int,
+        places: Sequence[At | None],
+        count: int,
+        hurry_s: float,
     ) -> tuple[memoryview, dict[int, memoryview]] | None:
         self._check_open()
-        return self._reads.at_hand_around(stripe, payload_bytes, places, count)
+        return self._reads.at_hand_around(stripe, payload_bytes, places, count, hurry_s)
 
     def unpin(self, places: Sequence[Place]) -> None:
         for place in places:

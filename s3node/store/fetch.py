@@ -322,16 +322,26 @@ class Reads:
         return memory[begin : begin + stop - start].toreadonly()
 
     def at_hand_around(
-        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], count: int
+        self,
+        stripe: Shard,
+        payload_bytes: int,
+        places: Sequence[At | None],
+        count: int,
+        hurry_s: float,
     ) -> tuple[memoryview, dict[int, memoryview]] | None:
         """See `ShardDisks.at_hand_around`."""
         spots: list[int | bytes] = []
         found: dict[int, int] = {}  # shard: where it goes
         end = count * payload_bytes
         for shard, place in enumerate(places):
-            opened = self._readers[place.slot].at_rest(place.segment) if place else None
-            if place is None or opened is None:
+            if place is None:
                 continue
+            reader = self._readers[place.slot]
+            if reader.refusal() or reader.silent_s() > hurry_s:
+                continue
+            opened = reader.at_rest(place.segment)
+            if opened is None:  # it is to be asked: that it takes a moment is no loss
+                return None
             address, disk_id = opened
             at = shard * payload_bytes
             if shard >= count:

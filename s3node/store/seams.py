@@ -242,10 +242,16 @@ class ShardDisks(Protocol):
         """
 
     def at_hand_around(
-        self, stripe: Shard, payload_bytes: int, places: Sequence[At | None], count: int
+        self,
+        stripe: Shard,
+        payload_bytes: int,
+        places: Sequence[At | None],
+        count: int,
+        hurry_s: float,
     ) -> tuple[memoryview, dict[int, memoryview]] | None:
-        """Where `at_hand` has to do without a disk: `count` other shards, verified, if no disk has
-        to be asked for them.
+        """Where `at_hand` has to do without a disk, which nothing is read from now or which has
+        been silent for `hurry_s`: the first `count` other shards, verified, if no disk has to be
+        asked for them.
 
         The memory of `count` payloads side by side, and more behind it, in which the data shards
         that were found lie where they belong; and by index all that were found, the data first.

@@ -163,11 +163,16 @@ def test_a_stripe_is_at_hand_around_what_is_lost(lost: int, fenced: bool, tmp_pa
         places: list[Place | None] = [*await asyncio.gather(*appended(disks, stripe()))]
 
         def around() -> tuple[memoryview, dict[int, memoryview]] | None:
-            return disks.at_hand_around(stripe()[0].shard, SIZE, places, count)
+            return disks.at_hand_around(stripe()[0].shard, SIZE, places, count, 3600.0)
 
         assert around() is None, "no file is open"
         await fetched(disks, places, 0, SIZE, None)
         assert around() is None, "no disk has to be done without"
+        place = places[lost]
+        assert place is not None
+        places[lost] = place._replace(segment=place.segment + 1)
+        assert around() is None, "a file that is not open yet is no lost disk"
+        places[lost] = place
         if fenced:
             disks.fence(lost, "test")
         else:
