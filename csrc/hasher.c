@@ -22,31 +22,41 @@ static struct stripe_job *pop(struct stripe_jobs *jobs)
     return job;
 }
 
-/* Who is told once comes for all of them. */
-static void tell(struct hasher *hasher, struct stripe_job *job)
+/* Tell of jobs. Who is told once comes for all of them. */
+static void tell(struct hasher *hasher, struct stripe_job *const *jobs, size_t count)
 {
+    if (!count)
+        return;
     pthread_mutex_lock(&hasher->mutex);
     bool told = hasher->done.first;
-    append(&hasher->done, job);
+    for (size_t i = 0; i < count; i++)
+        append(&hasher->done, jobs[i]);
     if (!told)
         system_wake(hasher->event_fd); /* which cannot fail: the descriptor is open */
     pthread_mutex_unlock(&hasher->mutex);
 }
 
-/* One step of all. Each is told of as soon as it is done, so that it is written while the others
- * are coded. How many go on, moved to the front. */
+/* One step of all. Those that are done are told of together, up to HASHER_TELL_BYTES. How many go
+ * on, moved to the front. */
 static size_t step(struct hasher *hasher, struct stripe_job **jobs, size_t count)
 {
-    size_t left = 0;
+    struct stripe_job *done[STRIPES_TOGETHER_MAX];
+    size_t left = 0, ended = 0, bytes = 0;
     stripe_md5(hasher->kernel, jobs, count, hasher->step_bytes);
     for (size_t i = 0; i < count; i++) {
         if (jobs[i]->md5->count) {
             jobs[left++] = jobs[i];
         } else {
             stripe_finish(jobs[i]);
-            tell(hasher, jobs[i]);
+            done[ended++] = jobs[i];
+            bytes += jobs[i]->bytes;
+        }
+        if (bytes >= HASHER_TELL_BYTES) {
+            tell(hasher, done, ended);
+            ended = bytes = 0;
         }
     }
+    tell(hasher, done, ended);
     return left;
 }
 

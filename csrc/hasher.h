@@ -2,8 +2,9 @@
  *
  * Jobs go in and come out in batches; an event descriptor says that some came out. No interpreter
  * is asked for anything in between, so none of its locks is waited for. Of a long job the thread
- * does one step, then looks who else has come: those join it. Of jobs that end together each comes
- * out when it is done itself.
+ * does one step, then looks who else has come: those join it. Small jobs that end with the same
+ * step come out together: one by one, the first would be written alone, and each disk sync twice.
+ * Large ones are written while the next is coded.
  *
  * Invariants:
  *   1. A job belongs to the hasher from its submission until it is reaped, or the hasher stopped.
@@ -15,6 +16,8 @@
 #include "stripe.h"
 
 #include <pthread.h>
+
+enum { HASHER_TELL_BYTES = 2 << 20 }; /* of jobs that are done: no more wait for another */
 
 struct stripe_jobs {
     struct stripe_job *first, *last;

@@ -1,9 +1,15 @@
 """The stripes of all requests together: those that are to be hashed at the same time share lanes.
 
 One thread works (`hasher`). It takes whatever is queued when it becomes free: together, streams
-cost little more than one. A lone upload's is begun at once. Where there are several, it waits while
-the loop has other things to do, for some of them bring stripes that join it; when the loop has
-nothing to do it goes, so that nobody waits for what does not come.
+cost little more than one. A lone upload's is begun at once. Of two or three, it waits while the
+loop has other things to do, for some of them bring stripes that join it; when the loop has nothing
+to do it goes, so that nobody waits for what does not come.
+
+More form two groups, by themselves: an upload's last stripe waits until as many have come as there
+are uploads being stored and decided. Those end together and their clients come back together, so
+one group is hashed while the other is written; and what a group does it does once: a crossing into
+the disk set, a sync of each disk, a frame of the journal. Nobody waits for uploads that are still
+being received, however slowly.
 
 What others are to see of a job's bytes, in Python, is done by a thread that waits for the
 interpreter's lock: those who do not need it are not behind it.
@@ -23,11 +29,45 @@ from s3node.base.md5 import LANES_MAX
 from s3node.objects.coding import Job
 from s3node.objects.hasher import Hasher, NativeHasher, Told
 
-GATHER_NS = 3_000_000
+GATHER_NS = 4_000_000
 """A job waits for others this long at most: a part of what uploads take on a loop so busy."""
+
+GROUPS_MIN = 4
+"""Uploads at their last stripe or beyond, from which on there are two groups: of three, one would
+wait for two, and lose more than all of them gain."""
 
 IDLE_NS = 100_000
 """A turn of the loop that took less had nothing to do that counts."""
+
+
+class Upload:
+    """One that may bring stripes. It is `stored`, or given up, and then it has `ended`."""
+
+    __slots__ = ("_ended", "_of", "_out", "_stored")
+
+    def __init__(self, of: SharedHashing) -> None:
+        self._of = of
+        self._out = False  # counted among those that are being stored
+        self._stored = self._ended = False
+
+    def leave(self) -> bool:
+        """Its last stripe goes to be hashed; whether it is counted from now on."""
+        self._out = not self._ended
+        return self._out
+
+    def stored(self) -> None:
+        """It brings nothing more."""
+        if not self._stored:
+            self._stored = True
+            self._of.stored()
+
+    def end(self) -> None:
+        """It is decided, either way: its client may come back."""
+        self.stored()
+        self._ended = True
+        if self._out:
+            self._out = False
+            self._of.ended()
 
 
 class SharedHashing:
@@ -40,34 +80,63 @@ class SharedHashing:
         self._clock = clock
         self._hasher = hasher(self._came)
         self._waiting: dict[Job, asyncio.Future[None]] = {}
-        self._uploads = 0
+        self._receiving = 0  # uploads that may bring stripes
+        self._storing = 0  # uploads whose last stripe has gone, until they are decided
         self._gathered: list[Job] = []
+        self._leaving: list[Upload] = []  # whose last stripe is among those
         self._looking: asyncio.Handle | None = None
 
-    def begin(self) -> None:
-        """An upload begins, which may have stripes; `end` it."""
-        self._uploads += 1
+    def begin(self) -> Upload:
+        """An upload begins."""
+        self._receiving += 1
+        return Upload(self)
 
-    def end(self) -> None:
-        """It has come to its end."""
-        self._uploads -= 1
+    def stored(self) -> None:
+        """See Upload, which tells."""
+        self._receiving -= 1
 
-    async def advance(self, job: Job) -> None:
-        """Do all of it, finish it and end it; raises what others raise in `Job.finish`."""
+    def ended(self) -> None:
+        """See Upload, which tells."""
+        self._storing -= 1
+        if self._leaving and len(self._leaving) >= self._storing:
+            self._go()
+
+    async def advance(self, job: Job, leaves: Upload | None = None) -> None:
+        """Do all of it, finish it and end it; raises what others raise in `Job.finish`.
+
+        It is the last one of the upload that `leaves`.
+        """
         loop = asyncio.get_running_loop()
         done = self._waiting[job] = loop.create_future()
         self._gathered.append(job)
-        if self._uploads < 2 or len(self._gathered) == LANES_MAX:
+        if leaves is not None:
+            self._leaving.append(leaves)
+        if self._receiving < 2 or self._enough():
             self._go()
         elif self._looking is None:
             now = self._clock.monotonic_ns()
             self._looking = loop.call_soon(self._look, loop, now, now + GATHER_NS)
         await done
 
+    def _in_groups(self) -> bool:
+        return len(self._leaving) + self._storing >= GROUPS_MIN
+
+    def _enough(self) -> bool:
+        """Nobody more is waited for."""
+        if len(self._gathered) == LANES_MAX:
+            return True
+        return self._in_groups() and len(self._leaving) >= self._storing
+
     def _look(self, loop: asyncio.AbstractEventLoop, last: int, until: int) -> None:
-        """Once in each turn of the loop: go on waiting while it has other things to do."""
+        """Once in each turn of the loop: go on waiting while it has other things to do. In groups
+        it is told when there is something to see, and sleeps.
+        """
         now = self._clock.monotonic_ns()
-        if now - last < IDLE_NS or now >= until:
+        if now >= until:
+            self._go()
+        elif self._in_groups():
+            self._looking = loop.call_later((until - now) / 1e9, self._go)
+        elif now - last < IDLE_NS:
             self._go()
         else:
             self._looking = loop.call_soon(self._look, loop, now, until)
@@ -78,6 +147,8 @@ class SharedHashing:
             self._looking.cancel()
             self._looking = None
         jobs, self._gathered = self._gathered, []
+        leaving, self._leaving = self._leaving, []
+        self._storing += sum(upload.leave() for upload in leaving)
         try:
             self._hasher.submit(jobs)
         except (OSError, MemoryError) as fault:  # the next stream tries again

@@ -148,6 +148,8 @@ class ObjectStore:
 
     def release(self, written: Written) -> None:
         """The decision is made, either way; late shards are entered when they arrive."""
+        if written.upload is not None:
+            written.upload.end()
         if written.stragglers:
             task = asyncio.get_running_loop().create_task(self._await_late(written))
             self._late.add(task)

@@ -31,7 +31,7 @@ from s3node.objects.backlog import Backlog
 from s3node.objects.budget import Budget, Lease
 from s3node.objects.coding import Job, Streams, run
 from s3node.objects.filling import FullStripe, StripeBuffer
-from s3node.objects.hashing import SharedHashing
+from s3node.objects.hashing import SharedHashing, Upload
 from s3node.objects.placement import Plan, leave_out, need_room, plan_stripe, write_quorum
 from s3node.store.seams import Place, Records, Shard, ShardDisks
 
@@ -190,6 +190,7 @@ class Written:
     data: Data | None = None
     stripes: list[StripeWrite] = field(default_factory=list)
     stragglers: bool = False  # some disks had not answered when the write was answered
+    upload: Upload | None = None  # to be ended when it is decided
 
     def arrived(self) -> dict[int, dict[tuple[int, int], Location]]:
         """By run: where every shard is that is on the platter now, by (stripe, shard) index."""
@@ -270,6 +271,7 @@ class ObjectWriter:
         self._stripe_bytes = layout.stripe_bytes(geometry.k)
         self._stripes: list[StripeWrite] = []
         self._coding: asyncio.Task[None] | None = None
+        self._upload = hashing.begin()
         self._given_up = False
 
     async def run(
@@ -283,20 +285,25 @@ class ObjectWriter:
         they raise, and QuorumLost or DiskFull when the disks cannot take it.
         """
         try:
-            self._hashing.begin()
-            try:
-                size = await self._fill(pieces, length)
-                assert size == length or not exact, "the payload promised another length"
-                await self._settle()
-            finally:
-                self._hashing.end()
+            size = await self._fill(pieces, length)
+            assert size == length or not exact, "the payload promised another length"
+            await self._settle()
+            digest = self._streams.digest()
         except BaseException:
+            self._upload.end()
             await self._abandon()
             raise
-        digest = self._streams.digest()
+        self._upload.stored()
         data = Data(self._data_id, size, self._stripe_bytes, digest=digest)
         stragglers = any(not stripe.complete.done() for stripe in self._stripes)
-        return Written(size, digest, data=data, stripes=self._stripes, stragglers=stragglers)
+        return Written(
+            size,
+            digest,
+            data=data,
+            stripes=self._stripes,
+            stragglers=stragglers,
+            upload=self._upload,
+        )
 
     async def _fill(self, pieces: AsyncIterator[memoryview], length: int) -> int:
         """How much came: `length` at the most."""
@@ -354,7 +361,7 @@ class ObjectWriter:
 
     async def _pass_on(self, buffer: StripeBuffer, lease: Lease, *, last: bool) -> None:
         """Code and append a full stripe; in the background unless it is the last."""
-        work = self._code(buffer, lease)
+        work = self._code(buffer, lease, last=last)
         try:
             await lease.restore()
             buffer.renew()
@@ -377,14 +384,14 @@ class ObjectWriter:
         if coding is not None:
             await coding
 
-    async def _code(self, buffer: StripeBuffer, lease: Lease) -> None:
+    async def _code(self, buffer: StripeBuffer, lease: Lease, *, last: bool) -> None:
         index = len(self._stripes)
         try:
             writable = self._disks.writable()
             plan = plan_stripe(writable, self._geometry, self._data_id, index, buffer.size)
             plan = leave_out(plan, self._backlog.behind(plan.disks))
             full = buffer.stripe(plan.geometry)
-            digests = await self._hash_and_encode(plan.geometry, full)
+            digests = await self._hash_and_encode(plan.geometry, full, last=last)
         except BaseException:
             lease.end()
             raise
@@ -402,13 +409,13 @@ class ObjectWriter:
         if self._given_up:
             stripe.abandon()
 
-    async def _hash_and_encode(self, geometry: Geometry, full: FullStripe) -> bytes:
+    async def _hash_and_encode(self, geometry: Geometry, full: FullStripe, *, last: bool) -> bytes:
         """Hash and code a stripe; the digests of all its shards' blocks."""
         job = Job(self._streams, self._codec, geometry, full)
         if full.size < OFFLOAD_BYTES_MIN:
             run(job)
         else:
-            await self._hashing.advance(job)
+            await self._hashing.advance(job, self._upload if last else None)
         if job.changed:
             raise MemoryChanged(
                 f"stripe of data {self._data_id.hex()} changed in memory while it was coded: "

@@ -29,7 +29,7 @@ from s3node.base.md5 import LANES_MAX, Md5
 from s3node.objects.coding import Job, Streams, Update
 from s3node.objects.filling import FullStripe
 from s3node.objects.hasher import NativeHasher, Told
-from s3node.objects.hashing import GATHER_NS, IDLE_NS, SharedHashing
+from s3node.objects.hashing import GATHER_NS, IDLE_NS, SharedHashing, Upload
 
 NOISE = memoryview(random.Random(4).randbytes(4 << 20))
 GEOMETRY = Geometry(4, 2)
@@ -153,7 +153,7 @@ def test_of_several_uploads_streams_wait_while_the_loop_is_busy() -> None:
 def test_nobody_waits_long_nor_when_all_lanes_are_taken_nor_alone() -> None:
     async def scenario(shared: SharedHashing, held: Held) -> None:
         shared.begin()
-        shared.begin()
+        other = shared.begin()
         waiting = [asyncio.create_task(shared.advance(job(Md5(), NOISE[:2000])))]
         while not held.batches:
             await turns(1)
@@ -163,7 +163,8 @@ def test_nobody_waits_long_nor_when_all_lanes_are_taken_nor_alone() -> None:
         await turns(1)
         assert [len(batch) for batch in held.batches] == [1, LANES_MAX]
         assert clock.now_ns == 2 * IDLE_NS + GATHER_NS, "begun when the last came"
-        shared.end()
+        other.stored()
+        other.end()
         waiting.append(asyncio.create_task(shared.advance(job(Md5(), NOISE[:2000]))))
         await turns()
         assert [len(batch) for batch in held.batches] == [1, LANES_MAX, 1]
@@ -173,6 +174,97 @@ def test_nobody_waits_long_nor_when_all_lanes_are_taken_nor_alone() -> None:
 
     clock = Turns(IDLE_NS)
     run_held(scenario, clock)
+
+
+class Uploads:
+    """Uploads of one stripe each."""
+
+    def __init__(self, shared: SharedHashing, held: Held) -> None:
+        self.shared, self.held = shared, held
+        self.receiving: list[Upload] = []
+        self.waiting: list[asyncio.Task[None]] = []
+
+    def begin(self, count: int) -> None:
+        self.receiving += [self.shared.begin() for _ in range(count)]
+
+    async def come(self, count: int) -> list[Upload]:
+        """So many have been received; nobody looks meanwhile."""
+        came, self.receiving = self.receiving[:count], self.receiving[count:]
+        for upload in came:
+            work = self.shared.advance(job(Md5(), NOISE[:2000]), upload)
+            self.waiting.append(asyncio.create_task(work))
+        await turns(1)
+        return came
+
+    @property
+    def batches(self) -> list[int]:
+        return [len(batch) for batch in self.held.batches]
+
+    async def finish(self) -> None:
+        self.held.let_go()
+        await asyncio.gather(*self.waiting)
+
+
+def test_many_uploads_form_two_groups() -> None:
+    """As many are waited for as are being stored; and those that end are waited for no more."""
+
+    async def scenario(shared: SharedHashing, held: Held) -> None:
+        uploads = Uploads(shared, held)
+        uploads.begin(12)
+        first = await uploads.come(1)
+        while not held.batches:
+            await turns(1)
+        first += await uploads.come(1)
+        while len(held.batches) < 2:
+            await turns(1)
+        assert uploads.batches == [1, 1], "fewer than four: they go when nothing else is to do"
+        clock.turn_ns = 0  # nothing is to do, from now on: of two groups that says nothing
+        second = await uploads.come(2)
+        assert uploads.batches == [1, 1, 2], "as many as are being stored"
+        third = await uploads.come(3)
+        await turns()
+        assert uploads.batches == [1, 1, 2], "they wait for the fourth"
+        first[0].end()
+        assert uploads.batches == [1, 1, 2, 3], "or for one that ends"
+        fourth = await uploads.come(5)
+        await turns()
+        assert uploads.batches == [1, 1, 2, 3], "six are being stored"
+        await asyncio.sleep(2 * GATHER_NS / 1e9)
+        assert uploads.batches == [1, 1, 2, 3, 5], "but not for long"
+        await uploads.finish()
+        for one in (*first, *second, *third, *fourth):
+            one.end()  # one of them for the second time
+        uploads.begin(3)
+        await uploads.come(1)
+        await turns()
+        assert uploads.batches == [1], "nobody is counted any more"
+        await uploads.finish()
+
+    clock = Turns(IDLE_NS - 1)
+    run_held(scenario, clock)
+
+
+def test_who_gives_up_is_not_waited_for() -> None:
+    async def scenario(shared: SharedHashing, held: Held) -> None:
+        uploads = Uploads(shared, held)
+        uploads.begin(12)
+        stored = await uploads.come(4)
+        assert uploads.batches == [4]
+        given_up = await uploads.come(3)
+        await turns()
+        for one, task in zip(given_up, uploads.waiting[-3:], strict=True):
+            task.cancel()
+            one.end()
+        await uploads.come(1)
+        assert uploads.batches == [4, 4], "their stripes are hashed, for they are in memory"
+        await uploads.come(4)
+        assert uploads.batches == [4, 4], "five are being stored: those and one"
+        stored[0].end()
+        assert uploads.batches == [4, 4, 4]
+        held.let_go()
+        await asyncio.gather(*uploads.waiting, return_exceptions=True)
+
+    run_held(scenario, Turns(IDLE_NS - 1))
 
 
 @pytest.mark.parametrize("fault", [OSError("injected"), MemoryError("injected")])
