@@ -36,8 +36,8 @@ static void tell(struct hasher *hasher, struct stripe_job *const *jobs, size_t c
     pthread_mutex_unlock(&hasher->mutex);
 }
 
-/* One step of all. Those that are done are told of together, up to HASHER_TELL_BYTES. How many go
- * on, moved to the front. */
+/* One step of all. Those that are done are told of together, or when they add up to much. How many
+ * go on, moved to the front. */
 static size_t step(struct hasher *hasher, struct stripe_job **jobs, size_t count)
 {
     struct stripe_job *done[STRIPES_TOGETHER_MAX];

@@ -4,7 +4,7 @@
  * is asked for anything in between, so none of its locks is waited for. Of a long job the thread
  * does one step, then looks who else has come: those join it. Small jobs that end with the same
  * step come out together: one by one, the first would be written alone, and each disk sync twice.
- * Large ones are written while the next is coded.
+ * Those before them are written while the next ones are coded, once they add up to much.
  *
  * Invariants:
  *   1. A job belongs to the hasher from its submission until it is reaped, or the hasher stopped.
@@ -17,7 +17,7 @@
 
 #include <pthread.h>
 
-enum { HASHER_TELL_BYTES = 2 << 20 }; /* of jobs that are done: no more wait for another */
+enum { HASHER_TELL_BYTES = 2 << 20 }; /* jobs that are done come out when they add up to this */
 
 struct stripe_jobs {
     struct stripe_job *first, *last;

@@ -1,15 +1,19 @@
 """The stripes of all requests together: those that are to be hashed at the same time share lanes.
 
 One thread works (`hasher`). It takes whatever is queued when it becomes free: together, streams
-cost little more than one. A lone upload's is begun at once. Of two or three, it waits while the
-loop has other things to do, for some of them bring stripes that join it; when the loop has nothing
-to do it goes, so that nobody waits for what does not come.
+cost little more than one. Where no other upload has bytes that are not written yet, a stripe is
+begun at once. Else it waits while the loop has other things to do, for some of them bring stripes
+that join it; when the loop has nothing to do it goes, so that nobody waits for what does not come.
 
-More form two groups, by themselves: an upload's last stripe waits until as many have come as there
-are uploads being stored and decided. Those end together and their clients come back together, so
-one group is hashed while the other is written; and what a group does it does once: a crossing into
-the disk set, a sync of each disk, a frame of the journal. Nobody waits for uploads that are still
-being received, however slowly.
+From `GROUPS_MIN` uploads on that are at their last stripe or beyond, two groups form: last stripes
+wait until as many have come as there are uploads being stored and decided, also while the loop has
+nothing to do. Those end together and their clients come back together, so one group is hashed while
+the other is written; and what a group does it does once: a crossing into the disk set, a sync of
+each disk, a frame of the journal. Nobody waits for uploads that are still being received, however
+slowly; and stripes in the middle of an upload are in no group, nor is a last one that is too small
+for the thread.
+
+No stripe waits for longer than `GATHER_NS`.
 
 What others are to see of a job's bytes, in Python, is done by a thread that waits for the
 interpreter's lock: those who do not need it are not behind it.
@@ -30,24 +34,23 @@ from s3node.objects.coding import Job
 from s3node.objects.hasher import Hasher, NativeHasher, Told
 
 GATHER_NS = 4_000_000
-"""A job waits for others this long at most: a part of what uploads take on a loop so busy."""
+"""A stripe waits for others this long at most: a part of what it takes to store one, under load."""
 
 GROUPS_MIN = 4
-"""Uploads at their last stripe or beyond, from which on there are two groups: of three, one would
-wait for two, and lose more than all of them gain."""
+"""Of three uploads one would wait for two, and lose more than all of them gain."""
 
 IDLE_NS = 100_000
 """A turn of the loop that took less had nothing to do that counts."""
 
 
 class Upload:
-    """One that may bring stripes. It is `stored`, or given up, and then it has `ended`."""
+    """One that may bring stripes: then all of it is `stored`, and then it has come to its `end`."""
 
     __slots__ = ("_ended", "_of", "_out", "_stored")
 
     def __init__(self, of: SharedHashing) -> None:
         self._of = of
-        self._out = False  # counted among those that are being stored
+        self._out = False  # counted among those that are being stored and decided
         self._stored = self._ended = False
 
     def leave(self) -> bool:
@@ -56,13 +59,13 @@ class Upload:
         return self._out
 
     def stored(self) -> None:
-        """It brings nothing more."""
+        """All of it is on a write quorum."""
         if not self._stored:
             self._stored = True
             self._of.stored()
 
     def end(self) -> None:
-        """It is decided, either way: its client may come back."""
+        """It is decided or given up, so its client may come back. For the second time: nothing."""
         self.stored()
         self._ended = True
         if self._out:
@@ -80,72 +83,91 @@ class SharedHashing:
         self._clock = clock
         self._hasher = hasher(self._came)
         self._waiting: dict[Job, asyncio.Future[None]] = {}
-        self._receiving = 0  # uploads that may bring stripes
-        self._storing = 0  # uploads whose last stripe has gone, until they are decided
+        self._unwritten = 0  # uploads that are not stored
+        self._storing = 0  # uploads whose last stripe has gone, and that have not ended
         self._gathered: list[Job] = []
         self._leaving: list[Upload] = []  # whose last stripe is among those
+        self._until = 0  # the first of those waits no longer, by the clock
+        self._seen = 0  # when the loop was last looked at
         self._looking: asyncio.Handle | None = None
+        self._asleep = False  # `_looking` is a timer
 
     def begin(self) -> Upload:
-        """An upload begins."""
-        self._receiving += 1
+        """An upload begins; it is to be ended."""
+        self._unwritten += 1
         return Upload(self)
 
     def stored(self) -> None:
-        """See Upload, which tells."""
-        self._receiving -= 1
+        """An upload has been stored, or given up."""
+        self._unwritten -= 1
+        self._consider()
 
     def ended(self) -> None:
-        """See Upload, which tells."""
+        """One has ended whose last stripe had gone."""
         self._storing -= 1
-        if self._leaving and len(self._leaving) >= self._storing:
-            self._go()
+        self._consider()
 
     async def advance(self, job: Job, leaves: Upload | None = None) -> None:
         """Do all of it, finish it and end it; raises what others raise in `Job.finish`.
 
-        It is the last one of the upload that `leaves`.
+        `leaves`: the upload whose last stripe this is, if it is one.
         """
-        loop = asyncio.get_running_loop()
-        done = self._waiting[job] = loop.create_future()
+        done = self._waiting[job] = asyncio.get_running_loop().create_future()
+        if not self._gathered:
+            self._seen = self._clock.monotonic_ns()
+            self._until = self._seen + GATHER_NS
         self._gathered.append(job)
         if leaves is not None:
             self._leaving.append(leaves)
-        if self._receiving < 2 or self._enough():
-            self._go()
-        elif self._looking is None:
-            now = self._clock.monotonic_ns()
-            self._looking = loop.call_soon(self._look, loop, now, now + GATHER_NS)
+        self._consider()
         await done
 
+    def _consider(self) -> None:
+        """Something has changed: whether to go, to wait on, or to wait otherwise."""
+        if not self._gathered:
+            return
+        if self._enough():
+            self._go()
+        elif self._looking is None or (self._asleep and not self._in_groups()):
+            self._rest()
+            self._looking = asyncio.get_running_loop().call_soon(self._look)
+
     def _in_groups(self) -> bool:
-        return len(self._leaving) + self._storing >= GROUPS_MIN
+        leaving = len(self._leaving)
+        return leaving == len(self._gathered) and leaving + self._storing >= GROUPS_MIN
 
     def _enough(self) -> bool:
-        """Nobody more is waited for."""
-        if len(self._gathered) == LANES_MAX:
+        """Nobody more is waited for, whatever the loop has to do."""
+        if self._unwritten < 2 or len(self._gathered) == LANES_MAX:
             return True
         return self._in_groups() and len(self._leaving) >= self._storing
 
-    def _look(self, loop: asyncio.AbstractEventLoop, last: int, until: int) -> None:
-        """Once in each turn of the loop: go on waiting while it has other things to do. In groups
-        it is told when there is something to see, and sleeps.
+    def _look(self) -> None:
+        """In each turn of the loop: go on waiting while it has other things to do. For a group, it
+        sleeps: that changes with what is told here, not with the loop.
         """
-        now = self._clock.monotonic_ns()
-        if now >= until:
+        loop = asyncio.get_running_loop()
+        now, before = self._clock.monotonic_ns(), self._seen
+        self._seen = now
+        if now >= self._until:
             self._go()
         elif self._in_groups():
-            self._looking = loop.call_later((until - now) / 1e9, self._go)
-        elif now - last < IDLE_NS:
+            self._looking = loop.call_later((self._until - now) / 1e9, self._go)
+            self._asleep = True
+        elif now - before < IDLE_NS:
             self._go()
         else:
-            self._looking = loop.call_soon(self._look, loop, now, until)
+            self._looking = loop.call_soon(self._look)
+
+    def _rest(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking, self._asleep = None, False
 
     def _go(self) -> None:
         """What was gathered goes to the thread."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        self._rest()
         jobs, self._gathered = self._gathered, []
         leaving, self._leaving = self._leaving, []
         self._storing += sum(upload.leave() for upload in leaving)
@@ -191,10 +213,9 @@ class SharedHashing:
     def close(self) -> None:
         """Nothing is begun any more; what is at work ends here, told to nobody."""
         self._hasher.close()
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        self._rest()
         self._gathered.clear()
+        self._leaving.clear()
         self._thread.shutdown()
         for job, done in self._waiting.items():
             job.give_up()

@@ -148,8 +148,6 @@ class ObjectStore:
 
     def release(self, written: Written) -> None:
         """The decision is made, either way; late shards are entered when they arrive."""
-        if written.upload is not None:
-            written.upload.end()
         if written.stragglers:
             task = asyncio.get_running_loop().create_task(self._await_late(written))
             self._late.add(task)
@@ -157,6 +155,8 @@ class ObjectStore:
         else:
             for stripe in written.stripes:
                 stripe.unpin()
+        if written.upload is not None:
+            written.upload.end()
 
     async def read(self, row: VersionRow | PartRow, start: int, stop: int) -> AsyncIterator[Pieces]:
         """Bytes start..stop of a version or part, verified, in order.

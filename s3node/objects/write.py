@@ -289,21 +289,15 @@ class ObjectWriter:
             assert size == length or not exact, "the payload promised another length"
             await self._settle()
             digest = self._streams.digest()
+            data = Data(self._data_id, size, self._stripe_bytes, digest=digest)
+            late = any(not stripe.complete.done() for stripe in self._stripes)
+            written = Written(size, digest, None, data, self._stripes, late, self._upload)
+            self._upload.stored()
         except BaseException:
             self._upload.end()
             await self._abandon()
             raise
-        self._upload.stored()
-        data = Data(self._data_id, size, self._stripe_bytes, digest=digest)
-        stragglers = any(not stripe.complete.done() for stripe in self._stripes)
-        return Written(
-            size,
-            digest,
-            data=data,
-            stripes=self._stripes,
-            stragglers=stragglers,
-            upload=self._upload,
-        )
+        return written
 
     async def _fill(self, pieces: AsyncIterator[memoryview], length: int) -> int:
         """How much came: `length` at the most."""

@@ -14,7 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { K = 4, N = 6, JOBS = 300, BLOCKS_MAX = 8, STEP = 4096, LONGEST = 40000 };
+enum { K = 4, N = 6, JOBS = 300, BLOCKS_MAX = HASHER_TELL_BYTES / K >> RECORD_BLOCK_BITS, STEP = 4096, LONGEST = 40000 };
 
 struct test {
     struct md5_stream md5;
@@ -180,33 +180,37 @@ static void encode_by_permit(const struct gf_kernel *kernel, const struct gf_pla
     gf_apply_in_row(kernel, plan_, bytes, shards);
 }
 
-/* Those that end with the same step come out at the same time, unless they are large. */
-static void ended_together(const struct md5_kernel *md5, size_t bytes)
+/* Of four that end with the same step, each of a part of HASHER_TELL_BYTES, so many come out at a
+ * time as make that up; the fourth with the last of them. */
+static void ended_together(const struct md5_kernel *md5, size_t part)
 {
+    enum { FOUR = 4 };
     struct hasher hasher;
     struct stripe_code by_permit_too = code;
-    struct stripe_job *jobs[] = {make(0, bytes), make(1, bytes)};
+    struct stripe_job *jobs[FOUR];
+    struct pollfd ready = {.fd = -1, .events = POLLIN};
     by_permit_too.encode = encode_by_permit;
-    jobs[0]->code = jobs[1]->code = &by_permit_too;
+    for (size_t i = 0; i < FOUR; i++) {
+        jobs[i] = make(i, (HASHER_TELL_BYTES + part - 1) / part);
+        jobs[i]->code = &by_permit_too;
+    }
     start(&hasher, md5);
-    hasher_submit(&hasher, jobs, 2);
+    hasher_submit(&hasher, jobs, FOUR);
     sem_wait(&begun);
-    permit(1);
-    sem_wait(&begun);
-    struct pollfd ready = {.fd = hasher.event_fd, .events = POLLIN};
-    if (bytes >= HASHER_TELL_BYTES) {
-        REQUIRE(reap(&hasher, JOBS) == 1 && tests[0].came && !tests[1].came, "the first");
-        REQUIRE(!tests[1].md5_job.count, "of the same step");
+    ready.fd = hasher.event_fd;
+    for (size_t done = 1; done <= FOUR; done++) {
         permit(1);
-        REQUIRE(reap(&hasher, JOBS) == 1 && tests[1].came, "the second");
-    } else {
-        REQUIRE(poll(&ready, 1, 0) == 0, "the first is done, and the second is not");
-        permit(1);
-        REQUIRE(reap(&hasher, JOBS) == 2 && tests[0].came && tests[1].came, "both");
+        if (done < FOUR)
+            sem_wait(&begun); /* what was told of before the next one is coded, was by now */
+        if (done % part == 0 || done == FOUR)
+            REQUIRE(reap(&hasher, JOBS) == (done % part ? done % part : part), "%zu", done);
+        else
+            REQUIRE(poll(&ready, 1, 0) == 0, "%zu waits for the next", done);
+        REQUIRE(!jobs[FOUR - 1]->md5->count, "all of one step");
     }
     end(&hasher);
-    unmake(0);
-    unmake(1);
+    for (size_t i = 0; i < FOUR; i++)
+        unmake(i);
 }
 
 /* A long job keeps nobody waiting who comes while it is at work. */
@@ -285,9 +289,8 @@ int main(void)
         many(&hasher, seed);
     end(&hasher);
     together();
-    ended_together(md5, 1000);
-    ended_together(md5, HASHER_TELL_BYTES - 1);
-    ended_together(md5, HASHER_TELL_BYTES);
+    for (size_t part = 1; part <= 5; part++)
+        ended_together(md5, part);
     a_long_one();
     stopped_at_work();
     return 0;

@@ -136,6 +136,8 @@ class ObjectNode:
         await self.store.close()
         await self.disks.close()
         self.threads.shutdown()
+        counted = self.hashing._unwritten, self.hashing._storing
+        assert counted == (0, 0), "an upload has not ended: others would wait for it"
         self.hashing.close()
         self.md5_thread.shutdown()
         assert self.store.writing.used == self.store.reading.used == 0

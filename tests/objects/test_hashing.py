@@ -168,12 +168,25 @@ def test_nobody_waits_long_nor_when_all_lanes_are_taken_nor_alone() -> None:
         waiting.append(asyncio.create_task(shared.advance(job(Md5(), NOISE[:2000]))))
         await turns()
         assert [len(batch) for batch in held.batches] == [1, LANES_MAX, 1]
-        assert clock.now_ns == 2 * IDLE_NS + GATHER_NS, "nobody looked"
+        assert clock.now_ns == 3 * IDLE_NS + GATHER_NS, "nobody looked after it came"
         held.let_go()
         await asyncio.gather(*waiting)
 
     clock = Turns(IDLE_NS)
     run_held(scenario, clock)
+
+
+def test_who_is_only_being_decided_is_not_waited_with() -> None:
+    async def scenario(shared: SharedHashing, held: Held) -> None:
+        uploads = Uploads(shared, held)
+        for count in (1, 2):
+            uploads.begin(1)
+            for one in await uploads.come(1):
+                one.stored()
+            assert uploads.batches == [1] * count
+        await uploads.finish()
+
+    run_held(scenario, Turns(IDLE_NS))
 
 
 class Uploads:
@@ -242,6 +255,48 @@ def test_many_uploads_form_two_groups() -> None:
 
     clock = Turns(IDLE_NS - 1)
     run_held(scenario, clock)
+
+
+def test_the_middle_of_an_upload_is_in_no_group() -> None:
+    """Nor is who comes with it: they go when the loop has nothing else to do."""
+
+    async def scenario(shared: SharedHashing, held: Held) -> None:
+        uploads = Uploads(shared, held)
+        uploads.begin(12)
+        await uploads.come(4)
+        uploads.waiting.append(asyncio.create_task(shared.advance(job(Md5(), NOISE[:2000]))))
+        await turns()
+        assert uploads.batches == [4, 1]
+        await uploads.come(2)
+        await turns()
+        assert uploads.batches == [4, 1], "asleep: four are being stored"
+        uploads.waiting.append(asyncio.create_task(shared.advance(job(Md5(), NOISE[:2000]))))
+        await turns()
+        assert uploads.batches == [4, 1, 3], "it wakes them"
+        await uploads.finish()
+
+    run_held(scenario, Turns(IDLE_NS - 1))
+
+
+def test_a_group_that_has_become_too_small_sleeps_no_longer() -> None:
+    async def scenario(shared: SharedHashing, held: Held) -> None:
+        uploads = Uploads(shared, held)
+        uploads.begin(12)
+        stored = await uploads.come(4)
+        fifth = await uploads.come(1)
+        await turns()
+        for one in stored[:2]:
+            assert uploads.batches == [4]
+            one.end()
+            await turns()
+        assert uploads.batches == [4, 1], "of three uploads nobody waits on an idle loop"
+        await uploads.come(1)
+        for one in [*stored, *fifth, *uploads.receiving]:
+            one.end()
+        assert uploads.batches == [4, 1, 1], "nobody else is there"
+        await uploads.finish()
+
+    run_held(scenario, Turns(IDLE_NS - 1))
 
 
 def test_who_gives_up_is_not_waited_for() -> None:

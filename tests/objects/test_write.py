@@ -15,6 +15,7 @@ from s3node.base.filesystem import RealFileSystem
 from s3node.base.md5 import Md5
 from s3node.meta import tables
 from s3node.model.rows import Data
+from s3node.objects import hashing
 from s3node.objects.coding import Job, advance
 from s3node.objects.hasher import NativeHasher
 from s3node.objects.layout import stripe_bytes
@@ -356,5 +357,32 @@ def test_disks_that_cannot_even_be_asked_cost_no_memory(tmp_path: Path) -> None:
             assert not any(node.store._backlog._sent.values())
             row = await node.put(content(300_000))
             assert await node.get(row) == content(300_000)
+
+    run(scenario())
+
+
+def test_many_uploads_are_stored_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload is counted from its last stripe to its release, and waited with as long."""
+    monkeypatch.setattr(hashing, "GATHER_NS", 2 * int(TEST_S_MAX * 1e9))
+    monkeypatch.setattr(hashing, "IDLE_NS", 0)  # what the loop has to do does not matter
+    together: list[int] = []
+
+    class Noting(NativeHasher):
+        def submit(self, jobs: Sequence[Job]) -> None:
+            together.append(len(jobs))
+            super().submit(jobs)
+
+    async def scenario() -> None:
+        async with ObjectNode(tmp_path, hasher=Noting) as node:
+            first = await asyncio.gather(*(node.write(content(100_000)) for _ in range(8)))
+            assert together == [4, 4], "the first four, and as many as those"
+            second = [asyncio.create_task(node.write(content(100_000))) for _ in range(3)]
+            await until(lambda: len(node.hashing._gathered) == len(second))
+            for written in first[:5]:
+                assert together == [4, 4], "more are not released than have come"
+                node.store.release(written)
+            assert together == [4, 4, 3]
+            for written in [*first[5:], *await asyncio.gather(*second)]:
+                node.store.release(written)
 
     run(scenario())
