@@ -181,9 +181,9 @@ def test_who_is_only_being_decided_is_not_waited_with() -> None:
         uploads = Uploads(shared, held)
         for count in (1, 2):
             uploads.begin(1)
-            for one in await uploads.come(1):
-                one.stored()
+            (one,) = await uploads.come(1)
             assert uploads.batches == [1] * count
+            one.stored()
         await uploads.finish()
 
     run_held(scenario, Turns(IDLE_NS))
