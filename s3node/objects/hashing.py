@@ -138,9 +138,11 @@ class SharedHashing:
 
     def _enough(self) -> bool:
         """Nobody more is waited for, whatever the loop has to do."""
-        if self._unwritten < 2 or len(self._gathered) == LANES_MAX:
+        if len(self._gathered) == LANES_MAX:
             return True
-        return self._in_groups() and len(self._leaving) >= self._storing
+        if self._in_groups():
+            return len(self._leaving) >= self._storing
+        return self._unwritten < 2
 
     def _look(self) -> None:
         """In each turn of the loop: go on waiting while it has other things to do. For a group, it
