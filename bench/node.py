@@ -65,7 +65,7 @@ class BenchNode(Server):
             self.stop()
             raise
         version = f"{metadata.version('s3node')}, {disks - parity}+{parity}"
-        super().__init__("s3node", version, endpoint, KEYS, self._process.pid)
+        super().__init__("s3node", version, endpoint, KEYS, self._process.pid, data)
 
     def stop(self) -> None:
         ended_by(self._process, STOP_S_MAX)

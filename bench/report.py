@@ -55,12 +55,17 @@ def requests_table(rows: Sequence[Row]) -> Table:
 
 
 def cost_table(rows: Sequence[Row]) -> Table:
-    """What the rates cost."""
+    """What the rates cost, and how long the disk stood still meanwhile (`standstill`)."""
     table = Table(title="What it cost the servers")
     names = " / ".join(_short(list(rows[0].rounds)))
     table.add_column("work")
-    for column in (f"CPU ms a request\n{names}", f"peak MiB\n{names}", f"anonymous\n{names}"):
-        table.add_column(column, justify="right")
+    for what in (
+        "CPU ms\na request",
+        "\npeak MiB",
+        "of them\nanonymous",
+        "disk still\nms a second",
+    ):
+        table.add_column(f"{what}\n{names}", justify="right")
     table.add_column("our fsyncs\na request", justify="right")
     table.add_column("ratios of\nthe rounds", justify="right")
     for row in rows:
@@ -72,6 +77,7 @@ def cost_table(rows: Sequence[Row]) -> Table:
             _side_by_side(row, lambda one: one.cpu_ms),
             _side_by_side(row, lambda one: _mebibytes(one.peak and one.peak.total), max),
             _side_by_side(row, lambda one: _mebibytes(one.peak and one.peak.anonymous), max),
+            _side_by_side(row, lambda one: one.still_ms),
             f"{median(syncs):.1f}" if syncs else NONE,
             f"{min(ratios):.2f} - {max(ratios):.2f}",
         )

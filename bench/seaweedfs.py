@@ -89,7 +89,7 @@ class SeaweedFS(Server):
                 command, stdout=log, stderr=log, text=True, start_new_session=True, cwd=folder
             )
         endpoint = f"http://{HOST}:{self._ports['s3.port']}"
-        super().__init__("SeaweedFS", version(), endpoint, KEYS, self._process.pid)
+        super().__init__("SeaweedFS", version(), endpoint, KEYS, self._process.pid, folder)
         try:
             self._wait()
         except BaseException:

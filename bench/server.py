@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from bench.presign import Keys
@@ -15,13 +16,20 @@ class Server:
     """An S3 endpoint. This class by itself is one that somebody else runs."""
 
     def __init__(
-        self, name: str, version: str, endpoint: str, keys: Keys, pid: int | None = None
+        self,
+        name: str,
+        version: str,
+        endpoint: str,
+        keys: Keys,
+        pid: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.endpoint = endpoint.rstrip("/")
         self.keys = keys
         self.pid = pid  # the root of its processes, when they are ours to watch
+        self.folder = folder  # on the disk that it stores on, as far as we know
 
     def __enter__(self) -> Self:
         return self

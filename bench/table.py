@@ -18,7 +18,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -32,6 +32,7 @@ from bench.presign import Presigner
 from bench.processes import Memory, Watch
 from bench.scene import Scene
 from bench.server import Server
+from bench.standstill import DiskWatch
 
 KIB, MIB = 1 << 10, 1 << 20
 WARM_UP_S = 1
@@ -82,6 +83,7 @@ class Measured:
     cpu_ms: float | None = None  # of the server's processes, per request
     peak: Memory | None = None
     syncs: float | None = None  # per request
+    still_ms: float | None = None  # a second in which the disk answered nothing it was asked
 
 
 @dataclass
@@ -209,11 +211,13 @@ class Contender:
         self, method: str, targets: list[str], body: bytes, connections: int, seconds: int
     ) -> tuple[wrk.Round, Measured]:
         before = self.server.syncs()
-        with Watch(self.server.pid) as watch:
+        with Watch(self.server.pid) as watch, DiskWatch(self.server.folder) as disk:
             found = wrk.load(self.server.endpoint, method, targets, body, connections, seconds)
         syncs = _difference(before, self.server.syncs())
         figures = (found.rate, found.p50_ms, found.p99_ms, found.requests, found.failures)
-        return found, _measured(figures, watch, syncs)
+        measured = _measured(figures, watch, syncs)
+        still = None if disk.seconds is None else disk.seconds / seconds * 1e3
+        return found, replace(measured, still_ms=still)
 
     def _list(self, work: Work) -> Measured:
         s3 = self._boto3()

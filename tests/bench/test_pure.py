@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from bench.client import Failure
 from bench.figures import median, percentile, ratio
 from bench.presign import Keys, Presigner
 from bench.processes import Memory
+from bench.standstill import DiskWatch, Standstill
 from s3node.base.errors import S3Error
 from s3node.s3.request import parse
 from s3node.s3.sigv4 import KeyCache, PayloadKind, authenticate
@@ -114,7 +117,7 @@ def test_metrics_of_several_processes_add_up() -> None:
 
 def one(rate: float, p99_ms: float = 5.0, **failures: int) -> table.Measured:
     memory = Memory(anonymous=40 << 20, file=10 << 20)
-    return table.Measured(rate, 2.0, p99_ms, 100, failures, 1.5, memory, 4.25)
+    return table.Measured(rate, 2.0, p99_ms, 100, failures, 1.5, memory, 4.25, 130.5)
 
 
 def row(name: str, ours: list[table.Measured], peer: list[table.Measured]) -> table.Row:
@@ -164,12 +167,42 @@ def test_tables_fit_a_terminal_and_say_everything() -> None:
     assert "1.50 / 1.50" in costs
     assert "4.2" in costs
     assert "50.0 / 50.0" in costs
+    assert "130 / 130" in costs
     assert "2.50 - 2.89" in costs
 
 
 def test_a_server_that_cannot_be_watched_leaves_dashes() -> None:
     bare = table.Measured(10, 1, 1, 10, {})
     assert "1.50 / -" in printed(report.cost_table([row("get-4k", [one(20)], [bare])]), 100)
+
+
+def test_a_disk_stands_still_while_it_answers_nothing_it_was_asked() -> None:
+    seen = Standstill()
+    for now, done, under_way in [
+        (0.0, 100, 3),
+        (0.005, 100, 3),
+        (0.009, 101, 2),  # soon enough
+        (0.05, 101, 2),
+        (0.06, 102, 1),  # 51 ms
+        (0.07, 103, 0),  # 10 ms
+        (0.5, 103, 0),  # nothing was asked
+        (0.505, 103, 4),
+        (0.508, 108, 0),
+    ]:
+        seen.see(now, done, under_way)
+    assert round(seen.seconds, 6) == 0.061
+
+
+def test_the_disk_under_a_folder_is_watched(tmp_path: Path) -> None:
+    with DiskWatch(tmp_path) as watch, (tmp_path / "file").open("wb") as file:
+        for _ in range(20):
+            os.write(file.fileno(), bytes(4096))
+            os.fsync(file.fileno())
+            time.sleep(0.001)
+    assert watch.seconds is None or 0 <= watch.seconds < 60
+    with DiskWatch(None) as watch:
+        pass
+    assert watch.seconds is None
 
 
 def test_the_day_has_the_sizes_and_counts_it_says() -> None:
