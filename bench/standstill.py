@@ -4,7 +4,7 @@ A disk that stands still stops whoever waits for its syncs, and nobody else: wha
 was measured with can only be told when this is told beside it. (The disk of a virtual machine is
 its host's, and busy with others.)
 
-Source: Documentation/admin-guide/abi-stable-files of Linux, /sys/block/<disk>/stat.
+Source: Documentation/block/stat.rst of Linux.
 """
 
 from __future__ import annotations
