@@ -42,8 +42,8 @@ class Standstill:
 
 
 class DiskWatch:
-    """`with DiskWatch(folder) as watch:`: seconds of standstill in between, of the disk that the
-    folder is on. None where there is no disk, or no folder: a server elsewhere.
+    """`with DiskWatch(folder) as watch:`: seconds of standstills that ended in between, of the disk
+    that the folder is on. None where there is no disk, or no folder: a server elsewhere.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -290,8 +290,8 @@ class ObjectWriter:
             await self._settle()
             digest = self._streams.digest()
             data = Data(self._data_id, size, self._stripe_bytes, digest=digest)
-            late = any(not stripe.complete.done() for stripe in self._stripes)
-            written = Written(size, digest, None, data, self._stripes, late, self._upload)
+            written = Written(size, digest, data=data, stripes=self._stripes, upload=self._upload)
+            written.stragglers = any(not stripe.complete.done() for stripe in self._stripes)
             self._upload.stored()
         except BaseException:
             self._upload.end()

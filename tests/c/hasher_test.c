@@ -14,7 +14,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { K = 4, N = 6, JOBS = 300, BLOCKS_MAX = HASHER_TELL_BYTES / K >> RECORD_BLOCK_BITS, STEP = 4096, LONGEST = 40000 };
+enum { K = 4, N = 6, JOBS = 300, STEP = 4096, LONGEST = 40000 };
+enum { BLOCKS_MAX = HASHER_TELL_BYTES / K >> RECORD_BLOCK_BITS };
 
 struct test {
     struct md5_stream md5;
@@ -181,7 +182,7 @@ static void encode_by_permit(const struct gf_kernel *kernel, const struct gf_pla
 }
 
 /* Of four that end with the same step, each of a part of HASHER_TELL_BYTES, so many come out at a
- * time as make that up; the fourth with the last of them. */
+ * time as make that up; and with the step, what is left. */
 static void ended_together(const struct md5_kernel *md5, size_t part)
 {
     enum { FOUR = 4 };

@@ -176,19 +176,6 @@ def test_nobody_waits_long_nor_when_all_lanes_are_taken_nor_alone() -> None:
     run_held(scenario, clock)
 
 
-def test_who_is_only_being_decided_is_not_waited_with() -> None:
-    async def scenario(shared: SharedHashing, held: Held) -> None:
-        uploads = Uploads(shared, held)
-        for count in (1, 2):
-            uploads.begin(1)
-            (one,) = await uploads.come(1)
-            assert uploads.batches == [1] * count
-            one.stored()
-        await uploads.finish()
-
-    run_held(scenario, Turns(IDLE_NS))
-
-
 class Uploads:
     """Uploads of one stripe each."""
 
@@ -216,6 +203,19 @@ class Uploads:
     async def finish(self) -> None:
         self.held.let_go()
         await asyncio.gather(*self.waiting)
+
+
+def test_who_is_only_being_decided_is_not_waited_with() -> None:
+    async def scenario(shared: SharedHashing, held: Held) -> None:
+        uploads = Uploads(shared, held)
+        for count in (1, 2):
+            uploads.begin(1)
+            (one,) = await uploads.come(1)
+            assert uploads.batches == [1] * count
+            one.stored()
+        await uploads.finish()
+
+    run_held(scenario, Turns(IDLE_NS))
 
 
 def test_many_uploads_form_two_groups() -> None:
